@@ -1,0 +1,26 @@
+//! UnixFS: how files and folders become blocks, and how such blocks are read.
+//!
+//! Bytes in, bytes out; nothing here touches a file. Formats: [UnixFS](https://specs.ipfs.tech/unixfs/),
+//! [DAG-PB](https://ipld.io/specs/codecs/dag-pb/spec/), profiles by
+//! [IPIP-499](https://specs.ipfs.tech/ipips/ipip-0499/).
+
+mod dagpb;
+mod error;
+mod file;
+mod folder;
+mod node;
+mod profile;
+mod protobuf;
+mod unixfs;
+
+pub use self::error::{DagError, Malformed};
+pub use self::file::{FileBuilder, FileRoot, cid_of_reader, leaf};
+pub use self::folder::{
+    FolderEntry, NameError, NameFault, check_name, cumulative_size, folder_node, symlink_node,
+};
+pub use self::node::{FileChild, Node, decode};
+pub use self::profile::{FolderLimit, FolderMeasure, Profile, ProfileError};
+
+/// The largest block that is read or written: what
+/// [Bitswap](https://specs.ipfs.tech/bitswap-protocol/#block-sizes) transfers.
+pub const MAX_BLOCK_BYTES: usize = 2 << 20;

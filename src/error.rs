@@ -1,0 +1,67 @@
+//! What every error of this crate can say about itself, and the file error that names its path.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a caller can learn from an error besides its message.
+pub trait Explain: std::error::Error {
+    /// A stable, machine-readable name in snake case, the `kind` of the command line's JSON.
+    fn kind(&self) -> &'static str;
+
+    /// What to do about it, where that is known.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// An operation on a file that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub struct FileError {
+    /// What was tried, as a verb: `open`, `read`, `write`, `sync`, `rename`.
+    pub action: &'static str,
+    /// The file or folder it was tried on.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Ties the operating system's error to the path and the action.
+    pub fn new(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
+        Self {
+            action,
+            path: path.as_ref().to_path_buf(),
+            source,
+        }
+    }
+
+    /// A closure for `map_err` that builds the error only when there is one.
+    pub fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::new(action, path, source)
+    }
+}
+
+impl Explain for FileError {
+    fn kind(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::NotFound => "file_not_found",
+            io::ErrorKind::PermissionDenied => "permission_denied",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "no_space",
+            io::ErrorKind::ReadOnlyFilesystem => "read_only_file_system",
+            _ => "io",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Some("free space on that file system, or put the store on a larger one".into())
+            }
+            io::ErrorKind::PermissionDenied => {
+                Some("check who owns it and its permissions, then try again".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The operating system's files: atomic publishing, locks, positional access and maps.
+//!
+//! Everything that must survive a power cut goes through [`publish`]; everything that another process
+//! must see as held goes through [`lock`]. The only `unsafe` code
+//! of the store is in [`map`] and [`writeback`].
+
+mod lock;
+mod map;
+mod publish;
+mod tally;
+mod writeback;
+
+pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive};
+pub(crate) use map::{MapError, Mapping, Piece, stitches};
+pub(crate) use publish::{
+    TempFile, copy_range, is_same_file, make_dir, open_read, punch_hole, read_exact_at, read_file,
+    remove_file, rename, rename_exchange, sync_dir, write_all_at,
+};
+pub use tally::{IoTally, io_tally};
+pub(crate) use writeback::start_writeback;

@@ -1,0 +1,217 @@
+//! Files that appear whole or not at all: written aside, synced, renamed, and the folder synced.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, RenameFlags};
+
+use super::tally;
+use crate::error::FileError;
+
+/// A file under construction; dropping it before [`TempFile::publish`] removes it.
+#[derive(Debug)]
+pub(crate) struct TempFile {
+    file: File,
+    path: PathBuf,
+    keep: bool,
+}
+
+impl TempFile {
+    /// Creates a new file that nobody else has open.
+    pub(crate) fn create(path: PathBuf) -> Result<Self, FileError> {
+        let file = create_new(&path, 0o644)?;
+        Ok(Self {
+            file,
+            path,
+            keep: false,
+        })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn write_all(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        (&self.file)
+            .write_all(bytes)
+            .map_err(FileError::at("write", &self.path))
+    }
+
+    /// Syncs the file, renames it to `target` and syncs the folder it now stands in. With `replace`
+    /// an existing file is replaced; without it, an existing one is an error and stays.
+    pub(crate) fn publish(
+        mut self,
+        target: &Path,
+        mode: u32,
+        replace: bool,
+    ) -> Result<(), FileError> {
+        rustix::fs::fchmod(&self.file, rustix::fs::Mode::from_raw_mode(mode))
+            .map_err(|e| FileError::new("set the mode of", &self.path, e.into()))?;
+        sync_file(&self.file, &self.path)?;
+        if replace {
+            rename(&self.path, target)?;
+        } else {
+            rustix::fs::renameat_with(
+                rustix::fs::CWD,
+                &self.path,
+                rustix::fs::CWD,
+                target,
+                RenameFlags::NOREPLACE,
+            )
+            .map_err(|e| FileError::new("rename to", target, e.into()))?;
+        }
+        self.keep = true;
+        sync_dir(target.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Best effort: what stays behind is removed when the store is next opened for writing.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Creates a file for reading and writing that must not exist yet.
+pub(crate) fn create_new(path: &Path, mode: u32) -> Result<File, FileError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(FileError::at("create", path))
+}
+
+pub(crate) fn open_read(path: &Path) -> Result<File, FileError> {
+    File::open(path).map_err(FileError::at("open", path))
+}
+
+/// Reads a whole small file, refusing one over `limit` bytes.
+pub(crate) fn read_file(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let len = file.metadata().map_err(FileError::at("stat", path))?.len();
+    if len > limit {
+        let why = format!("it has {len} bytes, more than the {limit} that such a file can have");
+        return Err(FileError::new(
+            "read",
+            path,
+            io::Error::new(io::ErrorKind::InvalidData, why),
+        ));
+    }
+    let mut bytes = Vec::with_capacity(len as usize);
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(FileError::at("read", path))?;
+    Ok(bytes)
+}
+
+/// Makes a file's bytes and length durable.
+pub(crate) fn sync_file(file: &File, path: &Path) -> Result<(), FileError> {
+    tally::count_file_sync();
+    file.sync_all().map_err(FileError::at("sync", path))
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), FileError> {
+    tally::count_folder_sync();
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(FileError::at("sync", path))
+}
+
+/// Creates one folder; one that is there already is fine.
+pub(crate) fn make_dir(path: &Path) -> Result<(), FileError> {
+    match fs::create_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other.map_err(FileError::at("create the folder", path)),
+    }
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(FileError::at("rename to", to))
+}
+
+/// Swaps two paths in one step, so that neither is ever missing.
+pub(crate) fn rename_exchange(a: &Path, b: &Path) -> Result<(), FileError> {
+    rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        a,
+        rustix::fs::CWD,
+        b,
+        RenameFlags::EXCHANGE,
+    )
+    .map_err(|e| FileError::new("replace", b, e.into()))
+}
+
+pub(crate) fn remove_file(path: &Path) -> Result<(), FileError> {
+    fs::remove_file(path).map_err(FileError::at("remove", path))
+}
+
+/// Fills `buf` from `offset`; a file that ends before that is an error of kind `UnexpectedEof`.
+pub(crate) fn read_exact_at(
+    file: &File,
+    buf: &mut [u8],
+    offset: u64,
+    path: &Path,
+) -> Result<(), FileError> {
+    file.read_exact_at(buf, offset)
+        .map_err(FileError::at("read", path))
+}
+
+pub(crate) fn write_all_at(
+    file: &File,
+    bytes: &[u8],
+    offset: u64,
+    path: &Path,
+) -> Result<(), FileError> {
+    file.write_all_at(bytes, offset)
+        .map_err(FileError::at("write", path))
+}
+
+/// Gives the disk space of a range back; the bytes read as zeros from then on.
+pub(crate) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(file, flags, offset, len).map_err(io::Error::from)
+}
+
+/// Copies `len` bytes between files in the kernel where it can, by reading and writing where it cannot.
+pub(crate) fn copy_range(from: &File, from_offset: u64, to: &mut File, len: u64) -> io::Result<()> {
+    let mut source_offset = from_offset;
+    let mut left = len;
+    while left > 0 {
+        let step = left.min(1 << 30) as usize;
+        match rustix::fs::copy_file_range(from, Some(&mut source_offset), &*to, None, step) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(done) => left -= done as u64,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    let mut buf = vec![0; left.min(1 << 20) as usize];
+    while left > 0 {
+        let step = left.min(buf.len() as u64) as usize;
+        from.read_exact_at(&mut buf[..step], source_offset)?;
+        to.write_all(&buf[..step])?;
+        source_offset += step as u64;
+        left -= step as u64;
+    }
+    Ok(())
+}
+
+/// Whether an open file is the one that the path names now.
+pub(crate) fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(named) => Ok(held.dev() == named.dev() && held.ino() == named.ino()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,373 @@
+//! What can go wrong in a store, with the path or CID, the expected and the found.
+
+use std::path::PathBuf;
+
+use crate::block::{BlockError, Cid, CidError};
+use crate::dag::DagError;
+use crate::error::{Explain, FileError};
+use crate::store::target::TargetError;
+
+/// An error of a [`Store`](crate::Store) or a [`StoreReader`](crate::StoreReader).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The operating system refused an operation on a file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The text is no CID.
+    #[error(transparent)]
+    Cid(#[from] CidError),
+    /// The text is no target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A block does not hash to its CID.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// A DAG node could not be built or read.
+    #[error(transparent)]
+    Dag(#[from] DagError),
+    /// There is no store at the path.
+    #[error("there is no store at {}", path.display())]
+    Absent {
+        /// The folder that was looked at.
+        path: PathBuf,
+    },
+    /// The folder holds files that are not a store's.
+    #[error("{} is no store: it holds {found:?}", path.display())]
+    NotAStore {
+        /// The folder that was looked at.
+        path: PathBuf,
+        /// One of the foreign files.
+        found: String,
+    },
+    /// `create` was asked for a folder that is a store already.
+    #[error("{} is a store already", path.display())]
+    Exists {
+        /// The store's folder.
+        path: PathBuf,
+    },
+    /// The store was written in a format that this version does not know.
+    #[error("the store at {} has format {found}; this version reads up to {supported}", path.display())]
+    NewerFormat {
+        /// The store's folder.
+        path: PathBuf,
+        /// The format the store names.
+        found: u32,
+        /// The newest format this version reads.
+        supported: u32,
+    },
+    /// The store needs a feature that this version does not have.
+    #[error("the store at {} needs the feature {feature:?}, which this version does not have", path.display())]
+    MissingFeature {
+        /// The store's folder.
+        path: PathBuf,
+        /// The feature it names.
+        feature: String,
+    },
+    /// Another process has the store open for writing.
+    #[error("the store at {} is open for writing by process {pid} on {host} since {since}", path.display())]
+    Locked {
+        /// The store's folder.
+        path: PathBuf,
+        /// The process, as it named itself.
+        pid: String,
+        /// Its host.
+        host: String,
+        /// When it opened the store, in UTC.
+        since: String,
+    },
+    /// A write failed in a way after which nothing may be trusted until the store is opened again.
+    #[error("the store at {} refuses writes since one failed: {cause}", path.display())]
+    Poisoned {
+        /// The store's folder.
+        path: PathBuf,
+        /// The first failure.
+        cause: String,
+    },
+    /// A file of the store is not what it should be.
+    #[error("{} is damaged: {what}: expected {expected}, found {found}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which part of it.
+        what: &'static str,
+        /// What stands there in a good file.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+    /// No published object is, or contains, the CID.
+    #[error("{cid} is not published in the store at {}", path.display())]
+    NotPublished {
+        /// The CID that was asked for.
+        cid: Cid,
+        /// The store's folder.
+        path: PathBuf,
+    },
+    /// A block is not in the store.
+    #[error("block {cid} is not in the store at {}", path.display())]
+    BlockAbsent {
+        /// The block.
+        cid: Cid,
+        /// The store's folder.
+        path: PathBuf,
+    },
+    /// No pin has the name.
+    #[error("{name:?} is neither a CID nor the name of a pin")]
+    NoSuchName {
+        /// The name that was asked for.
+        name: String,
+        /// A pin with a similar name.
+        nearest: Option<String>,
+    },
+    /// The object has no such path.
+    #[error("{object} has no file or folder {path:?}")]
+    NoSuchPath {
+        /// The object's CID.
+        object: Cid,
+        /// The path below it.
+        path: String,
+        /// What stands in the nearest folder that does exist.
+        there: Vec<String>,
+    },
+    /// A file was wanted and the target is something else.
+    #[error("{target} is a {found}, and a file is wanted")]
+    NotAFile {
+        /// What was asked for.
+        target: String,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A folder was wanted and the target is something else.
+    #[error("{target} is a {found}, and a folder is wanted")]
+    NotAFolder {
+        /// What was asked for.
+        target: String,
+        /// What it is.
+        found: &'static str,
+    },
+    /// The name cannot be a pin's.
+    #[error("{name:?} cannot be the name of a pin: {why}")]
+    BadName {
+        /// The name.
+        name: String,
+        /// The rule it breaks.
+        why: &'static str,
+    },
+    /// The name is another object's.
+    #[error("the name {name:?} is taken by {cid}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// What it points to.
+        cid: Cid,
+    },
+    /// The object is pinned, so it is not removed.
+    #[error("{cid} is pinned as {}", names.join(", "))]
+    Pinned {
+        /// The object.
+        cid: Cid,
+        /// Its pins' names.
+        names: Vec<String>,
+    },
+    /// There is no such pin.
+    #[error("{target} is not pinned")]
+    NotPinned {
+        /// What was asked for.
+        target: String,
+    },
+    /// Only whole objects can be removed.
+    #[error("{target} is part of {object}")]
+    NotAnObject {
+        /// What was asked for.
+        target: String,
+        /// The object that holds it.
+        object: Cid,
+    },
+    /// Several pins point to the CID, and one was to be named.
+    #[error("{cid} has several pins: {}", names.join(", "))]
+    ManyPins {
+        /// The object.
+        cid: Cid,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// A file or folder changed while it was read.
+    #[error("{} changed while it was added: {what}", path.display())]
+    SourceChanged {
+        /// The file.
+        path: PathBuf,
+        /// What was seen to change.
+        what: String,
+    },
+    /// Only files, folders and symbolic links can be added.
+    #[error("{} is a {found}, which cannot be added", path.display())]
+    UnsupportedFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A name inside a folder is not UTF-8, which a UnixFS link must be.
+    #[error("the name of {} is not UTF-8", path.display())]
+    NameNotUtf8 {
+        /// The path, shown as far as it can be.
+        path: PathBuf,
+    },
+    /// A folder leads back into itself through a symbolic link.
+    #[error("{} leads back to a folder above it", path.display())]
+    LinkLoop {
+        /// The link.
+        path: PathBuf,
+    },
+    /// The output is there already.
+    #[error("{} exists", path.display())]
+    OutputExists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A symbolic link in the object points out of the folder it would be written to.
+    #[error("the symbolic link {link:?} points to {target:?}, out of the output folder")]
+    EscapingLink {
+        /// The link's path in the object.
+        link: String,
+        /// Where it points.
+        target: String,
+    },
+    /// The bytes could not be mapped.
+    #[error("cannot map {name}: {source}")]
+    Map {
+        /// The file in the store.
+        name: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The `ignore` pattern is no glob.
+    #[error("{pattern:?} is no pattern: {why}")]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The caller asked to stop.
+    #[error("cancelled; the store is as it was")]
+    Cancelled,
+}
+
+impl Explain for StoreError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::File(e) => e.kind(),
+            Self::Cid(e) => e.kind(),
+            Self::Target(e) => e.kind(),
+            Self::Block(e) => e.kind(),
+            Self::Dag(e) => e.kind(),
+            Self::Absent { .. } => "no_store",
+            Self::NotAStore { .. } => "not_a_store",
+            Self::Exists { .. } => "store_exists",
+            Self::NewerFormat { .. } => "newer_format",
+            Self::MissingFeature { .. } => "missing_feature",
+            Self::Locked { .. } => "locked",
+            Self::Poisoned { .. } => "poisoned",
+            Self::Damaged { .. } => "damaged",
+            Self::NotPublished { .. } => "not_published",
+            Self::BlockAbsent { .. } => "block_absent",
+            Self::NoSuchName { .. } => "no_such_name",
+            Self::NoSuchPath { .. } => "no_such_path",
+            Self::NotAFile { .. } => "not_a_file",
+            Self::NotAFolder { .. } => "not_a_folder",
+            Self::BadName { .. } => "bad_name",
+            Self::NameTaken { .. } => "name_taken",
+            Self::Pinned { .. } => "pinned",
+            Self::NotPinned { .. } => "not_pinned",
+            Self::NotAnObject { .. } => "not_an_object",
+            Self::ManyPins { .. } => "many_pins",
+            Self::SourceChanged { .. } => "source_changed",
+            Self::UnsupportedFile { .. } => "unsupported_file",
+            Self::NameNotUtf8 { .. } => "name_not_utf8",
+            Self::LinkLoop { .. } => "link_loop",
+            Self::OutputExists { .. } => "output_exists",
+            Self::EscapingLink { .. } => "escaping_link",
+            Self::Map { .. } => "map",
+            Self::BadPattern { .. } => "bad_pattern",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::File(e) => return e.hint(),
+            Self::Cid(e) => return e.hint(),
+            Self::Target(e) => return e.hint(),
+            Self::Block(e) => return e.hint(),
+            Self::Dag(e) => return e.hint(),
+            Self::Absent { .. } => {
+                "`ipfs-accelerate add PATH` creates it, `init` creates an empty one; \
+                 --store names another"
+            }
+            Self::NotAStore { .. } => "name an empty or absent folder with --store",
+            Self::Exists { .. } => "use it as it is, or name another folder",
+            Self::NewerFormat { .. } | Self::MissingFeature { .. } => {
+                "use the version that wrote it, or a newer one"
+            }
+            Self::Locked { .. } => {
+                "wait for it or end it; reading (get, cat, ls, load) works beside it"
+            }
+            Self::Poisoned { .. } => "mend the cause and open the store again",
+            Self::Damaged { .. } => {
+                "keep the store as it is; `repair` is not built yet, so add the content again \
+                 to a new store"
+            }
+            Self::NotPublished { .. } => {
+                "`ls` lists the objects; inner nodes and leaves of an object are read by the \
+                 writer only"
+            }
+            Self::BlockAbsent { .. } => "add the file that holds it",
+            Self::NoSuchName {
+                nearest: Some(name),
+                ..
+            } => {
+                return Some(format!("did you mean {name:?}? `pin ls` lists the names"));
+            }
+            Self::NoSuchName { .. } => "`pin ls` lists the names, `ls` the objects",
+            Self::NoSuchPath { there, .. } if there.is_empty() => "`ls CID` lists what it holds",
+            Self::NoSuchPath { there, .. } => {
+                return Some(format!("there is: {}", shortened(there)));
+            }
+            Self::NotAFile { .. } => "`ls` lists what it holds; name a file as CID/path",
+            Self::NotAFolder { .. } => "name its folder",
+            Self::BadName { .. } => "choose another name",
+            Self::NameTaken { .. } => "--replace moves the name to the new object",
+            Self::Pinned { .. } => "`pin rm NAME` first, or `rm --unpin` to do both",
+            Self::NotPinned { .. } => "`pin ls` lists the pins",
+            Self::NotAnObject { .. } => "remove the object that holds it",
+            Self::ManyPins { .. } => "name the one to remove",
+            Self::SourceChanged { .. } => "nothing was added; add it again once it is at rest",
+            Self::UnsupportedFile { .. } => "leave it out with --ignore",
+            Self::NameNotUtf8 { .. } => "rename it, or leave it out with --ignore",
+            Self::LinkLoop { .. } => "remove the link, or add without --dereference-symlinks",
+            Self::OutputExists { .. } => "--force replaces it",
+            Self::EscapingLink { .. } => {
+                "get the files one by one, or read them with `cat CID/path`"
+            }
+            Self::Map { .. } | Self::Cancelled => return None,
+            Self::BadPattern { .. } => "write it as for a shell: *.bin, logs/**",
+        };
+        Some(text.to_owned())
+    }
+}
+
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = names
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}

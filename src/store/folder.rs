@@ -1,0 +1,185 @@
+//! The folders and fixed files of a store, and the rules for making and recognising one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+use super::format::{self, Envelope, FileKind, StoreId, random_id};
+use crate::error::FileError;
+use crate::fsio::{self, TempFile};
+
+/// The format this release writes, and the newest it reads.
+const VERSION: u32 = 1;
+const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
+const SMALL_FILE_LIMIT: u64 = 1 << 20;
+
+/// Paths inside one store.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreFolder {
+    root: PathBuf,
+}
+
+/// What `FORMAT` says.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Format {
+    version: u32,
+    required: Vec<String>,
+}
+
+impl StoreFolder {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_path_buf(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.root
+    }
+    pub(crate) fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.root.join("roots")
+    }
+    pub(crate) fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+    pub(crate) fn db(&self) -> PathBuf {
+        self.root.join("db")
+    }
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+    fn format(&self) -> PathBuf {
+        self.root.join("FORMAT")
+    }
+
+    /// A fresh path in `tmp/`.
+    pub(crate) fn temp_path(&self) -> Result<PathBuf, StoreError> {
+        Ok(self.tmp().join(format::hex(&random_id()?)))
+    }
+
+    /// Reads `FORMAT`; an absent store and a folder that is none are told apart.
+    pub(crate) fn identify(&self) -> Result<StoreId, StoreError> {
+        let path = self.format();
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(self.absence()?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+                let found = "a file, not a folder".to_owned();
+                return Err(StoreError::NotAStore {
+                    path: self.root.clone(),
+                    found,
+                });
+            }
+            Err(e) => return Err(FileError::new("open", &path, e).into()),
+        };
+        let bytes = fsio::read_file(&file, &path, SMALL_FILE_LIMIT)?;
+        let envelope = Envelope::open(&bytes, FileKind::Format, None, &path)?;
+        let section = envelope.section(&bytes, 0, &path, "format")?;
+        let format: Format = format::decode(section, &path, "format")?;
+        if format.version > VERSION {
+            return Err(StoreError::NewerFormat {
+                path: self.root.clone(),
+                found: format.version,
+                supported: VERSION,
+            });
+        }
+        if let Some(feature) = format.required.into_iter().next() {
+            return Err(StoreError::MissingFeature {
+                path: self.root.clone(),
+                feature,
+            });
+        }
+        Ok(envelope.store)
+    }
+
+    /// Whether a store may be made here: the folder is absent, or holds nothing but our own empty folders
+    /// and an abandoned lock (a creation that was cut off).
+    pub(crate) fn is_vacant(&self) -> Result<bool, StoreError> {
+        Ok(self.foreign_entry()?.is_none() && !self.format().exists())
+    }
+
+    /// Makes the folders; `FORMAT` comes last, so that a creation cut off leaves a vacant folder.
+    pub(crate) fn create(&self) -> Result<StoreId, StoreError> {
+        if self.format().exists() {
+            return Err(StoreError::Exists {
+                path: self.root.clone(),
+            });
+        }
+        if let Some(found) = self.foreign_entry()? {
+            return Err(StoreError::NotAStore {
+                path: self.root.clone(),
+                found,
+            });
+        }
+        fs::create_dir_all(&self.root).map_err(FileError::at("create the folder", &self.root))?;
+        for folder in FOLDERS {
+            fsio::make_dir(&self.root.join(folder))?;
+        }
+        let id = StoreId(random_id()?);
+        let format = Format {
+            version: VERSION,
+            required: Vec::new(),
+        };
+        let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
+        let mut temp = TempFile::create(self.temp_path()?)?;
+        temp.write_all(&bytes)?;
+        temp.publish(&self.format(), 0o644, false)?;
+        if let Some(parent) = self.root.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fsio::sync_dir(parent)?;
+        }
+        Ok(id)
+    }
+
+    /// Empties `tmp/`; only the holder of the lock may.
+    pub(crate) fn empty_tmp(&self) -> Result<(), StoreError> {
+        let tmp = self.tmp();
+        fsio::make_dir(&tmp)?;
+        for entry in fs::read_dir(&tmp).map_err(FileError::at("list", &tmp))? {
+            let path = entry.map_err(FileError::at("list", &tmp))?.path();
+            fsio::remove_file(&path)?;
+        }
+        Ok(())
+    }
+
+    fn absence(&self) -> Result<StoreError, StoreError> {
+        let path = self.root.clone();
+        Ok(match self.foreign_entry()? {
+            Some(found) => StoreError::NotAStore { path, found },
+            None => StoreError::Absent { path },
+        })
+    }
+
+    /// Something in the folder that an unfinished creation cannot have left.
+    fn foreign_entry(&self) -> Result<Option<String>, StoreError> {
+        let list = |path: &Path| -> Result<Vec<String>, StoreError> {
+            let entries = match fs::read_dir(path) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(e) => return Err(FileError::new("list", path, e).into()),
+            };
+            let names = entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned()));
+            let names: Result<Vec<String>, _> = names.collect();
+            Ok(names.map_err(FileError::at("list", path))?)
+        };
+        for name in list(&self.root)? {
+            let path = self.root.join(&name);
+            let ours = match name.as_str() {
+                "lock" | "FORMAT" => true,
+                // An unfinished FORMAT may lie in tmp/, named by 32 hex digits.
+                "tmp" => list(&path)?.iter().all(|n| format::unhex(n).is_some()),
+                known if FOLDERS.contains(&known) => path.is_dir() && list(&path)?.is_empty(),
+                _ => false,
+            };
+            if !ours {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,274 @@
+//! The envelope that every small file of a store is written in, and the one place that names bincode.
+//!
+//! ```text
+//! magic    8  "IPFSACCL"
+//! kind     4  what the file is: FRMT, ROOT, NAME
+//! version  4  of that kind
+//! store   16  uuid of the store the file belongs to
+//! count    4  of sections
+//! sections    count × (length 8, xxh3-64 of the bytes 8)
+//! check    8  xxh3-64 of everything above
+//! bytes       the sections, one after the other
+//! ```
+//! Numbers are little-endian. Sections have checksums of their own, so that a reader takes only those it
+//! needs.
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::error::StoreError;
+use crate::block::{Cid, cid_from_bytes};
+
+pub(crate) const MAGIC: &[u8; 8] = b"IPFSACCL";
+const FIXED: usize = 8 + 4 + 4 + 16 + 4;
+const SECTION: usize = 16;
+const MAX_SECTIONS: usize = 64;
+
+/// What an enveloped file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Format,
+    Root,
+    Name,
+}
+
+impl FileKind {
+    fn tag(self) -> [u8; 4] {
+        match self {
+            Self::Format => *b"FRMT",
+            Self::Root => *b"ROOT",
+            Self::Name => *b"NAME",
+        }
+    }
+
+    /// The version that this release writes, and the newest it reads.
+    fn version(self) -> u32 {
+        1
+    }
+}
+
+/// Identifies a store; a copied store keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreId(pub(crate) [u8; 16]);
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard()
+        .with_little_endian()
+        .with_fixed_int_encoding()
+}
+
+/// The bytes of one section.
+pub(crate) fn section(value: &impl Serialize) -> Vec<u8> {
+    bincode::serde::encode_to_vec(value, config()).expect("owned values always serialize to memory")
+}
+
+/// Reads one section back; `path` and `what` are for the error.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+    path: &Path,
+    what: &'static str,
+) -> Result<T, StoreError> {
+    let damaged = |found: String| StoreError::Damaged {
+        path: path.to_path_buf(),
+        what,
+        expected: "a complete record".into(),
+        found,
+    };
+    match bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config()) {
+        Ok((value, used)) if used == bytes.len() => Ok(value),
+        Ok((_, used)) => Err(damaged(format!("{} bytes after it", bytes.len() - used))),
+        Err(e) => Err(damaged(e.to_string())),
+    }
+}
+
+/// Wraps sections in the envelope.
+pub(crate) fn seal(kind: FileKind, store: StoreId, sections: &[Vec<u8>]) -> Vec<u8> {
+    let body: usize = sections.iter().map(Vec::len).sum();
+    let mut out = Vec::with_capacity(FIXED + sections.len() * SECTION + 8 + body);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&kind.tag());
+    out.extend_from_slice(&kind.version().to_le_bytes());
+    out.extend_from_slice(&store.0);
+    out.extend_from_slice(&(sections.len() as u32).to_le_bytes());
+    for bytes in sections {
+        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        out.extend_from_slice(&xxh3_64(bytes).to_le_bytes());
+    }
+    let check = xxh3_64(&out);
+    out.extend_from_slice(&check.to_le_bytes());
+    for bytes in sections {
+        out.extend_from_slice(bytes);
+    }
+    out
+}
+
+/// An envelope whose head was checked; sections are checked as they are taken.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) store: StoreId,
+    sections: Vec<(Range<usize>, u64)>,
+}
+
+impl Envelope {
+    /// Checks the head. With `store` given, a file of another store is refused.
+    pub(crate) fn open(
+        bytes: &[u8],
+        kind: FileKind,
+        store: Option<StoreId>,
+        path: &Path,
+    ) -> Result<Self, StoreError> {
+        let damaged = |what, expected: String, found: String| StoreError::Damaged {
+            path: path.to_path_buf(),
+            what,
+            expected,
+            found,
+        };
+        let short = || {
+            damaged(
+                "length",
+                "a whole file".into(),
+                format!("{} bytes", bytes.len()),
+            )
+        };
+        let head = bytes.get(..FIXED).ok_or_else(short)?;
+        if &head[..8] != MAGIC || head[8..12] != kind.tag() {
+            let expected = String::from_utf8_lossy(&kind.tag()).into_owned();
+            let found = format!("{:?}", String::from_utf8_lossy(&head[..12]));
+            return Err(damaged("kind", expected, found));
+        }
+        let version = u32::from_le_bytes(array(&head[12..16]));
+        if version > kind.version() {
+            return Err(StoreError::NewerFormat {
+                path: path.to_path_buf(),
+                found: version,
+                supported: kind.version(),
+            });
+        }
+        let id = StoreId(array(&head[16..32]));
+        if let Some(store) = store.filter(|&s| s != id) {
+            return Err(damaged("store id", hex(&store.0), hex(&id.0)));
+        }
+        let count = u32::from_le_bytes(array(&head[32..36])) as usize;
+        if count > MAX_SECTIONS {
+            return Err(damaged(
+                "sections",
+                format!("up to {MAX_SECTIONS}"),
+                count.to_string(),
+            ));
+        }
+        let table_end = FIXED + count * SECTION;
+        let covered = bytes.get(..table_end).ok_or_else(short)?;
+        let check = bytes.get(table_end..table_end + 8).ok_or_else(short)?;
+        let (expected, found) = (u64::from_le_bytes(array(check)), xxh3_64(covered));
+        if expected != found {
+            let (expected, found) = (format!("{expected:016x}"), format!("{found:016x}"));
+            return Err(damaged("head checksum", expected, found));
+        }
+        let mut sections = Vec::with_capacity(count);
+        let mut at = table_end + 8;
+        for row in covered[FIXED..].chunks_exact(SECTION) {
+            let len = usize::try_from(u64::from_le_bytes(array(&row[..8]))).map_err(|_| short())?;
+            let end = at
+                .checked_add(len)
+                .filter(|&e| e <= bytes.len())
+                .ok_or_else(short)?;
+            sections.push((at..end, u64::from_le_bytes(array(&row[8..]))));
+            at = end;
+        }
+        Ok(Self {
+            store: id,
+            sections,
+        })
+    }
+
+    /// The bytes of section `index`, once their checksum holds.
+    pub(crate) fn section<'a>(
+        &self,
+        bytes: &'a [u8],
+        index: usize,
+        path: &Path,
+        what: &'static str,
+    ) -> Result<&'a [u8], StoreError> {
+        let damaged = |expected: String, found: String| StoreError::Damaged {
+            path: path.to_path_buf(),
+            what,
+            expected,
+            found,
+        };
+        let (range, check) = self
+            .sections
+            .get(index)
+            .ok_or_else(|| damaged("the section".into(), "none".into()))?;
+        let taken = &bytes[range.clone()];
+        let found = xxh3_64(taken);
+        if found != *check {
+            return Err(damaged(
+                format!("checksum {check:016x}"),
+                format!("checksum {found:016x}"),
+            ));
+        }
+        Ok(taken)
+    }
+}
+
+/// A CID as it stands in the store's files: its binary form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct StoredCid(pub(crate) Cid);
+
+impl Serialize for StoredCid {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&self.0.to_bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for StoredCid {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(from)?;
+        cid_from_bytes(bytes)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// A slice of known length as an array.
+pub(crate) fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("the caller sliced to the length")
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The inverse of [`hex`] for 16 bytes.
+pub(crate) fn unhex(text: &str) -> Option<[u8; 16]> {
+    let bytes = text.as_bytes();
+    if bytes.len() != 32
+        || bytes
+            .iter()
+            .any(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    {
+        return None;
+    }
+    let mut out = [0; 16];
+    for (i, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).ok()?;
+    }
+    Some(out)
+}
+
+/// Sixteen bytes from the operating system's random source.
+pub(crate) fn random_id() -> Result<[u8; 16], StoreError> {
+    let mut id = [0_u8; 16];
+    let mut filled = 0;
+    while filled < id.len() {
+        filled += rustix::rand::getrandom(&mut id[filled..], rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| {
+                crate::error::FileError::new("read", "the system's random source", e.into())
+            })?;
+    }
+    Ok(id)
+}

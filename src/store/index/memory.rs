@@ -1,0 +1,65 @@
+//! The index in memory: what stands in when the database fails.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Index, IndexError};
+use crate::block::Multihash;
+use crate::store::pack::{PackId, Place, Row};
+
+#[derive(Default)]
+pub(crate) struct MemoryIndex(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    places: HashMap<Multihash, Place>,
+    marked: BTreeSet<PackId>,
+}
+
+impl MemoryIndex {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is one map operation, so a panic elsewhere leaves it consistent.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index for MemoryIndex {
+    fn get(&self, hash: &Multihash) -> Result<Option<Place>, IndexError> {
+        Ok(self.state().places.get(hash).copied())
+    }
+
+    fn insert(
+        &self,
+        pack: PackId,
+        rows: &[Row],
+        keeps: &dyn Fn(&Place) -> bool,
+    ) -> Result<(), IndexError> {
+        let mut state = self.state();
+        for row in rows {
+            let place = Place {
+                pack,
+                offset: row.offset,
+                len: row.len,
+            };
+            let known = state.places.entry(*row.cid.0.hash()).or_insert(place);
+            if !keeps(known) {
+                *known = place;
+            }
+        }
+        state.marked.insert(pack);
+        Ok(())
+    }
+
+    fn marked(&self) -> Result<Vec<PackId>, IndexError> {
+        Ok(self.state().marked.iter().copied().collect())
+    }
+
+    fn unmark(&self, pack: PackId) -> Result<(), IndexError> {
+        self.state().marked.remove(&pack);
+        Ok(())
+    }
+
+    fn len(&self) -> Result<u64, IndexError> {
+        Ok(self.state().places.len() as u64)
+    }
+}

@@ -1,0 +1,104 @@
+//! Where blocks lie, by multihash: a hint that is checked against the packs at each use.
+//!
+//! Nothing durable rests on an index. One that fails, or whose library panics, is replaced by a memory
+//! form made from the packs' tables, and the database is made anew when the store is next opened.
+
+mod memory;
+mod sled;
+mod slot;
+
+pub(crate) use memory::MemoryIndex;
+pub(crate) use sled::SledIndex;
+pub(crate) use slot::{IndexSlot, PackTables};
+
+use super::pack::{PackId, Place, Row};
+use crate::block::Multihash;
+
+/// Why an index did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the index failed: {0}")]
+pub(crate) struct IndexError(pub(crate) String);
+
+/// Block to place, and one marker for each pack whose blocks are all in.
+pub(crate) trait Index: Send + Sync {
+    fn get(&self, hash: &Multihash) -> Result<Option<Place>, IndexError>;
+
+    /// Learns a pack's blocks, then its marker. A block that is known keeps its place only if `keeps` says
+    /// that the place is still good.
+    fn insert(
+        &self,
+        pack: PackId,
+        rows: &[Row],
+        keeps: &dyn Fn(&Place) -> bool,
+    ) -> Result<(), IndexError>;
+
+    /// The packs whose marker is there.
+    fn marked(&self) -> Result<Vec<PackId>, IndexError>;
+
+    /// Drops a pack's marker; its rows are refused by their check from then on.
+    fn unmark(&self, pack: PackId) -> Result<(), IndexError>;
+
+    /// How many rows there are, markers left out. May take time in proportion to it.
+    fn len(&self) -> Result<u64, IndexError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{Block, HashFunction, RAW};
+    use crate::store::format::StoredCid;
+
+    fn row(seed: u8) -> Row {
+        let block = Block::new(RAW, HashFunction::Sha2_256, vec![seed; 10]);
+        Row {
+            cid: StoredCid(*block.cid()),
+            offset: 64 * u64::from(seed),
+            len: 10,
+        }
+    }
+
+    fn conforms(index: &dyn Index) {
+        let (a, b) = (PackId([1; 16]), PackId([2; 16]));
+        let rows: Vec<Row> = (0..200).map(row).collect();
+        assert_eq!(index.get(rows[0].cid.0.hash()).unwrap(), None);
+        index.insert(a, &rows, &|_| true).unwrap();
+        for row in &rows {
+            let place = index.get(row.cid.0.hash()).unwrap().unwrap();
+            assert_eq!(
+                place,
+                Place {
+                    pack: a,
+                    offset: row.offset,
+                    len: 10
+                }
+            );
+        }
+        assert_eq!(index.marked().unwrap(), [a]);
+        assert_eq!(index.len().unwrap(), 200);
+
+        // A place that is still good stays, one that is not is replaced.
+        index
+            .insert(b, &rows[..2], &|place| place.offset == rows[0].offset)
+            .unwrap();
+        assert_eq!(index.get(rows[0].cid.0.hash()).unwrap().unwrap().pack, a);
+        assert_eq!(index.get(rows[1].cid.0.hash()).unwrap().unwrap().pack, b);
+        assert_eq!(index.len().unwrap(), 200);
+
+        index.unmark(a).unwrap();
+        assert_eq!(index.marked().unwrap(), [b]);
+    }
+
+    #[test]
+    fn the_memory_form_conforms() {
+        conforms(&MemoryIndex::default());
+    }
+
+    #[test]
+    fn the_sled_form_conforms_and_remembers() {
+        let dir = tempfile::tempdir().unwrap();
+        conforms(&SledIndex::open(&dir.path().join("db")).unwrap());
+        let again = SledIndex::open(&dir.path().join("db")).unwrap();
+        assert_eq!(again.len().unwrap(), 200);
+        assert_eq!(again.marked().unwrap(), [PackId([2; 16])]);
+    }
+}

@@ -1,0 +1,149 @@
+//! Holds the index, and replaces one that fails.
+
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use super::{Index, IndexError, MemoryIndex, SledIndex};
+use crate::block::Multihash;
+use crate::error::FileError;
+use crate::store::error::StoreError;
+use crate::store::pack::{PackFile, PackId, Place, Row};
+
+/// Stands in `db/` from a failure on: whoever opens the store next makes the database anew.
+const REBUILD_MARK: &str = "rebuild";
+
+pub(crate) struct IndexSlot {
+    index: RwLock<Box<dyn Index>>,
+    db: PathBuf,
+}
+
+impl IndexSlot {
+    /// Opens the database, making a damaged one anew.
+    pub(crate) fn open(db: PathBuf) -> Result<Self, StoreError> {
+        if db.join(REBUILD_MARK).exists() {
+            clear(&db)?;
+        }
+        let index: Box<dyn Index> = match SledIndex::open(&db) {
+            Ok(index) => Box::new(index),
+            Err(first) => {
+                tracing::warn!("{first}; it is rebuilt from the packs");
+                clear(&db)?;
+                match SledIndex::open(&db) {
+                    Ok(index) => Box::new(index),
+                    Err(second) => {
+                        tracing::warn!("{second}; the index stays in memory this time");
+                        Box::new(MemoryIndex::default())
+                    }
+                }
+            }
+        };
+        Ok(Self {
+            index: RwLock::new(index),
+            db,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with(index: Box<dyn Index>, db: PathBuf) -> Self {
+        Self {
+            index: RwLock::new(index),
+            db,
+        }
+    }
+
+    /// Asks the index; when it fails, it is replaced by one made from the packs, which is then asked.
+    pub(crate) fn ask<T>(
+        &self,
+        packs: &dyn PackTables,
+        question: impl Fn(&dyn Index) -> Result<T, IndexError>,
+    ) -> Result<T, StoreError> {
+        {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            match question(&**index) {
+                Ok(answer) => return Ok(answer),
+                Err(e) => tracing::warn!("{e}; it is rebuilt in memory from the packs"),
+            }
+        }
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let memory = MemoryIndex::default();
+        fill(&memory, packs)?;
+        // The mark only saves the next opening from a second failure, so losing it loses nothing.
+        let _ = std::fs::write(self.db.join(REBUILD_MARK), b"");
+        let answer = question(&memory);
+        *index = Box::new(memory);
+        answer.map_err(|e| {
+            let source = std::io::Error::other(e);
+            StoreError::File(FileError::new("read the index in", &self.db, source))
+        })
+    }
+
+    pub(crate) fn get(
+        &self,
+        packs: &dyn PackTables,
+        hash: &Multihash,
+    ) -> Result<Option<Place>, StoreError> {
+        self.ask(packs, |index| index.get(hash))
+    }
+
+    pub(crate) fn insert(
+        &self,
+        packs: &dyn PackTables,
+        pack: PackId,
+        rows: &[Row],
+        keeps: &dyn Fn(&Place) -> bool,
+    ) -> Result<(), StoreError> {
+        self.ask(packs, |index| index.insert(pack, rows, keeps))
+    }
+}
+
+/// The packs that an index is made from.
+pub(crate) trait PackTables {
+    fn ids(&self) -> Vec<PackId>;
+    fn open(&self, id: PackId) -> Result<std::sync::Arc<PackFile>, StoreError>;
+}
+
+/// Brings an index up to date: packs without a marker are indexed, markers without a pack dropped.
+/// A pack that cannot be read is left out and said; its blocks are then absent, and roots over it say so.
+pub(crate) fn fill(index: &dyn Index, packs: &dyn PackTables) -> Result<(), StoreError> {
+    let failed = |e: IndexError| {
+        StoreError::File(FileError::new(
+            "write",
+            "the index",
+            std::io::Error::other(e),
+        ))
+    };
+    let ids = packs.ids();
+    let marked = index.marked().map_err(failed)?;
+    for gone in marked.iter().filter(|id| !ids.contains(id)) {
+        index.unmark(*gone).map_err(failed)?;
+    }
+    let here: std::collections::HashSet<PackId> = ids.iter().copied().collect();
+    let known: std::collections::HashSet<PackId> = marked.into_iter().collect();
+    for id in ids.iter().filter(|id| !known.contains(id)) {
+        match packs.open(*id).and_then(|pack| pack.table()) {
+            Ok(table) => index
+                .insert(*id, &table.rows, &|place| here.contains(&place.pack))
+                .map_err(failed)?,
+            Err(e) => tracing::warn!("pack {id} is left out of the index: {e}"),
+        }
+    }
+    Ok(())
+}
+
+impl IndexSlot {
+    /// See [`fill`].
+    pub(crate) fn catch_up(&self, packs: &dyn PackTables) -> Result<(), StoreError> {
+        self.ask(packs, |index| {
+            fill(index, packs).map_err(|e| IndexError(e.to_string()))
+        })
+    }
+}
+
+fn clear(db: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(db) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(FileError::new("remove", db, e).into())
+        }
+        _ => Ok(()),
+    }
+}

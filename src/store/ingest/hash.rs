@@ -1,0 +1,283 @@
+//! Reading and hashing batches of chunks side by side, and building files from them in order.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::feed::{Chunk, Feed, From};
+use super::options::{AddOptions, AddProgress};
+use super::record::{FileSpans, RootBuilder};
+use super::writer::BlockWriter;
+use crate::block::{Block, Cid};
+use crate::dag::{self, FileBuilder, FileRoot, Profile};
+use crate::error::FileError;
+use crate::store::error::StoreError;
+use crate::store::inner::Inner;
+use crate::store::pack::Place;
+
+/// Buffers of this size or more are used again; memory fresh from the system costs a page fault each.
+const KEPT_BUFFER: usize = 128 << 10;
+
+/// A finished file.
+#[derive(Debug)]
+pub(crate) struct Hashed {
+    pub(crate) root: FileRoot,
+    pub(crate) spans: FileSpans,
+    pub(crate) blocks: u64,
+}
+
+/// A chunk that was hashed, and what the index knew of it.
+struct Leaf {
+    cid: Cid,
+    data: Vec<u8>,
+    seen: Option<Place>,
+    last: bool,
+}
+
+/// Counts of content bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bytes {
+    pub(crate) new: u64,
+    pub(crate) shared: u64,
+}
+
+/// Where blocks go: into a store, or nowhere when only CIDs are wanted.
+pub(crate) enum Sink<'w, 's> {
+    Store {
+        store: &'s Inner,
+        writer: &'w mut BlockWriter<'s>,
+        root: &'w mut RootBuilder,
+    },
+    Nowhere,
+}
+
+impl Sink<'_, '_> {
+    /// Puts a block that is not a leaf.
+    pub(crate) fn node(&mut self, block: Block) -> Result<(), StoreError> {
+        if let Self::Store {
+            store,
+            writer,
+            root,
+        } = self
+        {
+            let cid = *block.cid();
+            let seals = store.seals();
+            let seen = store.find(cid.hash(), writer.id())?;
+            writer.end_run();
+            let (put, _) = writer.put(&cid, block.data().to_vec(), seen, seals)?;
+            writer.end_run();
+            root.node(cid, put.place);
+        }
+        Ok(())
+    }
+}
+
+/// Hashes everything the feed has; returns the files in its order.
+pub(crate) fn hash_all(
+    feed: &mut dyn Feed,
+    options: &AddOptions,
+    total_bytes: Option<u64>,
+    sink: &mut Sink<'_, '_>,
+) -> Result<(Vec<Hashed>, Bytes), StoreError> {
+    let profile = &options.profile;
+    let buffers = Buffers::default();
+    let mut files = Vec::new();
+    let mut bytes = Bytes::default();
+    let mut current = Current::new(profile);
+    let mut unwritten = Vec::new();
+    let mut done_bytes = 0;
+    loop {
+        options.check_cancel()?;
+        let batch = feed.next()?;
+        let finished = batch.is_empty();
+        // The batch before is written while this one is hashed.
+        let (seals, leaves) = match sink {
+            Sink::Nowhere => (0, hash_batch(batch, profile, &buffers, &|_| Ok(None))?),
+            Sink::Store { store, writer, .. } => {
+                let seals = store.seals();
+                let (pack, id) = (writer.open_pack(), writer.id());
+                let find = |cid: &Cid| store.find(cid.hash(), id);
+                let (written, leaves) = rayon::join(
+                    || BlockWriter::write(pack, std::mem::take(&mut unwritten)),
+                    || hash_batch(batch, profile, &buffers, &find),
+                );
+                written?.into_iter().for_each(|buffer| buffers.put(buffer));
+                writer.note_written();
+                (seals, leaves?)
+            }
+        };
+        if finished {
+            return Ok((files, bytes));
+        }
+        for leaf in leaves {
+            let len = leaf.data.len() as u64;
+            let mut nodes = Vec::new();
+            current
+                .builder
+                .push_leaf(leaf.cid, len, &mut |node| nodes.push(node));
+            current.blocks += 1;
+            match sink {
+                Sink::Nowhere => buffers.put(leaf.data),
+                Sink::Store { writer, .. } => {
+                    let (put, unused) = writer.put(&leaf.cid, leaf.data, leaf.seen, seals)?;
+                    unused.into_iter().for_each(|buffer| buffers.put(buffer));
+                    if len == 0 {
+                        current.empty_leaf = Some((leaf.cid, put.place));
+                    }
+                    current.spans.push(put.place);
+                    let counted = if put.is_new {
+                        &mut bytes.new
+                    } else {
+                        &mut bytes.shared
+                    };
+                    *counted += len;
+                }
+            }
+            done_bytes += len;
+            current.nodes.append(&mut nodes);
+            if leaf.last {
+                files.push(std::mem::replace(&mut current, Current::new(profile)).finish(sink)?);
+            }
+        }
+        if let Sink::Store { writer, .. } = sink {
+            unwritten = writer.take_unwritten();
+        }
+        if let Some(progress) = &options.progress {
+            progress(AddProgress {
+                done_bytes,
+                total_bytes,
+            });
+        }
+    }
+}
+
+/// The file that is being put together.
+struct Current {
+    builder: FileBuilder,
+    spans: FileSpans,
+    /// Kept until the file ends, so that its leaves stay one run.
+    nodes: Vec<Block>,
+    /// An empty file's leaf has no bytes for an extent, so it is remembered as a node.
+    empty_leaf: Option<(Cid, Place)>,
+    blocks: u64,
+}
+
+impl Current {
+    fn new(profile: &Profile) -> Self {
+        Self {
+            builder: FileBuilder::new(profile),
+            spans: FileSpans::default(),
+            nodes: Vec::new(),
+            empty_leaf: None,
+            blocks: 0,
+        }
+    }
+
+    fn finish(mut self, sink: &mut Sink<'_, '_>) -> Result<Hashed, StoreError> {
+        let root = self.builder.finish(&mut |node| self.nodes.push(node));
+        if let (Sink::Store { root, .. }, Some((cid, place))) = (&mut *sink, self.empty_leaf) {
+            root.node(cid, place);
+        }
+        self.blocks += self.nodes.len() as u64;
+        for node in self.nodes {
+            sink.node(node)?;
+        }
+        if let Sink::Store { writer, .. } = sink {
+            writer.end_run();
+        }
+        Ok(Hashed {
+            root,
+            spans: self.spans,
+            blocks: self.blocks,
+        })
+    }
+}
+
+type Find<'f> = dyn Fn(&Cid) -> Result<Option<Place>, StoreError> + Sync + 'f;
+
+fn hash_batch(
+    batch: Vec<Chunk>,
+    profile: &Profile,
+    buffers: &Buffers,
+    find: &Find<'_>,
+) -> Result<Vec<Leaf>, StoreError> {
+    let hash = |chunk: Chunk| {
+        let data = match chunk.from {
+            From::Memory(data) => data,
+            From::File { ref file, offset } => {
+                let handle = file.file()?;
+                let mut data = buffers.take(chunk.len);
+                read_chunk(handle, &mut data, offset, &file.path)?;
+                if chunk.last {
+                    file.check(handle)?;
+                    check_end(handle, file.size, &file.path)?;
+                }
+                data
+            }
+        };
+        let cid = dag::leaf(&data, profile);
+        let seen = find(&cid)?;
+        Ok(Leaf {
+            cid,
+            data,
+            seen,
+            last: chunk.last,
+        })
+    };
+    batch.into_par_iter().map(hash).collect()
+}
+
+fn read_chunk(
+    file: &File,
+    data: &mut [u8],
+    offset: u64,
+    path: &std::path::Path,
+) -> Result<(), StoreError> {
+    file.read_exact_at(data, offset)
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => StoreError::SourceChanged {
+                path: path.to_path_buf(),
+                what: format!("it ends before byte {}", offset + data.len() as u64),
+            },
+            _ => FileError::new("read", path, e).into(),
+        })
+}
+
+/// A file that goes on past its stated length (as those of `/proc` do) would be cut short silently.
+fn check_end(file: &File, size: u64, path: &std::path::Path) -> Result<(), StoreError> {
+    match file.read_at(&mut [0], size) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(StoreError::SourceChanged {
+            path: path.to_path_buf(),
+            what: format!("it goes on after the {size} bytes that it was listed with"),
+        }),
+        Err(e) => Err(FileError::new("read", path, e).into()),
+    }
+}
+
+/// Buffers of chunks, used again.
+#[derive(Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn take(&self, len: usize) -> Vec<u8> {
+        let kept = (len >= KEPT_BUFFER)
+            .then(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).pop())
+            .flatten();
+        let mut buffer = kept.unwrap_or_default();
+        // Within the capacity this fills only what was cut off by a shorter chunk.
+        buffer.resize(len, 0);
+        buffer
+    }
+
+    fn put(&self, buffer: Vec<u8>) {
+        if buffer.len() >= KEPT_BUFFER {
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(buffer);
+        }
+    }
+}

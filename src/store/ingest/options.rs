@@ -1,0 +1,193 @@
+//! What an add is told, and what it tells.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::block::Cid;
+use crate::dag::Profile;
+use crate::store::error::StoreError;
+use crate::store::read::EntryType;
+
+/// Whether and how an added object is pinned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PinAs {
+    /// Under its own CID.
+    #[default]
+    Unnamed,
+    /// Under a name; with `replace` a taken name moves to this object.
+    Named {
+        /// The pin's name.
+        name: String,
+        /// Whether a name that points elsewhere is moved.
+        replace: bool,
+    },
+    /// Not at all.
+    No,
+}
+
+/// How [`Store::add_path`](crate::Store::add_path) and its kin work.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct AddOptions {
+    /// Chunking, layout and hash, and with them the CID.
+    pub profile: Profile,
+    /// Whether and how the object is pinned.
+    pub pin: PinAs,
+    /// Add what symbolic links point to, instead of the links. The path given is always followed.
+    pub dereference_symlinks: bool,
+    /// Add entries of folders whose names begin with a dot, which the profiles leave out.
+    pub hidden: bool,
+    /// Globs; an entry whose name, or path below the folder, matches one is left out.
+    pub ignore: Vec<String>,
+    /// Checked as the add goes; once set, it stops and the store is as it was.
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Told from time to time how far the add is.
+    pub progress: Option<Arc<dyn Fn(AddProgress) + Send + Sync>>,
+}
+
+impl Default for AddOptions {
+    fn default() -> Self {
+        Self {
+            profile: Profile::default(),
+            pin: PinAs::default(),
+            dereference_symlinks: false,
+            hidden: false,
+            ignore: Vec::new(),
+            cancel: None,
+            progress: None,
+        }
+    }
+}
+
+impl AddOptions {
+    /// The same with another profile.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// The same with another pin.
+    #[must_use]
+    pub fn with_pin(mut self, pin: PinAs) -> Self {
+        self.pin = pin;
+        self
+    }
+
+    /// The same, pinned under a name that must be free.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        self.with_pin(PinAs::Named {
+            name: name.into(),
+            replace: false,
+        })
+    }
+
+    pub(crate) fn check_cancel(&self) -> Result<(), StoreError> {
+        match &self.cancel {
+            Some(flag) if flag.load(Ordering::Relaxed) => Err(StoreError::Cancelled),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for AddOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddOptions")
+            .field("profile", &self.profile)
+            .field("pin", &self.pin)
+            .field("dereference_symlinks", &self.dereference_symlinks)
+            .field("hidden", &self.hidden)
+            .field("ignore", &self.ignore)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far an add is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddProgress {
+    /// Content bytes hashed and, where new, written so far.
+    pub done_bytes: u64,
+    /// All content bytes; unknown for a stream.
+    pub total_bytes: Option<u64>,
+}
+
+/// Something about an add that the user will want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddNote {
+    /// The folder is a snapshot of the Hugging Face cache, so its links were followed.
+    FollowedSnapshotLinks {
+        /// How many.
+        links: u64,
+    },
+    /// Links were kept as links, and point out of the folder.
+    LinksLeaveFolder {
+        /// How many.
+        links: u64,
+        /// One of them.
+        example: PathBuf,
+    },
+    /// Hidden entries were left out, as the profile says.
+    SkippedHidden {
+        /// How many.
+        entries: u64,
+        /// One of them.
+        example: PathBuf,
+    },
+}
+
+impl fmt::Display for AddNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FollowedSnapshotLinks { links } => {
+                write!(
+                    f,
+                    "a Hugging Face snapshot: {links} links were followed to its blobs"
+                )
+            }
+            Self::LinksLeaveFolder { links, example } => write!(
+                f,
+                "{links} symbolic links lead out of the folder ({}, for one) and were kept as links; \
+                 --dereference-symlinks adds what they point to",
+                example.display()
+            ),
+            Self::SkippedHidden { entries, example } => write!(
+                f,
+                "{entries} hidden entries were left out ({}, for one), as the profile says; \
+                 --hidden adds them",
+                example.display()
+            ),
+        }
+    }
+}
+
+/// What an add did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddReport {
+    /// The object.
+    pub cid: Cid,
+    /// What it is.
+    pub kind: EntryType,
+    /// The name of the file or folder; empty for a stream.
+    pub name: String,
+    /// Bytes of content.
+    pub size: u64,
+    /// Content bytes that were not in the store before.
+    pub new_bytes: u64,
+    /// Content bytes that were, or that occur again in the object; `new_bytes + shared_bytes == size`.
+    pub shared_bytes: u64,
+    /// Blocks of the DAG, each place in it counted.
+    pub blocks: u64,
+    /// Files in it.
+    pub files: u64,
+    /// The pin that was set.
+    pub pin: Option<String>,
+    /// What the user will want to know.
+    pub notes: Vec<AddNote>,
+}

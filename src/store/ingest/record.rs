@@ -1,0 +1,278 @@
+//! Putting a root together while blocks come in.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::block::Cid;
+use crate::store::format::StoredCid;
+use crate::store::pack::{PackId, Place};
+use crate::store::root::{EntryKind, Head, NodePlace, PathEntry, RootExtent, RootRecord};
+
+/// Blocks that were left out of a pack because another one has them: from where to where.
+#[derive(Debug, Default)]
+pub(crate) struct Moves(HashMap<PackId, Vec<(u64, Place)>>);
+
+impl Moves {
+    /// Moves of one pack come in the order of their offsets.
+    pub(crate) fn add(&mut self, pack: PackId, offset: u64, to: Place) {
+        self.0.entry(pack).or_default().push((offset, to));
+    }
+
+    /// The parts of a range, moved where they were.
+    fn follow(&self, from: Span, mut emit: impl FnMut(Span)) {
+        let Some(moves) = self.0.get(&from.pack) else {
+            return emit(from);
+        };
+        let end = from.offset + from.len;
+        let mut at = from.offset;
+        let first = moves.partition_point(|(offset, _)| *offset < at);
+        for (offset, to) in moves[first..]
+            .iter()
+            .take_while(|(offset, _)| *offset < end)
+        {
+            if *offset > at {
+                emit(Span {
+                    pack: from.pack,
+                    offset: at,
+                    len: offset - at,
+                });
+            }
+            emit(Span {
+                pack: to.pack,
+                offset: to.offset,
+                len: u64::from(to.len),
+            });
+            at = offset + u64::from(to.len);
+        }
+        if at < end || from.len == 0 {
+            emit(Span {
+                pack: from.pack,
+                offset: at,
+                len: end - at,
+            });
+        }
+    }
+
+    fn place(&self, place: Place) -> Place {
+        let moves = self.0.get(&place.pack);
+        let found = moves.and_then(|all| {
+            all.binary_search_by_key(&place.offset, |(offset, _)| *offset)
+                .ok()
+                .map(|i| all[i].1)
+        });
+        found.unwrap_or(place)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    pack: PackId,
+    offset: u64,
+    len: u64,
+}
+
+/// The bytes of one file: its extents, and its size.
+#[derive(Debug, Default)]
+pub(crate) struct FileSpans {
+    spans: Vec<Span>,
+    size: u64,
+}
+
+impl FileSpans {
+    /// Adds the next leaf; one that touches its predecessor makes the extent longer.
+    pub(crate) fn push(&mut self, place: Place) {
+        let len = u64::from(place.len);
+        self.size += len;
+        push(
+            &mut self.spans,
+            Span {
+                pack: place.pack,
+                offset: place.offset,
+                len,
+            },
+        );
+    }
+}
+
+fn push(spans: &mut Vec<Span>, next: Span) {
+    match spans.last_mut() {
+        _ if next.len == 0 => {}
+        Some(last) if last.pack == next.pack && last.offset + last.len == next.offset => {
+            last.len += next.len;
+        }
+        _ => spans.push(next),
+    }
+}
+
+/// Collects paths, extents and nodes; made into a record once every block has its final place.
+#[derive(Debug, Default)]
+pub(crate) struct RootBuilder {
+    paths: Vec<(String, Cid, u64, Content)>,
+    nodes: Vec<(Cid, Place)>,
+    known_nodes: HashSet<Cid>,
+}
+
+#[derive(Debug)]
+enum Content {
+    File(FileSpans),
+    Folder,
+    Symlink(String),
+}
+
+impl RootBuilder {
+    pub(crate) fn file(&mut self, path: String, cid: Cid, spans: FileSpans) {
+        self.paths
+            .push((path, cid, spans.size, Content::File(spans)));
+    }
+
+    pub(crate) fn folder(&mut self, path: String, cid: Cid, size: u64) {
+        self.paths.push((path, cid, size, Content::Folder));
+    }
+
+    pub(crate) fn symlink(&mut self, path: String, cid: Cid, target: String) {
+        self.paths.push((path, cid, 0, Content::Symlink(target)));
+    }
+
+    /// A block that is not a leaf of a file, or is one on its own.
+    pub(crate) fn node(&mut self, cid: Cid, place: Place) {
+        if self.known_nodes.insert(cid) {
+            self.nodes.push((cid, place));
+        }
+    }
+
+    pub(crate) fn build(mut self, head: Head, moves: &Moves) -> RootRecord {
+        self.paths.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut packs = Packs::default();
+        let mut extents: Vec<RootExtent> = Vec::new();
+        let mut paths = Vec::with_capacity(self.paths.len());
+        for (path, cid, size, content) in self.paths {
+            let kind = match content {
+                Content::Folder => EntryKind::Folder,
+                Content::Symlink(target) => EntryKind::Symlink { target },
+                Content::File(file) => {
+                    let mut spans = Vec::with_capacity(file.spans.len());
+                    for span in file.spans {
+                        moves.follow(span, |moved| push(&mut spans, moved));
+                    }
+                    let first = extents.len() as u32;
+                    extents.extend(spans.iter().map(|span| RootExtent {
+                        pack: packs.number(span.pack),
+                        offset: span.offset,
+                        len: span.len,
+                    }));
+                    EntryKind::File {
+                        first,
+                        count: spans.len() as u32,
+                    }
+                }
+            };
+            paths.push(PathEntry {
+                path,
+                cid: StoredCid(cid),
+                kind,
+                size,
+            });
+        }
+        let node = |(cid, place): (Cid, Place)| {
+            let place = moves.place(place);
+            let (offset, len) = (place.offset, place.len);
+            NodePlace {
+                cid: StoredCid(cid),
+                pack: packs.number(place.pack),
+                offset,
+                len,
+            }
+        };
+        let nodes = self.nodes.into_iter().map(node).collect();
+        RootRecord {
+            head,
+            paths,
+            packs: packs.list,
+            extents,
+            nodes,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Packs {
+    list: Vec<PackId>,
+    numbers: HashMap<PackId, u32>,
+}
+
+impl Packs {
+    fn number(&mut self, pack: PackId) -> u32 {
+        *self.numbers.entry(pack).or_insert_with(|| {
+            self.list.push(pack);
+            (self.list.len() - 1) as u32
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moved_blocks_split_an_extent_and_touching_ones_join() {
+        let (a, b) = (PackId([1; 16]), PackId([2; 16]));
+        let mut moves = Moves::default();
+        moves.add(
+            a,
+            200,
+            Place {
+                pack: b,
+                offset: 1_000,
+                len: 100,
+            },
+        );
+        moves.add(
+            a,
+            300,
+            Place {
+                pack: b,
+                offset: 1_100,
+                len: 50,
+            },
+        );
+        let mut spans = Vec::new();
+        moves.follow(
+            Span {
+                pack: a,
+                offset: 100,
+                len: 300,
+            },
+            |s| push(&mut spans, s),
+        );
+        let expected = [
+            Span {
+                pack: a,
+                offset: 100,
+                len: 100,
+            },
+            Span {
+                pack: b,
+                offset: 1_000,
+                len: 150,
+            },
+            Span {
+                pack: a,
+                offset: 350,
+                len: 50,
+            },
+        ];
+        assert_eq!(spans, expected);
+        let moved = moves.place(Place {
+            pack: a,
+            offset: 300,
+            len: 50,
+        });
+        assert_eq!(
+            moved,
+            Place {
+                pack: b,
+                offset: 1_100,
+                len: 50
+            }
+        );
+    }
+}

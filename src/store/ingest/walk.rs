@@ -1,0 +1,320 @@
+//! Listing what is to be added, in the order in which it will be hashed.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use globset::{GlobSet, GlobSetBuilder};
+
+use super::options::{AddNote, AddOptions};
+use crate::error::FileError;
+use crate::store::error::StoreError;
+
+/// A file to be read, as it was when it was listed.
+#[derive(Debug)]
+pub(crate) struct SourceFile {
+    pub(crate) path: PathBuf,
+    pub(crate) size: u64,
+    stamp: Stamp,
+    /// Opened by whichever worker comes first.
+    handle: OnceLock<File>,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+
+    fn difference(&self, now: &Self) -> Option<String> {
+        if (self.device, self.inode) != (now.device, now.inode) {
+            Some("another file stands at its path".into())
+        } else if self.size != now.size {
+            Some(format!(
+                "its length went from {} to {} bytes",
+                self.size, now.size
+            ))
+        } else if self.modified != now.modified {
+            Some("it was written to".into())
+        } else {
+            None
+        }
+    }
+}
+
+impl SourceFile {
+    fn new(path: PathBuf, metadata: &Metadata) -> Self {
+        Self {
+            path,
+            size: metadata.len(),
+            stamp: Stamp::of(metadata),
+            handle: OnceLock::new(),
+        }
+    }
+
+    /// The open file; the first call opens it and sees whether it is still what was listed.
+    pub(crate) fn file(&self) -> Result<&File, StoreError> {
+        if let Some(file) = self.handle.get() {
+            return Ok(file);
+        }
+        let file = crate::fsio::open_read(&self.path)?;
+        self.check(&file)?;
+        Ok(self.handle.get_or_init(|| file))
+    }
+
+    /// Refuses a file that is not what was listed.
+    pub(crate) fn check(&self, file: &File) -> Result<(), StoreError> {
+        let now = file.metadata().map_err(FileError::at("stat", &self.path))?;
+        match self.stamp.difference(&Stamp::of(&now)) {
+            Some(what) => Err(StoreError::SourceChanged {
+                path: self.path.clone(),
+                what,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What was found at a path.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// An index into [`Walk::files`].
+    File(usize),
+    Symlink(String),
+    /// In the byte order of the names.
+    Folder(Vec<(String, Found)>),
+}
+
+/// Everything that is to be added.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    pub(crate) root: Found,
+    pub(crate) name: String,
+    pub(crate) files: Vec<Arc<SourceFile>>,
+    pub(crate) total_bytes: u64,
+    pub(crate) notes: Vec<AddNote>,
+}
+
+/// Lists a file or folder. The path itself is followed when it is a link.
+pub(crate) fn walk(path: &Path, options: &AddOptions) -> Result<Walk, StoreError> {
+    let metadata = fs::metadata(path).map_err(FileError::at("open", path))?;
+    let snapshot = metadata.is_dir() && !options.dereference_symlinks && is_snapshot(path);
+    let mut walker = Walker {
+        top: path,
+        follow: options.dereference_symlinks || snapshot,
+        hidden: options.hidden,
+        ignore: globs(&options.ignore)?,
+        options,
+        files: Vec::new(),
+        total_bytes: 0,
+        above: Vec::new(),
+        followed: 0,
+        leaving: Tally::default(),
+        skipped: Tally::default(),
+    };
+    let root = walker.visit(path, &metadata)?;
+    let mut notes = Vec::new();
+    if snapshot && walker.followed > 0 {
+        notes.push(AddNote::FollowedSnapshotLinks {
+            links: walker.followed,
+        });
+    }
+    if let Tally {
+        count: links @ 1..,
+        example,
+    } = walker.leaving
+    {
+        notes.push(AddNote::LinksLeaveFolder { links, example });
+    }
+    if let Tally {
+        count: entries @ 1..,
+        example,
+    } = walker.skipped
+    {
+        notes.push(AddNote::SkippedHidden { entries, example });
+    }
+    let name = path.canonicalize().ok();
+    let named = path
+        .file_name()
+        .or_else(|| name.as_deref().and_then(Path::file_name));
+    Ok(Walk {
+        root,
+        name: named.unwrap_or_default().to_string_lossy().into_owned(),
+        files: walker.files,
+        total_bytes: walker.total_bytes,
+        notes,
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    count: u64,
+    example: PathBuf,
+}
+
+impl Tally {
+    fn add(&mut self, path: &Path) {
+        if self.count == 0 {
+            self.example = path.to_path_buf();
+        }
+        self.count += 1;
+    }
+}
+
+struct Walker<'a> {
+    top: &'a Path,
+    follow: bool,
+    hidden: bool,
+    ignore: GlobSet,
+    options: &'a AddOptions,
+    files: Vec<Arc<SourceFile>>,
+    total_bytes: u64,
+    /// Device and inode of the folders that lead here.
+    above: Vec<(u64, u64)>,
+    followed: u64,
+    leaving: Tally,
+    skipped: Tally,
+}
+
+impl Walker<'_> {
+    fn visit(&mut self, path: &Path, metadata: &Metadata) -> Result<Found, StoreError> {
+        let kind = metadata.file_type();
+        if kind.is_file() {
+            self.total_bytes += metadata.len();
+            self.files
+                .push(Arc::new(SourceFile::new(path.to_path_buf(), metadata)));
+            return Ok(Found::File(self.files.len() - 1));
+        }
+        if kind.is_dir() {
+            return self.visit_folder(path, metadata);
+        }
+        if kind.is_symlink() {
+            return self.visit_link(path);
+        }
+        let found = match () {
+            () if kind.is_fifo() => "named pipe",
+            () if kind.is_socket() => "socket",
+            () if kind.is_block_device() || kind.is_char_device() => "device",
+            () => "file of an unknown kind",
+        };
+        Err(StoreError::UnsupportedFile {
+            path: path.to_path_buf(),
+            found,
+        })
+    }
+
+    fn visit_folder(&mut self, path: &Path, metadata: &Metadata) -> Result<Found, StoreError> {
+        self.options.check_cancel()?;
+        let id = (metadata.dev(), metadata.ino());
+        if self.above.contains(&id) {
+            return Err(StoreError::LinkLoop {
+                path: path.to_path_buf(),
+            });
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path).map_err(FileError::at("list", path))? {
+            names.push(entry.map_err(FileError::at("list", path))?.file_name());
+        }
+        names.sort_unstable_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
+        self.above.push(id);
+        let mut entries = Vec::with_capacity(names.len());
+        for name in names {
+            let below = path.join(&name);
+            if self.leaves_out(&below, &name) {
+                continue;
+            }
+            let Some(text) = name.to_str() else {
+                return Err(StoreError::NameNotUtf8 { path: below });
+            };
+            let metadata = fs::symlink_metadata(&below).map_err(FileError::at("stat", &below))?;
+            entries.push((text.to_owned(), self.visit(&below, &metadata)?));
+        }
+        self.above.pop();
+        Ok(Found::Folder(entries))
+    }
+
+    fn leaves_out(&mut self, path: &Path, name: &OsStr) -> bool {
+        let relative = path.strip_prefix(self.top).unwrap_or(path);
+        if self.ignore.is_match(relative) || self.ignore.is_match(Path::new(name)) {
+            return true;
+        }
+        let hidden = !self.hidden && name.as_encoded_bytes().starts_with(b".");
+        if hidden {
+            self.skipped.add(path);
+        }
+        hidden
+    }
+
+    fn visit_link(&mut self, path: &Path) -> Result<Found, StoreError> {
+        if self.follow {
+            let metadata = fs::metadata(path).map_err(FileError::at("follow the link", path))?;
+            self.followed += 1;
+            return self.visit(path, &metadata);
+        }
+        let target = fs::read_link(path).map_err(FileError::at("read the link", path))?;
+        if leaves(self.top, path, &target) {
+            self.leaving.add(path);
+        }
+        match target.into_os_string().into_string() {
+            Ok(target) => Ok(Found::Symlink(target)),
+            Err(_) => Err(StoreError::NameNotUtf8 {
+                path: path.to_path_buf(),
+            }),
+        }
+    }
+}
+
+/// Whether a link's text leads out of the folder, judged without following other links.
+fn leaves(top: &Path, link: &Path, target: &Path) -> bool {
+    let mut depth = link.strip_prefix(top).unwrap_or(link).components().count() - 1;
+    for component in target.components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir if depth == 0 => return true,
+            Component::ParentDir => depth -= 1,
+            Component::RootDir | Component::Prefix(_) => return true,
+        }
+    }
+    false
+}
+
+/// `…/models--ORG--NAME/snapshots/REVISION` with `blobs` beside `snapshots`: the Hugging Face cache.
+fn is_snapshot(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
+    path.parent().is_some_and(|parent| {
+        parent.file_name() == Some(OsStr::new("snapshots"))
+            && parent
+                .parent()
+                .is_some_and(|model| model.join("blobs").is_dir())
+    })
+}
+
+fn globs(patterns: &[String]) -> Result<GlobSet, StoreError> {
+    let bad = |pattern: &str, e: globset::Error| StoreError::BadPattern {
+        pattern: pattern.to_owned(),
+        why: e.kind().to_string(),
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(globset::Glob::new(pattern).map_err(|e| bad(pattern, e))?);
+    }
+    set.build().map_err(|e| bad("the patterns together", e))
+}

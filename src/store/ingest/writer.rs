@@ -1,0 +1,315 @@
+//! Writing new blocks into packs, and deciding which blocks are new.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use super::record::Moves;
+use crate::block::{Cid, Multihash};
+use crate::error::FileError;
+use crate::fsio::{self, TempFile};
+use crate::store::error::StoreError;
+use crate::store::inner::{Inner, WriterId};
+use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
+use crate::store::root::{self, Head, ObjectKind, RootRecord};
+
+/// Collects the new blocks of one add or session. Dropped before [`BlockWriter::finish`], it takes back
+/// what nobody else has come to rely on.
+pub(crate) struct BlockWriter<'s> {
+    store: &'s Inner,
+    id: WriterId,
+    pack: Option<PackWriter>,
+    /// Blocks of the open pack, which the index does not know yet.
+    open: HashMap<Multihash, Place>,
+    /// Bytes that the open pack still waits for.
+    unwritten: Vec<(u64, Vec<u8>)>,
+    sealed: Vec<SealedPack>,
+    /// Covers the sealed packs until the commit.
+    loose: Option<PathBuf>,
+    /// The store's count of seals when the open pack's lookups began.
+    seals_seen: u64,
+    moves: Moves,
+    /// The last block of the open pack was a leaf that the next one may follow.
+    in_run: bool,
+    finished: bool,
+}
+
+/// Where a block came to lie, and whether it was there before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Put {
+    pub(crate) place: Place,
+    pub(crate) is_new: bool,
+}
+
+impl<'s> BlockWriter<'s> {
+    pub(crate) fn new(store: &'s Inner) -> Self {
+        Self {
+            store,
+            id: store.next_writer(),
+            pack: None,
+            open: HashMap::new(),
+            unwritten: Vec::new(),
+            sealed: Vec::new(),
+            loose: None,
+            seals_seen: store.seals(),
+            moves: Moves::default(),
+            in_run: false,
+            finished: false,
+        }
+    }
+
+    /// The next leaf begins a run of its own.
+    pub(crate) fn end_run(&mut self) {
+        self.in_run = false;
+    }
+
+    /// Finds a block or takes a place for it; `seen` is what a lookup at `seen_at` seals found.
+    pub(crate) fn put(
+        &mut self,
+        cid: &Cid,
+        data: Vec<u8>,
+        seen: Option<Place>,
+        seen_at: u64,
+    ) -> Result<(Put, Option<Vec<u8>>), StoreError> {
+        let mut known = seen.or_else(|| self.open.get(cid.hash()).copied());
+        if known.is_none() && seen_at != self.store.seals() {
+            known = self.store.find(cid.hash(), self.id)?;
+        }
+        if let Some(place) = known {
+            return Ok((
+                Put {
+                    place,
+                    is_new: false,
+                },
+                Some(data),
+            ));
+        }
+        if self
+            .pack
+            .as_ref()
+            .is_some_and(|pack| pack.is_full(self.store.pack_bytes()))
+        {
+            self.seal_early()?;
+        }
+        let pack = match &mut self.pack {
+            Some(pack) => pack,
+            empty => {
+                self.in_run = false;
+                self.seals_seen = self.store.seals();
+                empty.insert(PackWriter::create(&self.store.tmp(), self.store.id())?)
+            }
+        };
+        let place = pack.reserve(cid, data.len(), self.in_run);
+        self.in_run = true;
+        self.open.insert(*cid.hash(), place);
+        self.unwritten.push((place.offset, data));
+        Ok((
+            Put {
+                place,
+                is_new: true,
+            },
+            None,
+        ))
+    }
+
+    pub(crate) fn id(&self) -> WriterId {
+        self.id
+    }
+
+    pub(crate) fn open_pack(&self) -> Option<&PackWriter> {
+        self.pack.as_ref()
+    }
+
+    /// Takes what is to be written, so that writing can go on beside the next batch's hashing.
+    pub(crate) fn take_unwritten(&mut self) -> Vec<(u64, Vec<u8>)> {
+        std::mem::take(&mut self.unwritten)
+    }
+
+    /// Writes blocks side by side, and hands their buffers back.
+    pub(crate) fn write(
+        pack: Option<&PackWriter>,
+        blocks: Vec<(u64, Vec<u8>)>,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let Some(pack) = pack else {
+            return Ok(Vec::new());
+        };
+        let written = blocks.into_par_iter().map(|(offset, data)| {
+            fsio::write_all_at(pack.file(), &data, offset, pack.path())?;
+            Ok(data)
+        });
+        written.collect()
+    }
+
+    pub(crate) fn note_written(&mut self) {
+        if let Some(pack) = &mut self.pack {
+            pack.written();
+        }
+    }
+
+    /// Writes what waits. Done before the commit's guard is taken: a thread of the pool that waits for
+    /// others may be handed another add's work, and that add may want the guard.
+    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
+        let blocks = self.take_unwritten();
+        Self::write(self.pack.as_ref(), blocks)?;
+        Ok(())
+    }
+
+    /// Seals a full pack before the commit. What is sealed is covered by a loose root, so that an import
+    /// that is killed keeps it.
+    fn seal_early(&mut self) -> Result<(), StoreError> {
+        self.flush()?;
+        let guard = self.store.commit_guard()?;
+        let Some(mut pack) = self.pack.take() else {
+            return Ok(());
+        };
+        self.leave_out_known(&mut pack)?;
+        if !pack.rows().is_empty() {
+            let covered = self
+                .sealed
+                .iter()
+                .map(|s| s.id)
+                .chain([pack.id()])
+                .collect();
+            self.publish_loose(covered)?;
+            self.publish_pack(pack, Vec::new())?;
+        }
+        drop(guard);
+        let Some(sealed) = self.sealed.last() else {
+            return Ok(());
+        };
+        self.store.index_pack(sealed)?;
+        self.open.clear();
+        Ok(())
+    }
+
+    /// Seals the last pack and publishes it; the caller holds the commit's guard. Returns the moves that
+    /// the root has to follow.
+    pub(crate) fn seal_last(&mut self, notes: Vec<ObjectNote>) -> Result<&Moves, StoreError> {
+        debug_assert!(
+            self.unwritten.is_empty(),
+            "flushed before the guard was taken"
+        );
+        if let Some(mut pack) = self.pack.take() {
+            self.leave_out_known(&mut pack)?;
+            if !pack.rows().is_empty() {
+                self.publish_pack(pack, notes)?;
+            }
+        }
+        Ok(&self.moves)
+    }
+
+    /// Two adds may have written the same block; the pack that is sealed first keeps it.
+    fn leave_out_known(&mut self, pack: &mut PackWriter) -> Result<(), StoreError> {
+        if self.seals_seen == self.store.seals() {
+            return Ok(());
+        }
+        let mut known = HashSet::new();
+        for row in pack.rows() {
+            let hash = row.cid.0.hash();
+            if let Some(place) = self.store.find(hash, self.id)? {
+                known.insert(*hash);
+                self.moves.add(pack.id(), row.offset, place);
+            }
+        }
+        pack.leave_out(&known);
+        Ok(())
+    }
+
+    fn publish_pack(&mut self, pack: PackWriter, notes: Vec<ObjectNote>) -> Result<(), StoreError> {
+        let id = pack.id();
+        self.store.announce(id, self.id);
+        let sealed = self
+            .store
+            .durable(pack.seal(&self.store.packs_folder(), notes));
+        if sealed.is_err() {
+            self.store.withdraw(id);
+        }
+        self.sealed.push(sealed?);
+        self.store.count_seal();
+        Ok(())
+    }
+
+    fn publish_loose(&mut self, packs: Vec<PackId>) -> Result<(), StoreError> {
+        let path = match &self.loose {
+            Some(path) => path.clone(),
+            None => root::loose_path(self.store.folder())?,
+        };
+        write_root(self.store, &loose_record(packs), &path)?;
+        self.loose = Some(path);
+        Ok(())
+    }
+
+    /// Keeps what was written: the commit is done, or the loose root is to stay.
+    pub(crate) fn finish(mut self) -> Result<(), StoreError> {
+        self.finished = true;
+        for sealed in &self.sealed {
+            self.store.settle(sealed.id);
+            self.store.index_pack(sealed)?;
+        }
+        if let Some(loose) = self.loose.take() {
+            // The root covers the packs now. A loose root that stays behind only keeps them longer.
+            let _ = fsio::remove_file(&loose);
+        }
+        Ok(())
+    }
+
+    /// Publishes a loose root over everything sealed, in place of an object's root.
+    pub(crate) fn keep_loose(&mut self) -> Result<(), StoreError> {
+        if !self.sealed.is_empty() {
+            self.publish_loose(self.sealed.iter().map(|sealed| sealed.id).collect())?;
+        }
+        // It stays after `finish`.
+        self.loose = None;
+        Ok(())
+    }
+}
+
+impl Drop for BlockWriter<'_> {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        // Nothing rests on these packs unless another add found a block in them.
+        let mut kept = false;
+        for sealed in &self.sealed {
+            kept |= !self.store.take_back(sealed.id);
+        }
+        if let Some(loose) = self.loose.take().filter(|_| !kept) {
+            let _ = fsio::remove_file(&loose);
+        }
+    }
+}
+
+fn loose_record(packs: Vec<PackId>) -> RootRecord {
+    let nothing = crate::dag::Profile::default();
+    let empty = crate::dag::leaf(&[], &nothing);
+    RootRecord {
+        head: Head {
+            cid: crate::store::format::StoredCid(empty),
+            kind: ObjectKind::Loose,
+            profile: String::new(),
+            name: String::new(),
+            created_ms: crate::store::time::now_ms(),
+            size: 0,
+            blocks: 0,
+            tsize: 0,
+        },
+        paths: Vec::new(),
+        packs,
+        extents: Vec::new(),
+        nodes: Vec::new(),
+    }
+}
+
+/// Publishes a root file; what stands at the path is replaced.
+pub(crate) fn write_root(
+    store: &Inner,
+    record: &RootRecord,
+    path: &std::path::Path,
+) -> Result<(), StoreError> {
+    let mut temp = TempFile::create(store.folder().temp_path()?)?;
+    temp.write_all(&record.to_bytes(store.id()))?;
+    let published: Result<(), FileError> = temp.publish(path, 0o644, true);
+    store.durable(published.map_err(StoreError::from))
+}

@@ -1,0 +1,40 @@
+//! The store: packs, roots, names, the index, the memory tier, ingest and reading.
+
+mod assemble;
+mod cache;
+mod coverage;
+mod error;
+mod folder;
+mod format;
+mod index;
+mod ingest;
+mod inner;
+mod names;
+mod pack;
+mod pins;
+mod read;
+mod remove;
+mod root;
+mod store;
+mod target;
+mod time;
+mod totals;
+mod writer_lock;
+
+pub use cache::CacheStats;
+pub use error::StoreError;
+pub use ingest::{
+    AddNote, AddOptions, AddProgress, AddReport, PendingCid, PinAs, SessionReport, WriteSession,
+};
+pub use names::{Pin, PinKind};
+pub use pins::PinOptions;
+pub(crate) use read::{AlignedBytes, Backing, Extent, Lease};
+pub use read::{
+    CopyReason, Entry, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice,
+    Object, ObjectInfo, ObjectStat, StoreReader, StoredFile,
+};
+pub use remove::{RemoveOptions, RemoveReport};
+pub use store::{Store, StoreOptions, hash_path, hash_reader};
+pub use target::{Target, TargetError};
+pub use time::utc_text;
+pub use totals::StoreTotals;

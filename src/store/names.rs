@@ -1,0 +1,157 @@
+//! Pins: `names/<name>` points to an object and keeps it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use super::folder::StoreFolder;
+use super::format::{self, Envelope, FileKind, StoreId, StoredCid};
+use crate::block::{Cid, canonical, parse_cid};
+use crate::error::FileError;
+use crate::fsio::{self, TempFile};
+
+const LIMIT: u64 = 1 << 16;
+/// The longest name that every file system of ours takes.
+const MAX_NAME_BYTES: usize = 255;
+
+/// How far a pin reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum PinKind {
+    /// The object and everything below it.
+    Recursive,
+    /// The one block that the CID names.
+    Direct,
+}
+
+impl PinKind {
+    /// `recursive` or `direct`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recursive => "recursive",
+            Self::Direct => "direct",
+        }
+    }
+}
+
+/// A pin, as [`Store::pins`](crate::Store::pins) lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pin {
+    /// The name; an unnamed pin is named by its CID.
+    pub name: String,
+    /// The object.
+    pub cid: Cid,
+    /// How far it reaches.
+    pub kind: PinKind,
+    /// When it was set, in milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    cid: StoredCid,
+    kind: PinKind,
+    created_ms: u64,
+}
+
+/// Refuses what cannot be a file's name, and what would be taken for another object's CID.
+pub(crate) fn check(name: &str, cid: &Cid) -> Result<(), StoreError> {
+    let why = if name.is_empty() {
+        Some("it is empty")
+    } else if name.contains('/') {
+        Some("it holds a slash, which separates a target's path")
+    } else if name.contains('\0') {
+        Some("it holds a zero byte")
+    } else if name.starts_with('.') {
+        Some("it begins with a dot")
+    } else if name.len() > MAX_NAME_BYTES {
+        Some("it is longer than 255 bytes")
+    } else if name.chars().any(char::is_control) {
+        Some("it holds a control character")
+    } else if parse_cid(name).is_ok_and(|named| canonical(&named).to_string() != name) {
+        Some("it is a CID in another form")
+    } else if parse_cid(name).is_ok_and(|named| canonical(&named) != canonical(cid)) {
+        Some("it is the CID of another object")
+    } else {
+        None
+    };
+    match why {
+        Some(why) => Err(StoreError::BadName {
+            name: name.to_owned(),
+            why,
+        }),
+        None => Ok(()),
+    }
+}
+
+fn path(folder: &StoreFolder, name: &str) -> PathBuf {
+    folder.names().join(name)
+}
+
+/// The pin of that name, if there is one.
+pub(crate) fn read(
+    folder: &StoreFolder,
+    store: StoreId,
+    name: &str,
+) -> Result<Option<Pin>, StoreError> {
+    // What cannot be a name is not one; in particular nothing is opened outside `names/`.
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.starts_with('.') {
+        return Ok(None);
+    }
+    if name.contains(['/', '\0']) {
+        return Ok(None);
+    }
+    let path = path(folder, name);
+    let file = match fs::File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(FileError::new("open", &path, e).into()),
+    };
+    let bytes = fsio::read_file(&file, &path, LIMIT)?;
+    let envelope = Envelope::open(&bytes, FileKind::Name, Some(store), &path)?;
+    let record: Record = format::decode(envelope.section(&bytes, 0, &path, "pin")?, &path, "pin")?;
+    Ok(Some(Pin {
+        name: name.to_owned(),
+        cid: record.cid.0,
+        kind: record.kind,
+        created_ms: record.created_ms,
+    }))
+}
+
+/// All pins, in the order of their names.
+pub(crate) fn list(folder: &StoreFolder, store: StoreId) -> Result<Vec<Pin>, StoreError> {
+    let names = folder.names();
+    let mut pins = Vec::new();
+    for entry in fs::read_dir(&names).map_err(FileError::at("list", &names))? {
+        let entry = entry.map_err(FileError::at("list", &names))?;
+        // A pin unlinked since the listing is simply not there any more.
+        if let Some(pin) = entry.file_name().to_str().map(|n| read(folder, store, n)) {
+            pins.extend(pin?);
+        }
+    }
+    pins.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(pins)
+}
+
+/// Sets or moves a name in one step.
+pub(crate) fn publish(folder: &StoreFolder, store: StoreId, pin: &Pin) -> Result<(), StoreError> {
+    let record = Record {
+        cid: StoredCid(canonical(&pin.cid)),
+        kind: pin.kind,
+        created_ms: pin.created_ms,
+    };
+    let bytes = format::seal(FileKind::Name, store, &[format::section(&record)]);
+    let mut temp = TempFile::create(folder.temp_path()?)?;
+    temp.write_all(&bytes)?;
+    temp.publish(&path(folder, &pin.name), 0o644, true)?;
+    Ok(())
+}
+
+/// Unlinks a name; the caller syncs the folder once for all.
+pub(crate) fn unlink(folder: &StoreFolder, name: &str) -> Result<(), StoreError> {
+    Ok(fsio::remove_file(&path(folder, name))?)
+}

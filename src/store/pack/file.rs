@@ -1,0 +1,101 @@
+//! A sealed pack, open for reading.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::PackId;
+use super::header::Header;
+use super::table::Table;
+use crate::error::FileError;
+use crate::fsio;
+use crate::store::error::StoreError;
+use crate::store::format::StoreId;
+
+#[derive(Debug)]
+pub(crate) struct PackFile {
+    file: File,
+    path: PathBuf,
+    header: Header,
+}
+
+impl PackFile {
+    /// Opens a pack and checks its header; the payload and the table are not read.
+    pub(crate) fn open(folder: &Path, id: PackId, store: StoreId) -> Result<Self, StoreError> {
+        let path = folder.join(id.file_name());
+        let file = fsio::open_read(&path)?;
+        let len = file.metadata().map_err(FileError::at("stat", &path))?.len();
+        let mut bytes = [0; Header::BYTES];
+        if len < Header::BYTES as u64 {
+            return Err(StoreError::Damaged {
+                path,
+                what: "length",
+                expected: format!("at least {} bytes", Header::BYTES),
+                found: format!("{len} bytes"),
+            });
+        }
+        fsio::read_exact_at(&file, &mut bytes, 0, &path)?;
+        let header = Header::parse(&bytes, store, id, len, &path)?;
+        Ok(Self { file, path, header })
+    }
+
+    pub(crate) fn id(&self) -> PackId {
+        self.header.pack
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The length of the file, padding and table included.
+    pub(crate) fn file_len(&self) -> u64 {
+        self.header.file_len
+    }
+
+    /// How many blocks the table lists.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.header.blocks
+    }
+
+    /// Refuses a range that is not payload.
+    pub(crate) fn check_range(&self, offset: u64, len: u64) -> Result<(), StoreError> {
+        let end = offset.checked_add(len);
+        let payload = Header::BYTES as u64..self.header.table_offset;
+        if offset >= payload.start && end.is_some_and(|end| end <= payload.end) {
+            return Ok(());
+        }
+        Err(StoreError::Damaged {
+            path: self.path.clone(),
+            what: "place",
+            expected: format!("a range within {}..{}", payload.start, payload.end),
+            found: format!("{len} bytes from {offset}"),
+        })
+    }
+
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, StoreError> {
+        self.check_range(offset, len as u64)?;
+        let mut bytes = vec![0; len];
+        fsio::read_exact_at(&self.file, &mut bytes, offset, &self.path)?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn table(&self) -> Result<Table, StoreError> {
+        let mut bytes = vec![0; self.header.table_len as usize];
+        fsio::read_exact_at(&self.file, &mut bytes, self.header.table_offset, &self.path)?;
+        let found = xxh3_64(&bytes);
+        if found != self.header.table_check {
+            return Err(StoreError::Damaged {
+                path: self.path.clone(),
+                what: "table checksum",
+                expected: format!("{:016x}", self.header.table_check),
+                found: format!("{found:016x}"),
+            });
+        }
+        Table::parse(&bytes, &self.path)
+    }
+}

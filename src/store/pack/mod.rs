@@ -1,0 +1,86 @@
+//! Packs: sealed files that hold the payload of blocks, and a table of what lies where.
+//!
+//! ```text
+//! header   128 bytes, see `header.rs`
+//! payload  blocks; a run of 64 KiB or more starts on 65,536 bytes, others on 64 (padding is a hole)
+//! table    CID, offset and length of each block; the objects whose add ended here
+//! ```
+
+mod file;
+mod header;
+mod table;
+mod writer;
+
+pub(crate) use file::PackFile;
+pub(crate) use table::{ObjectNote, Row};
+pub(crate) use writer::{PackWriter, SealedPack};
+
+use super::error::StoreError;
+use super::format::{hex, random_id, unhex};
+
+/// The file name's ending.
+const SUFFIX: &str = ".pack";
+
+/// A pack's 128 random bits.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub(crate) struct PackId(pub(crate) [u8; 16]);
+
+impl PackId {
+    pub(crate) fn random() -> Result<Self, StoreError> {
+        random_id().map(Self)
+    }
+
+    pub(crate) fn file_name(&self) -> String {
+        format!("{self}{SUFFIX}")
+    }
+
+    /// The id in a file name of ours; none for any other name.
+    pub(crate) fn from_file_name(name: &str) -> Option<Self> {
+        name.strip_suffix(SUFFIX).and_then(unhex).map(Self)
+    }
+}
+
+impl std::fmt::Display for PackId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl std::fmt::Debug for PackId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackId({self})")
+    }
+}
+
+/// Where a block lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) pack: PackId,
+    pub(crate) offset: u64,
+    pub(crate) len: u32,
+}
+
+impl Place {
+    pub(crate) const ROW_BYTES: usize = 16 + 8 + 4;
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::ROW_BYTES] {
+        let mut out = [0; Self::ROW_BYTES];
+        out[..16].copy_from_slice(&self.pack.0);
+        out[16..24].copy_from_slice(&self.offset.to_le_bytes());
+        out[24..].copy_from_slice(&self.len.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != Self::ROW_BYTES {
+            return None;
+        }
+        Some(Self {
+            pack: PackId(bytes[..16].try_into().ok()?),
+            offset: u64::from_le_bytes(bytes[16..24].try_into().ok()?),
+            len: u32::from_le_bytes(bytes[24..].try_into().ok()?),
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! What every reader needs: the roots, the names and the packs of one store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::entry::ObjectInfo;
+use super::object::{Object, type_of};
+use super::packs::PackCache;
+use crate::block::{Cid, canonical};
+use crate::error::FileError;
+use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
+use crate::store::format::StoreId;
+use crate::store::names::{self, Pin};
+use crate::store::root::{self, LeasedRoot, RootRecord};
+use crate::store::target::{Head, Target};
+use crate::store::time::unix_ms;
+
+#[derive(Debug)]
+pub(crate) struct ReadCore {
+    pub(crate) folder: StoreFolder,
+    pub(crate) id: StoreId,
+    pub(crate) packs: PackCache,
+}
+
+impl ReadCore {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let folder = StoreFolder::new(path);
+        let id = folder.identify()?;
+        let packs = PackCache::new(folder.packs(), id);
+        Ok(Self { folder, id, packs })
+    }
+
+    pub(crate) fn open_root(
+        &self,
+        cid: &Cid,
+        with_nodes: bool,
+    ) -> Result<Option<LeasedRoot>, StoreError> {
+        root::open_root(&self.folder, self.id, cid, with_nodes)
+    }
+
+    pub(crate) fn pins(&self) -> Result<Vec<Pin>, StoreError> {
+        names::list(&self.folder, self.id)
+    }
+
+    pub(crate) fn not_published(&self, cid: &Cid) -> StoreError {
+        StoreError::NotPublished {
+            cid: *cid,
+            path: self.folder.path().to_path_buf(),
+        }
+    }
+
+    /// The CID that a target's first part stands for.
+    pub(crate) fn cid_of(&self, target: &Target) -> Result<Cid, StoreError> {
+        match target.head() {
+            Head::Cid(cid) => Ok(*cid),
+            Head::Name(name) => match names::read(&self.folder, self.id, name)? {
+                Some(pin) => Ok(pin.cid),
+                None => {
+                    let nearest = self.nearest_name(name)?;
+                    Err(StoreError::NoSuchName {
+                        name: name.clone(),
+                        nearest,
+                    })
+                }
+            },
+        }
+    }
+
+    fn nearest_name(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let pins = self.pins()?;
+        let names = pins.iter().map(|pin| pin.name.as_str());
+        Ok(crate::config::nearest(name, names).map(str::to_owned))
+    }
+
+    /// Finds a target among the published objects and everything below them.
+    pub(crate) fn resolve(self: &Arc<Self>, target: &Target) -> Result<Object, StoreError> {
+        loop {
+            let cid = self.cid_of(target)?;
+            match self.find(&cid)? {
+                Some(object) => return object.join(target.path()),
+                // The name moved and its old object went between the two steps.
+                None if self.cid_of(target)? != cid => {}
+                None => return Err(self.not_published(&cid)),
+            }
+        }
+    }
+
+    /// The object under a CID, or the first object that holds it at some path.
+    fn find(self: &Arc<Self>, cid: &Cid) -> Result<Option<Object>, StoreError> {
+        let object = |root, path| Object::new(Arc::clone(self), root, path);
+        if let Some(root) = self.open_root(cid, false)? {
+            return Ok(Some(object(root, String::new())));
+        }
+        for published in root::published(&self.folder.roots())? {
+            let Some(root) = self.open_root(&published, false)? else {
+                continue;
+            };
+            let wanted = canonical(cid);
+            let found = root
+                .record
+                .paths
+                .iter()
+                .find(|e| canonical(&e.cid.0) == wanted);
+            if let Some(path) = found.map(|entry| entry.path.clone()) {
+                return Ok(Some(object(root, path)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All published objects, in the order of their CIDs.
+    pub(crate) fn objects(&self) -> Result<Vec<ObjectInfo>, StoreError> {
+        let pins = self.pins()?;
+        let mut objects = Vec::new();
+        for cid in root::published(&self.folder.roots())? {
+            let path = root::object_path(&self.folder, &cid);
+            let file = match std::fs::File::open(&path) {
+                Ok(file) => file,
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(FileError::new("open", &path, e).into()),
+            };
+            let metadata = file.metadata().map_err(FileError::at("stat", &path))?;
+            let bytes = crate::fsio::read_file(&file, &path, metadata.len())?;
+            let head = RootRecord::parse_head(&bytes, self.id, &path)?;
+            objects.push(ObjectInfo {
+                cid,
+                name: head.name,
+                kind: type_of(head.kind),
+                size: head.size,
+                profile: head.profile,
+                created_ms: head.created_ms,
+                last_used_ms: metadata.modified().map_or(head.created_ms, unix_ms),
+                pins: pins.iter().filter(|pin| pin.cid == cid).cloned().collect(),
+            });
+        }
+        Ok(objects)
+    }
+}

@@ -1,0 +1,244 @@
+//! Writing objects out of the store: whole or not at all.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::entry::EntryType;
+use super::file::StoredFile;
+use super::object::Object;
+use crate::error::FileError;
+use crate::fsio;
+use crate::store::error::StoreError;
+use crate::store::format::{hex, random_id};
+
+/// How [`Store::export`](crate::Store::export) writes.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct ExportOptions {
+    /// Replace an existing output in one step, instead of refusing.
+    pub force: bool,
+    /// Checked between pieces; once set, the export stops and leaves nothing behind.
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Told how many more bytes were written, as it goes.
+    pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
+}
+
+impl std::fmt::Debug for ExportOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExportOptions")
+            .field("force", &self.force)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an export wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExportReport {
+    /// Files, links left out.
+    pub files: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+}
+
+/// Bytes copied between two looks at the cancel flag.
+const STEP: u64 = 64 << 20;
+
+/// Writes beside the output, then renames: an output is there whole or not at all.
+pub(crate) fn export(
+    object: &Object,
+    output: &Path,
+    options: &ExportOptions,
+) -> Result<ExportReport, StoreError> {
+    let taken = fs::symlink_metadata(output).is_ok();
+    if taken && !options.force {
+        return Err(StoreError::OutputExists {
+            path: output.to_path_buf(),
+        });
+    }
+    check_links(object)?;
+    let name = output.file_name().ok_or_else(|| StoreError::OutputExists {
+        path: output.to_path_buf(),
+    })?;
+    let parent = match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let aside = parent.join(format!(
+        ".{}.{}",
+        name.to_string_lossy(),
+        hex(&random_id()?[..4])
+    ));
+    let mut aside = Aside {
+        path: aside,
+        keep: false,
+    };
+    let report = Writer {
+        options,
+        report: ExportReport::default(),
+    }
+    .write(object, &aside.path)?;
+    if taken {
+        // Both names stay valid throughout; the old output then stands aside and is removed.
+        fsio::rename_exchange(&aside.path, output)?;
+    } else if let Err(e) = rename_new(&aside.path, output) {
+        return Err(match e.source.kind() {
+            std::io::ErrorKind::AlreadyExists => StoreError::OutputExists {
+                path: output.to_path_buf(),
+            },
+            _ => e.into(),
+        });
+    } else {
+        aside.keep = true;
+    }
+    Ok(report)
+}
+
+fn rename_new(from: &Path, to: &Path) -> Result<(), FileError> {
+    let flags = rustix::fs::RenameFlags::NOREPLACE;
+    rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)
+        .map_err(|e| FileError::new("rename to", to, e.into()))
+}
+
+/// Removed when dropped, unless it became the output.
+struct Aside {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        let is_folder = fs::symlink_metadata(&self.path).is_ok_and(|m| m.is_dir());
+        let _ = match is_folder {
+            true => fs::remove_dir_all(&self.path),
+            false => fs::remove_file(&self.path),
+        };
+    }
+}
+
+/// Refuses links out of the output folder before anything is written.
+fn check_links(object: &Object) -> Result<(), StoreError> {
+    let own = object
+        .link_target()
+        .map(|target| (String::new(), target.to_owned()));
+    let below = object
+        .walk()
+        .filter_map(|entry| entry.target.map(|target| (entry.path, target)));
+    for (link, target) in own.into_iter().chain(below) {
+        let mut depth = link.matches('/').count();
+        let mut below = false;
+        for component in Path::new(&target).components() {
+            let leaves = match component {
+                Component::Normal(_) => {
+                    below = true;
+                    false
+                }
+                Component::CurDir => false,
+                // Behind a name, which may be a link itself, a step up leads nobody knows where.
+                Component::ParentDir if below || depth == 0 => true,
+                Component::ParentDir => {
+                    depth -= 1;
+                    false
+                }
+                Component::RootDir | Component::Prefix(_) => true,
+            };
+            if leaves {
+                return Err(StoreError::EscapingLink { link, target });
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Writer<'a> {
+    options: &'a ExportOptions,
+    report: ExportReport,
+}
+
+impl Writer<'_> {
+    fn write(mut self, object: &Object, output: &Path) -> Result<ExportReport, StoreError> {
+        match object.kind() {
+            EntryType::File => self.write_file(&object.file()?, output)?,
+            EntryType::Symlink => make_link(object.link_target().unwrap_or_default(), output)?,
+            EntryType::Folder => {
+                fs::create_dir(output).map_err(FileError::at("create the folder", output))?;
+                // Parents come before what they hold in the order of the walk; links come last, so that
+                // nothing is ever written through one.
+                for entry in object.walk().filter(|e| e.kind != EntryType::Symlink) {
+                    let path = output.join(&entry.path);
+                    match entry.kind {
+                        EntryType::Folder => fs::create_dir(&path)
+                            .map_err(FileError::at("create the folder", &path))?,
+                        _ => self.write_file(&object.open(&entry.path)?, &path)?,
+                    }
+                }
+                for entry in object.walk() {
+                    if let Some(target) = &entry.target {
+                        make_link(target, &output.join(&entry.path))?;
+                    }
+                }
+            }
+            EntryType::Block => {
+                let target = object.cid().to_string();
+                return Err(StoreError::NotAFile {
+                    target,
+                    found: "block",
+                });
+            }
+        }
+        Ok(self.report)
+    }
+
+    fn write_file(&mut self, file: &StoredFile, output: &Path) -> Result<(), StoreError> {
+        let mut to = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(output)
+            .map_err(FileError::at("create", output))?;
+        let mut done = 0;
+        while done < file.size() {
+            let cancelled = self
+                .options
+                .cancel
+                .as_ref()
+                .is_some_and(|c| c.load(Ordering::Relaxed));
+            if cancelled {
+                return Err(StoreError::Cancelled);
+            }
+            let end = file.size().min(done + STEP);
+            self.copy(file, done..end, &mut to, output)?;
+            if let Some(progress) = &self.options.progress {
+                progress(end - done);
+            }
+            done = end;
+        }
+        self.report.files += 1;
+        self.report.bytes += file.size();
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        file: &StoredFile,
+        range: std::ops::Range<u64>,
+        to: &mut File,
+        output: &Path,
+    ) -> Result<(), StoreError> {
+        for (extent, part) in file.overlaps(range) {
+            let from = extent.offset + (part.start - extent.start);
+            fsio::copy_range(extent.backing.file(), from, to, part.end - part.start)
+                .map_err(FileError::at("write", output))?;
+        }
+        Ok(())
+    }
+}
+
+fn make_link(target: &str, output: &Path) -> Result<(), StoreError> {
+    Ok(symlink(target, output).map_err(FileError::at("create the link", output))?)
+}

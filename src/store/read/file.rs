@@ -1,0 +1,182 @@
+//! The bytes of one file of an object.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::map::{FileMap, FileSlice};
+use super::stream::FileReader;
+use crate::block::Cid;
+use crate::error::FileError;
+use crate::fsio;
+use crate::store::error::StoreError;
+use crate::store::pack::PackFile;
+use crate::store::root::Lease;
+
+/// A file that bytes come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Backing {
+    Pack(Arc<PackFile>),
+    /// A file of the user's, outside any store.
+    Plain(Arc<(File, std::path::PathBuf)>),
+}
+
+impl Backing {
+    pub(crate) fn file(&self) -> &File {
+        match self {
+            Self::Pack(pack) => pack.file(),
+            Self::Plain(plain) => &plain.0,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Pack(pack) => pack.path(),
+            Self::Plain(plain) => &plain.1,
+        }
+    }
+}
+
+/// A range of a file that holds `start..start + len` of the content.
+#[derive(Clone, Debug)]
+pub(crate) struct Extent {
+    pub(crate) backing: Backing,
+    pub(crate) start: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+/// A file of an object, open for reading; holds the object's lease, so that what it reads from stays.
+///
+/// Cheap to clone; outlives the store it came from.
+#[derive(Clone, Debug)]
+pub struct StoredFile {
+    name: Arc<str>,
+    cid: Option<Cid>,
+    size: u64,
+    extents: Arc<[Extent]>,
+    lease: Option<Arc<Lease>>,
+}
+
+impl StoredFile {
+    pub(crate) fn new(
+        name: &str,
+        cid: Option<Cid>,
+        extents: Vec<Extent>,
+        lease: Option<Arc<Lease>>,
+    ) -> Self {
+        let size = extents.last().map_or(0, |e| e.start + e.len);
+        Self {
+            name: name.into(),
+            cid,
+            size,
+            extents: extents.into(),
+            lease,
+        }
+    }
+
+    /// What the file is called, for messages: its path below the object, or the object's CID.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file's CID; none for a file outside any store.
+    pub fn cid(&self) -> Option<&Cid> {
+        self.cid.as_ref()
+    }
+
+    /// Length of the content in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    pub(crate) fn lease(&self) -> Option<&Arc<Lease>> {
+        self.lease.as_ref()
+    }
+
+    /// A `Read + Seek` over the content.
+    pub fn reader(&self) -> FileReader {
+        FileReader::new(self.clone())
+    }
+
+    /// Reads up to `buf.len()` bytes from `offset`; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the operating system fails to read.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, StoreError> {
+        let end = self.size.min(offset.saturating_add(buf.len() as u64));
+        let mut done = 0;
+        for (extent, range) in self.overlaps(offset..end) {
+            let len = (range.end - range.start) as usize;
+            let (from, path) = (
+                extent.offset + (range.start - extent.start),
+                extent.backing.path(),
+            );
+            fsio::read_exact_at(
+                extent.backing.file(),
+                &mut buf[done..done + len],
+                from,
+                path,
+            )?;
+            done += len;
+        }
+        Ok(done)
+    }
+
+    /// The whole content in memory.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the operating system fails to read.
+    pub fn read(&self) -> Result<Vec<u8>, StoreError> {
+        let too_large = |_| FileError::new("read", &*self.name, io::ErrorKind::FileTooLarge.into());
+        let mut bytes = vec![0; usize::try_from(self.size).map_err(too_large)?];
+        self.read_at(0, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Maps the whole content read-only, stitched into contiguous memory where pages allow it.
+    ///
+    /// # Errors
+    /// [`StoreError::Map`] when the operating system refuses.
+    pub fn map(&self) -> Result<FileMap, StoreError> {
+        FileMap::new(self)
+    }
+
+    /// A range of the content: borrowed from a map where it is contiguous, copied otherwise
+    /// ([`FileSlice::copied`] says which and why).
+    ///
+    /// # Errors
+    /// [`StoreError::File`] of kind `UnexpectedEof` when the range passes the end of the file.
+    pub fn slice(&self, range: Range<u64>) -> Result<FileSlice, StoreError> {
+        Arc::new(self.map()?).slice(range)
+    }
+
+    pub(crate) fn check_range(&self, range: &Range<u64>) -> Result<(), StoreError> {
+        if range.start <= range.end && range.end <= self.size {
+            return Ok(());
+        }
+        let why = format!("it has {} bytes, and {range:?} was asked for", self.size);
+        let source = io::Error::new(io::ErrorKind::UnexpectedEof, why);
+        Err(FileError::new("read", &*self.name, source).into())
+    }
+
+    /// The extents that hold a range of the content, with the part of the content each holds.
+    pub(crate) fn overlaps(
+        &self,
+        range: Range<u64>,
+    ) -> impl Iterator<Item = (&Extent, Range<u64>)> + '_ {
+        let first = self
+            .extents
+            .partition_point(|e| e.start + e.len <= range.start);
+        self.extents[first..].iter().map_while(move |extent| {
+            let part = range.start.max(extent.start)..range.end.min(extent.start + extent.len);
+            (part.start < part.end).then_some((extent, part))
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! Reading: resolving targets, the bytes of files, and the reader that needs no writer.
+
+mod core;
+mod entry;
+mod export;
+mod file;
+mod map;
+mod object;
+mod packs;
+mod reader;
+mod stream;
+
+pub(crate) use crate::store::root::Lease;
+pub(crate) use core::ReadCore;
+pub use entry::{Entry, EntryType, ObjectInfo, ObjectStat};
+pub(crate) use export::export;
+pub use export::{ExportOptions, ExportReport};
+pub use file::StoredFile;
+pub(crate) use file::{Backing, Extent};
+pub(crate) use map::AlignedBytes;
+pub use map::{CopyReason, FileMap, FileSlice};
+pub use object::Object;
+
+pub use reader::StoreReader;
+pub use stream::FileReader;

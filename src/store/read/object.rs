@@ -1,0 +1,325 @@
+//! A resolved target: an object, or a path below one, under the object's lease.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::core::ReadCore;
+use super::entry::{Entry, EntryType, ObjectStat};
+use super::file::{Backing, Extent, StoredFile};
+use crate::block::{Cid, RAW, canonical};
+use crate::dag::{self, Node};
+use crate::store::error::StoreError;
+use crate::store::root::{EntryKind, LeasedRoot, NodePlace, ObjectKind, PathEntry, RootRecord};
+
+/// An object of the store, or a file or folder inside one.
+///
+/// Holds the object's lease: what it names is not collected while the value, or a file or map made from it,
+/// lives. It outlives the store it came from.
+#[derive(Clone, Debug)]
+pub struct Object {
+    core: Arc<ReadCore>,
+    root: LeasedRoot,
+    /// Below the root's object; empty for the object itself.
+    path: String,
+}
+
+impl Object {
+    pub(crate) fn new(core: Arc<ReadCore>, root: LeasedRoot, path: String) -> Self {
+        Self { core, root, path }
+    }
+
+    pub(crate) fn record(&self) -> &RootRecord {
+        &self.root.record
+    }
+
+    pub(crate) fn touch(&self) {
+        if let Some(lease) = &self.root.lease {
+            lease.touch();
+        }
+    }
+
+    /// The CID of what was resolved.
+    pub fn cid(&self) -> Cid {
+        self.entry()
+            .map_or(self.record().head.cid.0, |entry| entry.cid.0)
+    }
+
+    /// The published object it was found in.
+    pub fn object_cid(&self) -> Cid {
+        self.record().head.cid.0
+    }
+
+    /// The path below [`Object::object_cid`].
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> EntryType {
+        self.entry()
+            .map_or(EntryType::Block, |entry| kind_of(&entry.kind))
+    }
+
+    /// Bytes of content; for a folder, of all files below it.
+    pub fn size(&self) -> u64 {
+        self.entry()
+            .map_or(self.record().head.size, |entry| entry.size)
+    }
+
+    fn entry(&self) -> Option<&PathEntry> {
+        self.record().entry(&self.path)
+    }
+
+    fn display(&self) -> String {
+        let object = self.object_cid();
+        if self.path.is_empty() {
+            object.to_string()
+        } else {
+            format!("{object}/{}", self.path)
+        }
+    }
+
+    /// A file or folder below this one; an empty path is the object itself.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchPath`], with what stands in the nearest folder.
+    pub fn join(&self, path: &str) -> Result<Self, StoreError> {
+        let whole = match (self.path.is_empty(), path.is_empty()) {
+            (_, true) => self.path.clone(),
+            (true, false) => path.to_owned(),
+            (false, false) => format!("{}/{path}", self.path),
+        };
+        if self.record().entry(&whole).is_none() && !whole.is_empty() {
+            return Err(StoreError::NoSuchPath {
+                object: self.object_cid(),
+                there: self.nearest_folder(&whole),
+                path: whole,
+            });
+        }
+        Ok(Self {
+            core: Arc::clone(&self.core),
+            root: self.root.clone(),
+            path: whole,
+        })
+    }
+
+    fn nearest_folder(&self, path: &str) -> Vec<String> {
+        let mut folder = path;
+        loop {
+            folder = folder.rsplit_once('/').map_or("", |(head, _)| head);
+            let there = self.record().entry(folder);
+            if there.is_some_and(|e| e.kind == EntryKind::Folder) || folder.is_empty() {
+                let at = Self {
+                    path: folder.to_owned(),
+                    ..self.clone()
+                };
+                return at.children().map(|entry| entry.path).collect();
+            }
+        }
+    }
+
+    /// Everything below this folder, in the byte order of the paths; a file or link lists itself.
+    pub fn walk(&self) -> impl Iterator<Item = Entry> + '_ {
+        let prefix = if self.path.is_empty() {
+            String::new()
+        } else {
+            format!("{}/", self.path)
+        };
+        let paths = &self.record().paths;
+        let first = paths.partition_point(|entry| entry.path.as_str() < prefix.as_str());
+        let skip = prefix.len();
+        paths[first..]
+            .iter()
+            .take_while(move |entry| entry.path.starts_with(&prefix))
+            .filter(|entry| !entry.path.is_empty())
+            .map(move |entry| to_entry(entry, entry.path[skip..].to_owned()))
+    }
+
+    fn children(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.walk().filter(|entry| !entry.path.contains('/'))
+    }
+
+    /// What stands directly in this folder.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAFolder`] for a file, a link or a block.
+    pub fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        match self.kind() {
+            EntryType::Folder => Ok(self.children().collect()),
+            other => Err(StoreError::NotAFolder {
+                target: self.display(),
+                found: other.name(),
+            }),
+        }
+    }
+
+    /// The target of a symbolic link.
+    pub(crate) fn link_target(&self) -> Option<&str> {
+        match &self.entry()?.kind {
+            EntryKind::Symlink { target } => Some(target),
+            _ => None,
+        }
+    }
+
+    /// This file's bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAFile`] for a folder, a link or a block; [`StoreError::Damaged`] when a pack is not
+    /// what the root says.
+    pub fn file(&self) -> Result<StoredFile, StoreError> {
+        let not_a_file = |found| StoreError::NotAFile {
+            target: self.display(),
+            found,
+        };
+        let entry = self.entry().ok_or_else(|| not_a_file("block"))?;
+        if !matches!(entry.kind, EntryKind::File { .. }) {
+            return Err(not_a_file(kind_of(&entry.kind).name()));
+        }
+        let record = self.record();
+        let mut start = 0;
+        let mut extents = Vec::new();
+        for extent in record.extents_of(entry) {
+            let pack = self.core.packs.open(record.pack(extent.pack))?;
+            pack.check_range(extent.offset, extent.len)?;
+            let (offset, len) = (extent.offset, extent.len);
+            extents.push(Extent {
+                backing: Backing::Pack(pack),
+                start,
+                offset,
+                len,
+            });
+            start += len;
+        }
+        let name = if self.path.is_empty() {
+            self.display()
+        } else {
+            self.path.clone()
+        };
+        Ok(StoredFile::new(
+            &name,
+            Some(entry.cid.0),
+            extents,
+            self.root.lease.clone(),
+        ))
+    }
+
+    /// The file at a path below this folder, open for reading.
+    ///
+    /// # Errors
+    /// As [`Object::join`] and [`Object::file`].
+    pub fn open(&self, path: &str) -> Result<StoredFile, StoreError> {
+        self.join(path)?.file()
+    }
+
+    /// The whole content of a (small) file below this folder, such as `config.json`.
+    ///
+    /// # Errors
+    /// As [`Object::open`] and [`StoredFile::read`].
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, StoreError> {
+        self.open(path)?.read()
+    }
+
+    /// Size, blocks, codec and pins.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] and [`StoreError::Dag`] when the DAG's nodes cannot be read.
+    pub fn stat(&self) -> Result<ObjectStat, StoreError> {
+        let record = self.record();
+        let cid = self.cid();
+        let blocks = match self.path.is_empty() {
+            true => record.head.blocks,
+            false => self.count_blocks()?,
+        };
+        let pins = self.core.pins()?;
+        let keeps = |pin: &&crate::store::names::Pin| {
+            canonical(&pin.cid) == canonical(&cid) || pin.cid == record.head.cid.0
+        };
+        let prefix = format!("{}/", self.path);
+        let inside = |entry: &&PathEntry| {
+            entry.path == self.path || self.path.is_empty() || entry.path.starts_with(&prefix)
+        };
+        Ok(ObjectStat {
+            cid,
+            kind: self.kind(),
+            size: self.size(),
+            blocks,
+            codec: if cid.codec() == RAW { "raw" } else { "dag-pb" },
+            hash: crate::block::hash_name(&cid),
+            pinned_by: pins
+                .iter()
+                .filter(keeps)
+                .map(|pin| pin.name.clone())
+                .collect(),
+            object: record.head.cid.0,
+            profile: record.head.profile.clone(),
+            extents: record
+                .paths
+                .iter()
+                .filter(inside)
+                .map(|entry| record.extents_of(entry).len() as u64)
+                .sum(),
+        })
+    }
+
+    /// Counts the blocks of a DAG inside the object by reading its nodes.
+    fn count_blocks(&self) -> Result<u64, StoreError> {
+        let root = self.core.open_root(&self.object_cid(), true)?;
+        let root = root.ok_or_else(|| self.core.not_published(&self.object_cid()))?;
+        let places: HashMap<Cid, &NodePlace> = root
+            .record
+            .nodes
+            .iter()
+            .map(|node| (node.cid.0, node))
+            .collect();
+        let mut open = vec![self.cid()];
+        let mut blocks = 0;
+        while let Some(cid) = open.pop() {
+            blocks += 1;
+            if cid.codec() == RAW {
+                continue;
+            }
+            let place = places.get(&cid).ok_or_else(|| StoreError::BlockAbsent {
+                cid,
+                path: self.core.folder.path().to_path_buf(),
+            })?;
+            let pack = self.core.packs.open(root.record.pack(place.pack))?;
+            let data = pack.read(place.offset, place.len as usize)?;
+            match dag::decode(&cid, &data)? {
+                Node::File { children, .. } => open.extend(children.iter().map(|c| c.cid)),
+                Node::Folder { entries } => open.extend(entries.iter().map(|e| e.cid)),
+                _ => {}
+            }
+        }
+        Ok(blocks)
+    }
+}
+
+pub(crate) fn kind_of(kind: &EntryKind) -> EntryType {
+    match kind {
+        EntryKind::File { .. } => EntryType::File,
+        EntryKind::Folder => EntryType::Folder,
+        EntryKind::Symlink { .. } => EntryType::Symlink,
+    }
+}
+
+pub(crate) fn type_of(kind: ObjectKind) -> EntryType {
+    match kind {
+        ObjectKind::File => EntryType::File,
+        ObjectKind::Folder => EntryType::Folder,
+        ObjectKind::Symlink => EntryType::Symlink,
+        ObjectKind::Block | ObjectKind::Loose => EntryType::Block,
+    }
+}
+
+fn to_entry(entry: &PathEntry, path: String) -> Entry {
+    Entry {
+        path,
+        cid: entry.cid.0,
+        kind: kind_of(&entry.kind),
+        size: entry.size,
+        target: match &entry.kind {
+            EntryKind::Symlink { target } => Some(target.clone()),
+            _ => None,
+        },
+    }
+}

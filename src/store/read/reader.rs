@@ -1,0 +1,157 @@
+//! The reader that needs neither sled nor the writer's lock.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::core::ReadCore;
+use super::entry::{Entry, ObjectInfo, ObjectStat};
+use super::export::{ExportOptions, ExportReport, export};
+use super::file::StoredFile;
+use super::object::Object;
+use crate::store::error::StoreError;
+use crate::store::names::Pin;
+use crate::store::target::Target;
+use crate::store::totals::{StoreTotals, totals};
+
+/// Reads a store beside its writer, from any number of processes, from a read-only mount and under another
+/// uid.
+///
+/// It knows the published objects, every path and CID of a file or folder below them, and the pins; inner
+/// nodes and leaves are [`NotPublished`](StoreError::NotPublished) here.
+///
+/// ```
+/// use ipfs_accelerate::{AddOptions, Store, StoreReader};
+/// # let dir = tempfile::tempdir()?;
+/// # let (path, file) = (dir.path().join("store"), dir.path().join("config.json"));
+/// # std::fs::write(&file, b"{}")?;
+/// let store = Store::create(&path)?;
+/// let added = store.add_path(&file, &AddOptions::default())?;
+///
+/// let reader = StoreReader::open(&path)?;
+/// assert_eq!(reader.read(&added.cid.into())?, b"{}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StoreReader {
+    core: Arc<ReadCore>,
+}
+
+impl StoreReader {
+    /// Opens a store for reading.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`], [`StoreError::NotAStore`], [`StoreError::NewerFormat`] or
+    /// [`StoreError::Damaged`] when there is no store that this version can read.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Ok(Self {
+            core: Arc::new(ReadCore::open(path.as_ref())?),
+        })
+    }
+
+    pub(crate) fn from_core(core: Arc<ReadCore>) -> Self {
+        Self { core }
+    }
+
+    /// The store's folder.
+    pub fn path(&self) -> &Path {
+        self.core.folder.path()
+    }
+
+    /// Finds a target and takes its object's lease.
+    ///
+    /// # Errors
+    /// [`StoreError::NotPublished`], [`StoreError::NoSuchName`], [`StoreError::NoSuchPath`], or
+    /// [`StoreError::Damaged`] for a root that cannot be read.
+    pub fn resolve(&self, target: &Target) -> Result<Object, StoreError> {
+        self.core.resolve(target)
+    }
+
+    /// Whether the target is there.
+    ///
+    /// # Errors
+    /// Any error of [`StoreReader::resolve`] that is not plain absence.
+    pub fn has(&self, target: &Target) -> Result<bool, StoreError> {
+        match self.resolve(target) {
+            Ok(_) => Ok(true),
+            Err(
+                StoreError::NotPublished { .. }
+                | StoreError::NoSuchName { .. }
+                | StoreError::NoSuchPath { .. },
+            ) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What stands directly in a folder.
+    ///
+    /// # Errors
+    /// As [`StoreReader::resolve`] and [`Object::list`].
+    pub fn list(&self, target: &Target) -> Result<Vec<Entry>, StoreError> {
+        self.resolve(target)?.list()
+    }
+
+    /// Size, blocks, codec and pins of a target.
+    ///
+    /// # Errors
+    /// As [`StoreReader::resolve`] and [`Object::stat`].
+    pub fn stat(&self, target: &Target) -> Result<ObjectStat, StoreError> {
+        self.resolve(target)?.stat()
+    }
+
+    /// The file at a target, open for reading.
+    ///
+    /// # Errors
+    /// As [`StoreReader::resolve`] and [`Object::file`].
+    pub fn open_file(&self, target: &Target) -> Result<StoredFile, StoreError> {
+        let object = self.resolve(target)?;
+        object.touch();
+        object.file()
+    }
+
+    /// The whole content of a (small) file.
+    ///
+    /// # Errors
+    /// As [`StoreReader::open_file`] and [`StoredFile::read`].
+    pub fn read(&self, target: &Target) -> Result<Vec<u8>, StoreError> {
+        self.open_file(target)?.read()
+    }
+
+    /// Writes a file or folder out of the store; see [`Store::export`](crate::Store::export).
+    ///
+    /// # Errors
+    /// As [`Store::export`](crate::Store::export).
+    pub fn export(
+        &self,
+        target: &Target,
+        output: impl AsRef<Path>,
+        options: &ExportOptions,
+    ) -> Result<ExportReport, StoreError> {
+        let object = self.resolve(target)?;
+        object.touch();
+        export(&object, output.as_ref(), options)
+    }
+
+    /// All published objects, in the order of their CIDs.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a root or a name that cannot be read.
+    pub fn objects(&self) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.core.objects()
+    }
+
+    /// Counts and sizes of the store as a whole.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the store's folders cannot be listed.
+    pub fn totals(&self) -> Result<StoreTotals, StoreError> {
+        totals(&self.core)
+    }
+
+    /// All pins, in the order of their names.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a name that cannot be read.
+    pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
+        self.core.pins()
+    }
+}

@@ -1,0 +1,74 @@
+//! Opening a root so that the collector keeps off.
+//!
+//! The lease is the shared lock on the root's inode. It counts only when the path still names that inode
+//! after the lock was had: between opening and locking a remover may have renamed the root and a collector
+//! freed its packs (a lock on the packs instead let a reader map zeros).
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::record::RootRecord;
+use crate::block::Cid;
+use crate::error::FileError;
+use crate::fsio::{self, Locked};
+use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
+use crate::store::format::StoreId;
+
+/// A root file is bounded only so that a foreign file is not read into memory whole.
+const ROOT_LIMIT: u64 = 4 << 30;
+/// A use is noted at most this often.
+const USE_STEP: Duration = Duration::from_secs(3_600);
+
+/// Keeps an object's packs from being collected while it is held.
+#[derive(Debug)]
+pub(crate) struct Lease(Locked);
+
+#[derive(Clone, Debug)]
+pub(crate) struct LeasedRoot {
+    pub(crate) record: Arc<RootRecord>,
+    /// None for what the writing process put together from blocks that no root covers.
+    pub(crate) lease: Option<Arc<Lease>>,
+}
+
+impl Lease {
+    /// Notes that the object was used, for "least recently used first". A reader under another uid or on a
+    /// read-only mount cannot, and need not.
+    pub(crate) fn touch(&self) {
+        let file = self.0.file();
+        let modified = file.metadata().and_then(|m| m.modified());
+        let now = SystemTime::now();
+        if modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age >= USE_STEP)) {
+            let _ = file.set_modified(now);
+        }
+    }
+}
+
+/// Opens a published object's root under a lease; none if there is no such object.
+pub(crate) fn open_root(
+    folder: &StoreFolder,
+    store: StoreId,
+    cid: &Cid,
+    with_nodes: bool,
+) -> Result<Option<LeasedRoot>, StoreError> {
+    let path = super::object_path(folder, cid);
+    loop {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(FileError::new("open", &path, e).into()),
+        };
+        let locked = fsio::lock_shared(file).map_err(FileError::at("lock", &path))?;
+        // Another inode, or none: the object was removed or replaced meanwhile, so start over.
+        if !fsio::is_same_file(locked.file(), &path).map_err(FileError::at("stat", &path))? {
+            continue;
+        }
+        let bytes = fsio::read_file(locked.file(), &path, ROOT_LIMIT)?;
+        let record = RootRecord::parse(&bytes, store, &path, with_nodes)?;
+        return Ok(Some(LeasedRoot {
+            record: Arc::new(record),
+            lease: Some(Arc::new(Lease(locked))),
+        }));
+    }
+}

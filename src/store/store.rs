@@ -1,0 +1,401 @@
+//! The store as its one writer has it.
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::assemble::assemble;
+use super::cache::CacheStats;
+use super::error::StoreError;
+use super::folder::StoreFolder;
+use super::ingest::{self, AddOptions, AddReport, WriteSession};
+use super::inner::Inner;
+use super::names::Pin;
+use super::pins::{self, PinOptions};
+use super::read::{
+    Entry, ExportOptions, ExportReport, FileReader, Object, ObjectInfo, ObjectStat, ReadCore,
+    StoreReader, export,
+};
+use super::remove::{self, RemoveOptions, RemoveReport};
+use super::root::LeasedRoot;
+use super::target::Target;
+use super::totals::StoreTotals;
+use super::writer_lock;
+use crate::block::{Block, Cid, inline_data};
+use crate::dag::{self, Node};
+
+/// How a [`Store`] works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// Budget of the memory tier in bytes; zero keeps nothing. 500 MB unless set.
+    pub memory_bytes: u64,
+    /// Threads for hashing and writing; zero is one a core.
+    pub threads: usize,
+    /// A pack is sealed at the first leaf after this many bytes. 4 GiB unless set.
+    pub pack_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 500_000_000,
+            threads: 0,
+            pack_bytes: 4 << 30,
+        }
+    }
+}
+
+/// A content-addressed store, open for writing. One process has a store open for writing at a time; any
+/// number read it through [`StoreReader`].
+///
+/// Cheap to clone; all clones are the same open store.
+///
+/// ```
+/// use ipfs_accelerate::{AddOptions, Store};
+/// use std::io::Read;
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("hello.txt");
+/// # std::fs::write(&path, b"hello world")?;
+/// let store = Store::create(dir.path().join("store"))?;
+/// let added = store.add_path(&path, &AddOptions::default().named("greeting"))?;
+/// assert_eq!(
+///     added.cid.to_string(),
+///     "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+/// );
+/// let mut text = String::new();
+/// store.reader(&"greeting".parse()?)?.read_to_string(&mut text)?;
+/// assert_eq!(text, "hello world");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`] when there is none, [`StoreError::NotAStore`] for a folder of other files,
+    /// [`StoreError::Locked`] while another process has it open for writing,
+    /// [`StoreError::NewerFormat`] for a store of a later version.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path, StoreOptions::default())
+    }
+
+    /// As [`Store::open`], with options.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
+        let core = ReadCore::open(path.as_ref())?;
+        let lock = writer_lock::take(&core.folder)?;
+        Ok(Self {
+            inner: Arc::new(Inner::open(core, lock, options)?),
+        })
+    }
+
+    /// Makes an empty store in an absent or empty folder, and opens it.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when there is one, [`StoreError::NotAStore`] for a folder of other files.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::create_with(path, StoreOptions::default())
+    }
+
+    /// As [`Store::create`], with options.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn create_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
+        StoreFolder::new(path.as_ref()).create()?;
+        Self::open_with(path, options)
+    }
+
+    /// Opens a store, making it first where the folder is absent or empty.
+    ///
+    /// # Errors
+    /// As [`Store::open`], absence apart.
+    pub fn open_or_create(
+        path: impl AsRef<Path>,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let folder = StoreFolder::new(path.as_ref());
+        if folder.is_vacant()? {
+            match folder.create() {
+                // Another process was faster, which is as good.
+                Ok(_) | Err(StoreError::Exists { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Self::open_with(path, options)
+    }
+
+    /// The store's folder.
+    pub fn path(&self) -> &Path {
+        self.inner.folder().path()
+    }
+
+    /// A reader of the same store, such as another process would open.
+    pub fn to_reader(&self) -> StoreReader {
+        StoreReader::from_core(Arc::clone(&self.inner.core))
+    }
+
+    /// Adds a file or folder: hashed in parallel, in bounded memory, and committed in one step. Adding
+    /// again what is there writes no payload and gives the same CID.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] for what cannot be read or written, [`StoreError::SourceChanged`] for a file
+    /// that changes meanwhile, [`StoreError::NameTaken`] for a pin's name, [`StoreError::Dag`] for a folder
+    /// too large for one block. After any error the store is as it was.
+    pub fn add_path(
+        &self,
+        path: impl AsRef<Path>,
+        options: &AddOptions,
+    ) -> Result<AddReport, StoreError> {
+        ingest::add_path(&self.inner, path.as_ref(), options)
+    }
+
+    /// Adds a stream as one file.
+    ///
+    /// # Errors
+    /// As [`Store::add_path`].
+    pub fn add_reader(
+        &self,
+        reader: impl Read + Send,
+        options: &AddOptions,
+    ) -> Result<AddReport, StoreError> {
+        ingest::add_reader(&self.inner, reader, options)
+    }
+
+    /// Begins to write single blocks.
+    pub fn session(&self) -> WriteSession<'_> {
+        WriteSession::new(&self.inner)
+    }
+
+    /// Whether a block is here: a leaf, an inner node or the root of an object.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the index cannot be read nor made anew.
+    pub fn has_block(&self, cid: &Cid) -> Result<bool, StoreError> {
+        Ok(inline_data(cid).is_some() || self.inner.place(cid.hash())?.is_some())
+    }
+
+    /// A block, checked against its CID: from the memory tier, or from its pack.
+    ///
+    /// # Errors
+    /// [`StoreError::BlockAbsent`] when it is not here, [`StoreError::Block`] when its bytes are damaged.
+    pub fn get_block(&self, cid: &Cid) -> Result<Block, StoreError> {
+        get_block(&self.inner, cid)
+    }
+
+    /// A block decoded as a DAG node: from the memory tier, or from its pack.
+    ///
+    /// # Errors
+    /// As [`Store::get_block`], and [`StoreError::Dag`] for a block that is no node.
+    pub fn get_node(&self, cid: &Cid) -> Result<Arc<Node>, StoreError> {
+        get_node(&self.inner, cid)
+    }
+
+    /// Finds a target among the published objects; failing that, puts a file or folder together from its
+    /// blocks, which may belong to no object.
+    ///
+    /// # Errors
+    /// As [`StoreReader::resolve`].
+    pub fn resolve(&self, target: &Target) -> Result<Object, StoreError> {
+        resolve(&self.inner, target)
+    }
+
+    /// Whether a target, or a block under its CID, is here.
+    ///
+    /// # Errors
+    /// Any error of [`Store::resolve`] that is not plain absence.
+    pub fn has(&self, target: &Target) -> Result<bool, StoreError> {
+        if self.to_reader().has(target)? {
+            return Ok(true);
+        }
+        match target.cid().filter(|_| target.path().is_empty()) {
+            Some(cid) => self.has_block(cid),
+            None => Ok(false),
+        }
+    }
+
+    /// A file's bytes as `Read + Seek`, with slices that are not copied.
+    ///
+    /// # Errors
+    /// As [`Store::resolve`] and [`Object::file`].
+    pub fn reader(&self, target: &Target) -> Result<FileReader, StoreError> {
+        let object = self.resolve(target)?;
+        object.touch();
+        Ok(object.file()?.reader())
+    }
+
+    /// What stands directly in a folder.
+    ///
+    /// # Errors
+    /// As [`Store::resolve`] and [`Object::list`].
+    pub fn list(&self, target: &Target) -> Result<Vec<Entry>, StoreError> {
+        self.resolve(target)?.list()
+    }
+
+    /// Size, blocks, codec and pins of a target.
+    ///
+    /// # Errors
+    /// As [`Store::resolve`].
+    pub fn stat(&self, target: &Target) -> Result<ObjectStat, StoreError> {
+        self.resolve(target)?.stat()
+    }
+
+    /// Writes a file or folder to `output`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::OutputExists`] without `force`; [`StoreError::EscapingLink`] for a link that would
+    /// lead out of the output; as [`Store::resolve`].
+    pub fn export(
+        &self,
+        target: &Target,
+        output: impl AsRef<Path>,
+        options: &ExportOptions,
+    ) -> Result<ExportReport, StoreError> {
+        let object = self.resolve(target)?;
+        object.touch();
+        export(&object, output.as_ref(), options)
+    }
+
+    /// All published objects, in the order of their CIDs.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a root or a name that cannot be read.
+    pub fn objects(&self) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.inner.core.objects()
+    }
+
+    /// Removes an object; its space is freed by a collection.
+    ///
+    /// # Errors
+    /// [`StoreError::Pinned`] unless `unpin` is set, [`StoreError::NotAnObject`] for a part of one.
+    pub fn remove(
+        &self,
+        target: &Target,
+        options: &RemoveOptions,
+    ) -> Result<RemoveReport, StoreError> {
+        remove::remove(&self.inner, target, options)
+    }
+
+    /// Pins a target.
+    ///
+    /// # Errors
+    /// [`StoreError::NameTaken`] without `replace`, [`StoreError::BadName`], and those of
+    /// [`Store::resolve`].
+    pub fn pin(&self, target: &Target, options: &PinOptions) -> Result<Pin, StoreError> {
+        pins::pin(&self.inner, target, options)
+    }
+
+    /// Removes one pin, by its name or by the CID it points to; returns it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotPinned`], and [`StoreError::ManyPins`] for a CID with several named pins.
+    pub fn unpin(&self, target: &Target) -> Result<Pin, StoreError> {
+        pins::unpin(&self.inner, target)
+    }
+
+    /// All pins, in the order of their names.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a name that cannot be read.
+    pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
+        self.inner.core.pins()
+    }
+
+    /// Counts and sizes of the store as a whole.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the store's folders cannot be listed.
+    pub fn totals(&self) -> Result<StoreTotals, StoreError> {
+        super::totals::totals(&self.inner.core)
+    }
+
+    /// Counters of the memory tier since the store was opened.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.inner.tier.stats()
+    }
+}
+
+/// The CID of a file or folder, computed as [`Store::add_path`] would, without a store.
+///
+/// # Errors
+/// As [`Store::add_path`], for what concerns reading.
+pub fn hash_path(path: impl AsRef<Path>, options: &AddOptions) -> Result<AddReport, StoreError> {
+    ingest::hash_path(path.as_ref(), options)
+}
+
+/// The CID of a stream, computed as [`Store::add_reader`] would, without a store.
+///
+/// # Errors
+/// As [`Store::add_reader`], for what concerns reading.
+pub fn hash_reader(
+    reader: impl Read + Send,
+    options: &AddOptions,
+) -> Result<AddReport, StoreError> {
+    ingest::hash_reader(reader, options)
+}
+
+pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
+    if let Some(data) = inline_data(cid) {
+        return Ok(Block::verified(*cid, data)?);
+    }
+    if let Some(block) = inner.tier.block(cid) {
+        return Ok(block);
+    }
+    let place = inner
+        .place(cid.hash())?
+        .ok_or_else(|| StoreError::BlockAbsent {
+            cid: *cid,
+            path: inner.folder().path().to_path_buf(),
+        })?;
+    let data = inner
+        .core
+        .packs
+        .open(place.pack)?
+        .read(place.offset, place.len as usize)?;
+    let block = Block::verified(*cid, data)?;
+    inner.tier.put_block(&block);
+    Ok(block)
+}
+
+pub(crate) fn get_node(inner: &Inner, cid: &Cid) -> Result<Arc<Node>, StoreError> {
+    if let Some(node) = inner.tier.node(cid) {
+        return Ok(node);
+    }
+    let block = get_block(inner, cid)?;
+    let node = Arc::new(dag::decode(cid, block.data())?);
+    // A decoded node takes about twice its block: CIDs have a fixed, larger size in memory.
+    inner
+        .tier
+        .put_node(cid, Arc::clone(&node), 2 * block.data().len() as u64);
+    Ok(node)
+}
+
+pub(crate) fn resolve(inner: &Arc<Inner>, target: &Target) -> Result<Object, StoreError> {
+    match inner.core.resolve(target) {
+        Err(StoreError::NotPublished { cid, .. }) if inner.place(cid.hash())?.is_some() => {
+            let record = Arc::new(assemble(inner, &cid)?);
+            let root = LeasedRoot {
+                record,
+                lease: None,
+            };
+            Object::new(Arc::clone(&inner.core), root, String::new()).join(target.path())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,5 @@
+//! The one integration binary: a file for each behaviour.
+
+mod config;
+mod identity;
+mod store_smoke;
