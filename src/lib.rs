@@ -1,19 +1,51 @@
-//! A content store for model checkpoints, and the loader that maps their tensors straight out of it.
+//! An embedded, content-addressed store for model checkpoints, and the loader that maps their tensors
+//! straight out of it.
+//!
+//! A file or folder goes in under the CIDv1 that any IPFS node computes for it ([`Store::add_path`]); a
+//! checkpoint comes out as tensors borrowed from a map of the store, each on the device that a plan gave it
+//! ([`load_checkpoint_and_dispatch`]). [`StoreReader`] reads beside the writer from any number of processes;
+//! [`IpfsAccelerate`] has the names of the Python package that this one replaces. How it all hangs together
+//! stands in [`architecture`].
 
+mod accelerate;
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
 mod block;
+pub mod checkpoint;
 mod config;
 mod dag;
 pub mod error;
 mod fsio;
 mod store;
 
-pub use block::*;
+pub use accelerate::{
+    AddedFile, Error, FetchedFile, FileMetadata, IpfsAccelerate, LoadedCheckpoint, LoadedFrom,
+    SystemInfo,
+};
+pub use block::{
+    Block, BlockError, Cid, CidError, CidFault, DAG_PB, HashFunction, IDENTITY, MIN_DIGEST_BYTES,
+    Multihash, RAW, SHA2_256, canonical, cid_from_bytes, inline_data, parse_cid, verify,
+};
+pub use checkpoint::{
+    Device, DeviceMap, Dispatched, LoadError, LoadOptions, LoadPlan, LoadReport, Placed,
+    PlainFolder, Select, Source, Tensor, load_checkpoint_and_dispatch, plan_checkpoint,
+};
 pub use config::{
     ByteSize, ByteSizeError, CacheConfig, CheckpointConfig, Config, ConfigEntry, ConfigError,
     ConfigValue, DeviceMapSetting, DockerConfig, Endpoint, EndpointsConfig, GeneralConfig,
     LogLevel, Origin, Secret, StoreConfig,
 };
-pub use dag::*;
+pub use dag::{
+    DagError, FileBuilder, FileChild, FileRoot, FolderEntry, FolderLimit, FolderMeasure, Malformed,
+    MAX_BLOCK_BYTES, NameError, NameFault, Node, Profile, ProfileError, check_name, cid_of_reader,
+    cumulative_size, decode, folder_node, leaf, symlink_node,
+};
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
-pub use store::*;
+pub use store::{
+    AddNote, AddOptions, AddProgress, AddReport, CacheStats, CopyReason, Entry, EntryType,
+    ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Object, ObjectInfo, ObjectStat,
+    PendingCid, Pin, PinAs, PinKind, PinOptions, RemoveOptions, RemoveReport, SessionReport, Store,
+    StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError,
+    WriteSession, hash_path, hash_reader, utc_text,
+};

@@ -179,7 +179,12 @@ fn a_cap_has_room_for_five_quarters_of_the_largest_block() {
 
 #[test]
 fn the_last_main_device_keeps_its_full_limit_when_balancing() {
-    let items = items("a.w=5 b.w=5 z.w=100");
+    // The caps are 110 / 2 + 1.25 * 10 = 67.
+    let text: String = ('a'..='j')
+        .map(|name| format!("{name}.w=1 "))
+        .collect::<String>()
+        + "z.w=100";
+    let items = items(&text);
     let plan = plan_devices(&items, &Auto, &devices("x=200 y=100 cpu")).unwrap();
     assert_eq!(bytes_of(&plan), [10, 100, 0]);
 }

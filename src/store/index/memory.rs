@@ -59,6 +59,7 @@ impl Index for MemoryIndex {
         Ok(())
     }
 
+    #[cfg(test)]
     fn len(&self) -> Result<u64, IndexError> {
         Ok(self.state().places.len() as u64)
     }

@@ -39,6 +39,7 @@ pub(crate) trait Index: Send + Sync {
     fn unmark(&self, pack: PackId) -> Result<(), IndexError>;
 
     /// How many rows there are, markers left out. May take time in proportion to it.
+    #[cfg(test)]
     fn len(&self) -> Result<u64, IndexError>;
 }
 

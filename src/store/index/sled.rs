@@ -109,6 +109,7 @@ impl Index for SledIndex {
         guarded(|| self.db.remove(marker_key(pack)).map(drop))
     }
 
+    #[cfg(test)]
     fn len(&self) -> Result<u64, IndexError> {
         guarded(|| {
             let mut rows = 0;

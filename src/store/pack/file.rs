@@ -40,10 +40,6 @@ impl PackFile {
         Ok(Self { file, path, header })
     }
 
-    pub(crate) fn id(&self) -> PackId {
-        self.header.pack
-    }
-
     pub(crate) fn file(&self) -> &File {
         &self.file
     }

@@ -57,6 +57,7 @@ pub struct StoredFile {
     cid: Option<Cid>,
     size: u64,
     extents: Arc<[Extent]>,
+    #[expect(dead_code, reason = "held for its drop, which gives the object up")]
     lease: Option<Arc<Lease>>,
 }
 
@@ -96,9 +97,6 @@ impl StoredFile {
         &self.extents
     }
 
-    pub(crate) fn lease(&self) -> Option<&Arc<Lease>> {
-        self.lease.as_ref()
-    }
 
     /// A `Read + Seek` over the content.
     pub fn reader(&self) -> FileReader {

@@ -35,6 +35,8 @@ pub enum CopyReason {
     Misaligned,
     /// The slice asked for is not contiguous in the file.
     Gathered,
+    /// A device lent memory of its own for it.
+    DeviceMemory,
     /// The process holds as many maps as it may.
     MapBudget,
 }
@@ -210,25 +212,6 @@ impl FileSlice {
         match &self.0 {
             Bytes::Mapped { .. } => None,
             Bytes::Copied { why, .. } => Some(*why),
-        }
-    }
-
-    pub(crate) fn narrowed(&self, part: Range<usize>) -> Self {
-        match &self.0 {
-            Bytes::Mapped {
-                map,
-                segment,
-                range,
-            } => Self(Bytes::Mapped {
-                map: Arc::clone(map),
-                segment: *segment,
-                range: range.start + part.start..range.start + part.end,
-            }),
-            Bytes::Copied { bytes, why } => {
-                let mut copy = AlignedBytes::zeroed(part.len());
-                copy.as_mut_slice().copy_from_slice(&bytes[part]);
-                Self::copied_from(copy, *why)
-            }
         }
     }
 }

@@ -10,7 +10,6 @@ mod packs;
 mod reader;
 mod stream;
 
-pub(crate) use crate::store::root::Lease;
 pub(crate) use core::ReadCore;
 pub use entry::{Entry, EntryType, ObjectInfo, ObjectStat};
 pub(crate) use export::export;

@@ -1,0 +1,289 @@
+//! The names of the Python package that this crate replaces, with results that are true.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::checkpoint::{self, DeviceMap, Dispatched, LoadError, LoadOptions};
+use crate::config::{CheckpointConfig, Config, ConfigError, DeviceMapSetting};
+use crate::dag::{Profile, ProfileError};
+use crate::error::{Explain, FileError};
+use crate::store::{
+    AddOptions, EntryType, ExportOptions, ObjectStat, Store, StoreError, StoreOptions, Target,
+};
+
+mod system;
+
+pub use system::SystemInfo;
+
+/// Any error of [`IpfsAccelerate`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configured profile is not known.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The checkpoint could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl Explain for Error {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Config(e) => e.kind(),
+            Self::Profile(e) => e.kind(),
+            Self::Store(e) => e.kind(),
+            Self::Load(e) => e.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(e) => e.hint(),
+            Self::Profile(e) => e.hint(),
+            Self::Store(e) => e.hint(),
+            Self::Load(e) => e.hint(),
+        }
+    }
+}
+
+/// What [`IpfsAccelerate::add_file`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AddedFile {
+    /// `success`; a failure is an `Err`.
+    pub status: &'static str,
+    /// The CID, as any IPFS node computes it under the configured profile.
+    pub cid: String,
+    /// The path that was added.
+    pub file: PathBuf,
+}
+
+/// What [`IpfsAccelerate::get_file`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FetchedFile {
+    /// `success`; a failure is an `Err`.
+    pub status: &'static str,
+    /// The CID.
+    pub cid: String,
+    /// Where the content was written.
+    pub file: PathBuf,
+}
+
+/// Where a checkpoint came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LoadedFrom {
+    /// The local store.
+    Cache,
+}
+
+/// What [`IpfsAccelerate::load_checkpoint_and_dispatch`] did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LoadedCheckpoint {
+    /// `success`; a failure is an `Err`.
+    pub status: &'static str,
+    /// Where it came from.
+    pub source: LoadedFrom,
+    /// What was asked for.
+    pub cid: String,
+    /// The tensors.
+    pub data: Dispatched,
+}
+
+/// What [`IpfsAccelerate::get_cid_metadata`] says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FileMetadata {
+    /// The CID.
+    pub cid: String,
+    /// What it is.
+    pub kind: EntryType,
+    /// Bytes of content.
+    pub size: u64,
+    /// Blocks of its DAG, each place in it counted.
+    pub blocks: u64,
+    /// `raw` or `dag-pb`.
+    pub codec: &'static str,
+    /// The hash function's name.
+    pub hash: &'static str,
+    /// Whether a pin keeps it.
+    pub pinned: bool,
+}
+
+impl From<ObjectStat> for FileMetadata {
+    fn from(stat: ObjectStat) -> Self {
+        Self {
+            cid: stat.cid.to_string(),
+            kind: stat.kind,
+            size: stat.size,
+            blocks: stat.blocks,
+            codec: stat.codec,
+            hash: stat.hash,
+            pinned: !stat.pinned_by.is_empty(),
+        }
+    }
+}
+
+/// A store behind the names of the Python package `ipfs_accelerate`.
+///
+/// Its example of basic usage reads the same here:
+///
+/// ```
+/// use ipfs_accelerate::{Config, IpfsAccelerate};
+/// # let dir = tempfile::tempdir()?;
+/// # let example = dir.path().join("example.txt");
+/// # std::fs::write(&example, b"hello world")?;
+/// let mut config = Config::default();
+/// config.set("store", "path", dir.path().join("store").to_str().unwrap())?;
+///
+/// let ipfs = IpfsAccelerate::open(&config)?;
+/// let added = ipfs.add_file(&example)?;
+/// assert_eq!(added.status, "success");
+/// assert!(ipfs.cid_exists(&added.cid)?);
+///
+/// let fetched = ipfs.get_file(&added.cid, Some(&dir.path().join("copy.txt")))?;
+/// assert_eq!(std::fs::read(fetched.file)?, b"hello world");
+/// assert_eq!(ipfs.get_cid_metadata(&added.cid)?.size, 11);
+///
+/// let model = ipfs.add_file("fixtures/silero-vad".as_ref())?;
+/// let loaded = ipfs.load_checkpoint_and_dispatch(&model.cid)?;
+/// assert_eq!(loaded.data.len(), 15);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct IpfsAccelerate {
+    store: Store,
+    profile: Profile,
+    checkpoint: CheckpointConfig,
+}
+
+impl IpfsAccelerate {
+    /// Opens the configured store, making it where the folder is absent or empty. Its place is that of
+    /// [`Config::store_path`], environment included.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without a place for the store, [`Error::Profile`] for an unknown profile,
+    /// [`Error::Store`] as [`Store::open_or_create`].
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        let path = config.store_path(None, std::env::vars_os())?;
+        let mut options = StoreOptions::default();
+        options.memory_bytes = config.cache.budget().bytes();
+        Ok(Self {
+            profile: config.store.profile.parse()?,
+            checkpoint: config.checkpoint.clone(),
+            store: Store::open_or_create(path, options)?,
+        })
+    }
+
+    /// The store itself, for everything else.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Adds a file or folder, and pins it.
+    ///
+    /// # Errors
+    /// As [`Store::add_path`].
+    pub fn add_file(&self, path: &Path) -> Result<AddedFile, Error> {
+        let options = AddOptions::default().with_profile(self.profile.clone());
+        let report = self.store.add_path(path, &options)?;
+        Ok(AddedFile {
+            status: "success",
+            cid: report.cid.to_string(),
+            file: path.to_path_buf(),
+        })
+    }
+
+    /// Writes a file or folder to `output_path`, or to a new name in the system's folder for temporary
+    /// files, which is then the caller's to remove.
+    ///
+    /// # Errors
+    /// As [`Store::export`]; an existing `output_path` is one.
+    pub fn get_file(&self, cid: &str, output_path: Option<&Path>) -> Result<FetchedFile, Error> {
+        let target: Target = cid.parse().map_err(StoreError::from)?;
+        let file = match output_path {
+            Some(path) => path.to_path_buf(),
+            None => temporary_path()?,
+        };
+        self.store.export(&target, &file, &ExportOptions::default())?;
+        Ok(FetchedFile { status: "success", cid: cid.to_owned(), file })
+    }
+
+    /// Whether a file, a folder or a block is in the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Target`] for what is no CID, name or path.
+    pub fn cid_exists(&self, cid: &str) -> Result<bool, Error> {
+        let target: Target = cid.parse().map_err(StoreError::from)?;
+        Ok(self.store.has(&target)?)
+    }
+
+    /// Size, blocks, codec, hash function and pins.
+    ///
+    /// # Errors
+    /// As [`Store::stat`].
+    pub fn get_cid_metadata(&self, cid: &str) -> Result<FileMetadata, Error> {
+        let target: Target = cid.parse().map_err(StoreError::from)?;
+        Ok(self.store.stat(&target)?.into())
+    }
+
+    /// Loads a checkpoint to `cpu` and `disk`, with the configured device map and limits. For devices of
+    /// one's own, selections and progress there is
+    /// [`load_checkpoint_and_dispatch`](crate::load_checkpoint_and_dispatch).
+    ///
+    /// # Errors
+    /// As [`load_checkpoint_and_dispatch`](crate::load_checkpoint_and_dispatch).
+    pub fn load_checkpoint_and_dispatch(&self, cid: &str) -> Result<LoadedCheckpoint, Error> {
+        let target: Target = cid.parse().map_err(StoreError::from)?;
+        let mut options = LoadOptions::default().with_device_map(device_map(&self.checkpoint)?);
+        options.threads = self.checkpoint.threads;
+        options.max_memory = self
+            .checkpoint
+            .max_memory
+            .iter()
+            .map(|(device, limit)| (device.clone(), limit.bytes()))
+            .collect();
+        let data = checkpoint::load_checkpoint_and_dispatch(&self.store, &target, options)?;
+        let source = LoadedFrom::Cache;
+        Ok(LoadedCheckpoint { status: "success", source, cid: cid.to_owned(), data })
+    }
+
+    /// What machine this is.
+    pub fn get_system_info(&self) -> SystemInfo {
+        SystemInfo::read()
+    }
+}
+
+fn device_map(config: &CheckpointConfig) -> Result<DeviceMap, Error> {
+    match &config.device_map {
+        DeviceMapSetting::Sequential => Ok(DeviceMap::Sequential),
+        DeviceMapSetting::File(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                Error::Load(LoadError::from_source(FileError::new("read", path, e)))
+            })?;
+            Ok(DeviceMap::from_json(&text)?)
+        }
+        DeviceMapSetting::Auto => Ok(DeviceMap::Auto),
+    }
+}
+
+/// A path that is not there yet; the export refuses one that comes to be there meanwhile.
+fn temporary_path() -> Result<PathBuf, Error> {
+    let mut id = [0_u8; 8];
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).map_err(|e| {
+        StoreError::from(FileError::new("read", "the system's random source", e.into()))
+    })?;
+    let name = format!("ipfs-accelerate-{:016x}", u64::from_ne_bytes(id));
+    Ok(std::env::temp_dir().join(name))
+}

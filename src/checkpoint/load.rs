@@ -1,0 +1,212 @@
+//! The whole load: resolve, read headers, plan, execute.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::capacity::available_memory;
+use super::device::Device;
+use super::device_map::{DeviceKind, DeviceLimit, DeviceMap, apply_max_memory};
+use super::dispatched::Dispatched;
+use super::error::LoadError;
+use super::execute::{Job, execute};
+use super::modules::PlanItem;
+use super::options::LoadOptions;
+use super::plan::{Plan, plan_devices};
+use super::report::{DeviceReport, LoadReport, StageSeconds};
+use super::select::{Select, Selection};
+use super::shards::{Shard, open, read_headers};
+use super::source::Source;
+use super::threads;
+use crate::store::Target;
+
+/// The name of the host's memory in device maps.
+const CPU: &str = "cpu";
+/// The name of what stays in the store.
+const DISK: &str = "disk";
+
+/// Loads a checkpoint and assigns its tensors to devices.
+///
+/// The target is one safetensors file, an index, or a folder: there the one `*.safetensors.index.json`,
+/// else `model.safetensors`, else `adapter_model.safetensors`, else the only `*.safetensors`. Tensors for
+/// `cpu` are borrowed from a map of the store (copied only where that cannot be; the report says why), those
+/// for `disk` stay there, and the caller's devices get them through [`Device::place`], from several threads.
+///
+/// # Errors
+/// [`LoadError`], with the shard, the tensor, the offset, what was expected and what was found. Devices that
+/// were begun are aborted.
+///
+/// ```
+/// use ipfs_accelerate::checkpoint::{LoadOptions, load_checkpoint_and_dispatch};
+/// use ipfs_accelerate::{AddOptions, Store};
+/// # let dir = tempfile::tempdir()?;
+/// let store = Store::create(dir.path().join("store"))?;
+/// let cid = store.add_path("fixtures/silero-vad", &AddOptions::default())?.cid;
+///
+/// let loaded = load_checkpoint_and_dispatch(&store, &cid.into(), LoadOptions::default())?;
+/// assert_eq!(loaded.len(), 15);
+/// assert_eq!(loaded.report().copied_bytes, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn load_checkpoint_and_dispatch<D: Device>(
+    source: &impl Source,
+    target: &Target,
+    options: LoadOptions<D>,
+) -> Result<Dispatched<D::Handle>, LoadError> {
+    threads::run(options.threads, || {
+        let begun = Instant::now();
+        let (prepared, mut stages) = prepare(source, target, &options)?;
+        let Prepared { shards, selections, plan } = prepared;
+        let started = Instant::now();
+        let jobs = selections
+            .into_iter()
+            .zip(&plan.assignments)
+            .map(|((shard, selection), &device)| Job { shard, selection, device })
+            .collect();
+        let done = execute(&shards, jobs, &plan, &options)?;
+        stages.execute = started.elapsed().as_secs_f64();
+        let mut metadata = BTreeMap::new();
+        let shard_count = shards.len();
+        for (key, value) in shards.into_iter().flat_map(|shard| shard.header.metadata) {
+            metadata.entry(key).or_insert(value);
+        }
+        let devices = plan.devices.into_iter().zip(done.thread_seconds);
+        let report = LoadReport {
+            shards: shard_count,
+            tensors: done.slots.len(),
+            bytes: done.zero_copy_bytes + done.copies.values().sum::<u64>(),
+            zero_copy_bytes: done.zero_copy_bytes,
+            copied_bytes: done.copies.values().sum(),
+            copies: done.copies,
+            seconds: begun.elapsed().as_secs_f64(),
+            stages,
+            devices: devices
+                .map(|(device, thread_seconds)| DeviceReport {
+                    name: device.name,
+                    tensors: device.tensors,
+                    bytes: device.bytes,
+                    limit: device.limit,
+                    thread_seconds,
+                })
+                .collect(),
+        };
+        Ok(Dispatched::new(done.slots, metadata, report))
+    })
+}
+
+/// What a load would do, found out without reading payload.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LoadPlan {
+    /// Every selected tensor, shard by shard in the order of its bytes.
+    pub tensors: Vec<PlannedTensor>,
+    /// The devices and what each gets.
+    pub plan: Plan,
+}
+
+/// One tensor of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedTensor {
+    /// The tensor's name.
+    pub name: String,
+    /// Its selected bytes.
+    pub bytes: u64,
+    /// The device it would be placed on.
+    pub device: String,
+    /// The shard it lies in.
+    pub shard: String,
+}
+
+/// Plans a load: headers are read and checked, payload is not.
+///
+/// # Errors
+/// As [`load_checkpoint_and_dispatch`], execution apart.
+pub fn plan_checkpoint<D: Device>(
+    source: &impl Source,
+    target: &Target,
+    options: &LoadOptions<D>,
+) -> Result<LoadPlan, LoadError> {
+    threads::run(options.threads, || {
+        let (prepared, _) = prepare(source, target, options)?;
+        let devices = &prepared.plan.devices;
+        let tensor = |((shard, selection), device): (&(usize, Selection), &usize)| PlannedTensor {
+            name: selection.info.name.to_string(),
+            bytes: selection.bytes(),
+            device: devices[*device].name.clone(),
+            shard: prepared.shards[*shard].file.name().to_owned(),
+        };
+        let tensors = prepared.selections.iter().zip(&prepared.plan.assignments);
+        Ok(LoadPlan { tensors: tensors.map(tensor).collect(), plan: prepared.plan })
+    })
+}
+
+struct Prepared {
+    shards: Vec<Shard>,
+    /// The number of the shard, and what is loaded of it.
+    selections: Vec<(usize, Selection)>,
+    plan: Plan,
+}
+
+fn prepare<D: Device>(
+    source: &impl Source,
+    target: &Target,
+    options: &LoadOptions<D>,
+) -> Result<(Prepared, StageSeconds), LoadError> {
+    options.check_cancel()?;
+    let mut stages = StageSeconds::default();
+    let started = Instant::now();
+    let opened = open(source, target)?;
+    stages.resolve = started.elapsed().as_secs_f64();
+
+    let started = Instant::now();
+    let shards = read_headers(opened)?;
+    stages.headers = started.elapsed().as_secs_f64();
+
+    options.check_cancel()?;
+    let started = Instant::now();
+    let selections = select(&shards, options)?;
+    let items: Vec<PlanItem<'_>> = selections
+        .iter()
+        .map(|(_, selection)| PlanItem { name: &selection.info.name, bytes: selection.bytes() })
+        .collect();
+    let plan = plan_devices(&items, &options.device_map, &devices(options)?)?;
+    stages.plan = started.elapsed().as_secs_f64();
+    Ok((Prepared { shards, selections, plan }, stages))
+}
+
+fn select<D: Device>(
+    shards: &[Shard],
+    options: &LoadOptions<D>,
+) -> Result<Vec<(usize, Selection)>, LoadError> {
+    let count = shards.iter().map(|shard| shard.header.tensors.len()).sum();
+    let mut selections = Vec::with_capacity(count);
+    for (number, shard) in shards.iter().enumerate() {
+        for info in &shard.header.tensors {
+            let select = options.select.as_ref().map_or(Select::Whole, |select| select(info));
+            if let Some(selection) = select.apply(shard.file.name(), info)? {
+                selections.push((number, selection));
+            }
+        }
+    }
+    Ok(selections)
+}
+
+/// The caller's devices, then the host's memory, then the disk.
+fn devices<D: Device>(options: &LoadOptions<D>) -> Result<Vec<DeviceLimit>, LoadError> {
+    let own = options.devices.iter().map(|(name, device)| DeviceLimit {
+        name: name.clone(),
+        limit: device.capacity_bytes(),
+        kind: DeviceKind::Main,
+    });
+    let mut devices: Vec<DeviceLimit> = own.collect();
+    // A map given by the caller is held against the caller's limits only.
+    let unasked = options.max_memory.contains_key(CPU)
+        || matches!(options.device_map, DeviceMap::Map(_));
+    let cpu_limit = if unasked { None } else { available_memory() };
+    devices.push(DeviceLimit { name: CPU.into(), limit: cpu_limit, kind: DeviceKind::Cpu });
+    devices.push(DeviceLimit { name: DISK.into(), limit: None, kind: DeviceKind::Disk });
+    apply_max_memory(&mut devices, &options.max_memory)?;
+    Ok(devices)
+}
