@@ -1,0 +1,159 @@
+//! What is parsed: the global flags, the commands, and the grouped help.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use super::commands;
+
+/// An embedded content-addressed store for safetensors checkpoints, and the loader that maps their tensors
+/// straight out of it.
+#[derive(Parser)]
+#[command(name = "ipfs-accelerate", version, propagate_version = true)]
+#[command(arg_required_else_help = true, subcommand_required = true, max_term_width = 100)]
+#[command(after_help = AFTER, after_long_help = AFTER_LONG)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER: &str = "\
+A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path, NAME/path;
+/ipfs/CID and ipfs://CID are taken too. `ipfs-accelerate help COMMAND` says more, with examples.";
+
+const AFTER_LONG: &str = "\
+A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path, NAME/path;
+/ipfs/CID and ipfs://CID are taken too. `ipfs-accelerate help COMMAND` says more, with examples.
+
+Exit codes:
+  0  done
+  1  a \"no\": `has` found nothing, `config get` a key without a value
+  2  an error; one line says what, a second one what to do
+
+Environment:
+  IPFS_ACCELERATE_STORE            the store's folder, unless --store names one
+  IPFS_ACCELERATE__SECTION__KEY    a setting, for instance IPFS_ACCELERATE__CACHE__MAX_SIZE_MB=200
+  NO_COLOR                         no colours; there are none either where the output is no terminal
+
+Examples:
+  ipfs-accelerate add --pin-name llama ~/models/llama-3    add a checkpoint under a name
+  ipfs-accelerate load llama --max-memory cpu=16GiB        load it, the rest stays on disk
+  ipfs-accelerate get llama/config.json -o -               print one of its files
+  ipfs-accelerate demo                                     see it all work, in a temporary folder";
+
+/// Flags of every command.
+#[derive(Args, Clone)]
+pub(crate) struct GlobalArgs {
+    /// The store's folder.
+    ///
+    /// Without it: IPFS_ACCELERATE_STORE, then `path` in [store] of the configuration, then
+    /// $XDG_DATA_HOME/ipfs-accelerate or ~/.local/share/ipfs-accelerate.
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) store: Option<PathBuf>,
+    /// The configuration file, which must exist.
+    ///
+    /// Without it: $XDG_CONFIG_HOME/ipfs-accelerate/config.toml or ~/.config/ipfs-accelerate/config.toml,
+    /// which need not exist. `config set` creates it.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON: one object, or one a line where there are several.
+    ///
+    /// Success carries "status": "success". An error is {"status": "error", "kind", "message", "hint"} on
+    /// standard output, with its line on standard error as well. Sizes are in bytes, times in UTC.
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// Print only what a script needs: CIDs, names, values, or nothing.
+    ///
+    /// Progress and notes are left out, warnings and errors stay.
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Log more: -v what is done, -vv for finding faults, -vvv every step.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Add(commands::add::AddArgs),
+    Get(commands::get::GetArgs),
+    Cat(commands::cat::CatArgs),
+    Ls(commands::ls::LsArgs),
+    Stat(commands::stat::StatArgs),
+    Has(commands::has::HasArgs),
+    Rm(commands::rm::RmArgs),
+    Pin(commands::pin::PinArgs),
+    Plan(commands::plan::PlanArgs),
+    Load(commands::load::LoadArgs),
+    Init(commands::init::InitArgs),
+    Config(commands::config::ConfigArgs),
+    Demo(commands::demo::DemoArgs),
+}
+
+/// The commands as the help shows them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Content", &["add", "get", "cat", "ls", "stat", "has", "rm", "pin"]),
+    ("Checkpoints", &["plan", "load"]),
+    ("Setting up", &["init", "config", "demo", "help"]),
+];
+
+/// The parser, with the commands grouped in its help.
+pub(crate) fn command() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    let heading = command.get_styles().get_header();
+    let literal = command.get_styles().get_literal();
+    let mut listing = String::new();
+    for (group, names) in GROUPS {
+        listing.push_str(&format!("{heading}{group}:{heading:#}\n"));
+        for name in *names {
+            let found = command.find_subcommand(name);
+            let about = found.and_then(clap::Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            listing.push_str(&format!("  {literal}{name:<7}{literal:#} {about}\n"));
+        }
+        listing.push('\n');
+    }
+    let template = format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{listing}{{options}}{{after-help}}\n");
+    Cli::command().help_template(template)
+}
+
+/// The first paragraph of clap's message, without its `error: `.
+pub(crate) fn plain_message(e: &clap::Error) -> String {
+    let text = e.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_grouped_help_names_every_command_once() {
+        let mut built = Cli::command();
+        built.build();
+        let mut known: Vec<_> = built.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        let mut shown: Vec<_> = GROUPS.iter().flat_map(|(_, names)| *names).map(|n| n.to_string()).collect();
+        known.sort();
+        shown.sort();
+        assert_eq!(shown, known);
+    }
+
+    #[test]
+    fn every_command_has_a_summary_of_one_line() {
+        fn check(command: &clap::Command) {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(!about.is_empty() && about.len() < 80, "{}: {about:?}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        command().get_subcommands().for_each(check);
+    }
+}

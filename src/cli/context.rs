@@ -1,0 +1,93 @@
+//! What commands share: configuration, the store's place, signals, progress.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ipfs_accelerate::{Config, Profile, Store, StoreOptions, StoreReader};
+
+use super::args::GlobalArgs;
+use super::error::CliError;
+use super::output::{Output, Printer};
+use super::progress::Progress;
+use super::signals;
+
+pub(crate) struct Context<'a> {
+    pub(crate) config: Config,
+    store: Option<PathBuf>,
+    printer: &'a Printer,
+}
+
+/// Defaults, file, environment. A file that was named must be there.
+pub(crate) fn load_config(global: &GlobalArgs) -> Result<Config, CliError> {
+    if let Some(path) = global.config.as_ref().filter(|path| !path.exists()) {
+        return Err(CliError::NoConfig { path: path.clone() });
+    }
+    let file = config_path(global);
+    Ok(Config::from_layers(file.as_deref(), std::env::vars_os(), &[])?)
+}
+
+/// The file that `--config` names, or the user's.
+pub(crate) fn config_path(global: &GlobalArgs) -> Option<PathBuf> {
+    let named = global.config.clone();
+    named.or_else(|| Config::default_path(std::env::vars_os()))
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(global: &GlobalArgs, config: Config, printer: &'a Printer) -> Self {
+        Self { config, store: global.store.clone(), printer }
+    }
+
+    /// The store's folder.
+    pub(crate) fn store_path(&self) -> Result<PathBuf, CliError> {
+        Ok(self.config.store_path(self.store.as_deref(), std::env::vars_os())?)
+    }
+
+    /// The store for reading, beside any writer.
+    pub(crate) fn reader(&self) -> Result<StoreReader, CliError> {
+        Ok(StoreReader::open(self.store_path()?)?)
+    }
+
+    /// The store for writing.
+    pub(crate) fn writer(&self) -> Result<Store, CliError> {
+        Ok(Store::open_with(self.store_path()?, self.store_options())?)
+    }
+
+    /// The store for writing, made where the folder is absent or empty.
+    pub(crate) fn writer_or_new(&self) -> Result<Store, CliError> {
+        Ok(Store::open_or_create(self.store_path()?, self.store_options())?)
+    }
+
+    pub(crate) fn store_options(&self) -> StoreOptions {
+        let mut options = StoreOptions::default();
+        options.memory_bytes = self.config.cache.budget().bytes();
+        options
+    }
+
+    /// The profile that a flag or the configuration names.
+    pub(crate) fn profile(&self, flag: Option<&str>) -> Result<Profile, CliError> {
+        Ok(flag.unwrap_or(&self.config.store.profile).parse()?)
+    }
+
+    /// From now on a first SIGINT or SIGTERM sets the flag instead of ending the process, so that what has
+    /// begun is finished or undone. Commands that only write to standard output do without.
+    pub(crate) fn cancel(&self) -> Result<Arc<AtomicBool>, CliError> {
+        signals::cancel_flag()
+    }
+
+    pub(crate) fn progress(&self, message: &str, path: &Path, total_bytes: Option<u64>) -> Progress {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let message = super::text::harmless(&format!("{message} {name}"));
+        Progress::new(!self.printer.is_quiet(), message, total_bytes)
+    }
+
+    /// Prints one of several outputs as soon as it is there.
+    pub(crate) fn emit(&self, output: &Output) -> Result<(), CliError> {
+        self.printer.print(output)
+    }
+
+    /// Standard output for the content of a file.
+    pub(crate) fn content(&self) -> Result<std::fs::File, CliError> {
+        self.printer.content()
+    }
+}

@@ -1,0 +1,110 @@
+//! What can go wrong on the command line, beside what goes wrong in the library.
+
+use std::io;
+use std::path::PathBuf;
+
+use ipfs_accelerate::{
+    ByteSizeError, ConfigError, Explain, FileError, LoadError, ProfileError, StoreError, TargetError,
+};
+
+/// Any error of a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// `--config` names a file that is not there.
+    #[error("there is no configuration at {}", path.display())]
+    NoConfig { path: PathBuf },
+    #[error("--pin-name names one object, and {paths} paths were given")]
+    OneName { paths: usize },
+    #[error("standard input (`-`) can be added only once")]
+    StdinTwice,
+    #[error("`{text}` in --max-memory is not DEVICE=SIZE")]
+    MaxMemory { text: String },
+    #[error("`{text}` in --max-memory: {source}")]
+    MaxMemorySize { text: String, source: ByteSizeError },
+    #[error("--max-memory names {device} twice")]
+    MaxMemoryTwice { device: String },
+    #[error("{pattern:?} after {flag} is no pattern: {source}")]
+    Glob { flag: &'static str, pattern: String, source: globset::Error },
+    #[error("no tensor is left by --include and --exclude")]
+    NothingSelected,
+    /// Whoever read the output has gone, which is no error.
+    #[error("standard output was closed")]
+    ClosedPipe,
+    #[error("cannot write to standard output: {0}")]
+    Stdout(#[source] io::Error),
+    #[error("cannot watch for signals: {0}")]
+    Signals(#[source] io::Error),
+    /// The demo's own check failed.
+    #[error("the demo found {found} where {expected} was expected")]
+    Demo { expected: String, found: String },
+}
+
+impl CliError {
+    /// An error of writing to standard output.
+    pub(crate) fn stdout(e: io::Error) -> Self {
+        match e.kind() {
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::Stdout(e),
+        }
+    }
+}
+
+impl Explain for CliError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(e) => e.kind(),
+            Self::Config(e) => e.kind(),
+            Self::Load(e) => e.kind(),
+            Self::Profile(e) => e.kind(),
+            Self::Target(e) => e.kind(),
+            Self::File(e) => e.kind(),
+            Self::NoConfig { .. } => "no_config",
+            Self::OneName { .. } | Self::StdinTwice => "usage",
+            Self::MaxMemory { .. } | Self::MaxMemorySize { .. } | Self::MaxMemoryTwice { .. } => {
+                "bad_max_memory"
+            }
+            Self::Glob { .. } => "bad_pattern",
+            Self::NothingSelected => "nothing_selected",
+            Self::ClosedPipe => "closed_pipe",
+            Self::Stdout(_) => "stdout",
+            Self::Signals(_) => "signals",
+            Self::Demo { .. } => "demo",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Store(e) => return e.hint(),
+            Self::Config(e) => return e.hint(),
+            Self::Load(e) => return e.hint(),
+            Self::Profile(e) => return e.hint(),
+            Self::Target(e) => return e.hint(),
+            Self::File(e) => return e.hint(),
+            Self::MaxMemorySize { source, .. } => return source.hint(),
+            Self::NoConfig { .. } => "`config set SECTION.KEY VALUE` creates it",
+            Self::OneName { .. } => "add them one by one, or the folder that holds them",
+            Self::StdinTwice => "name it once",
+            Self::MaxMemory { .. } | Self::MaxMemoryTwice { .. } => {
+                "write it as cpu=16GiB,disk=100GiB"
+            }
+            Self::Glob { .. } => "write it as for a shell: model.layers.*, *.bias, {a,b}*",
+            Self::NothingSelected => "`plan TARGET --json` lists the names of the tensors",
+            Self::Stdout(_) => "free space there, or write elsewhere",
+            Self::Demo { .. } => "this is a bug; please report it",
+            Self::ClosedPipe | Self::Signals(_) => return None,
+        };
+        Some(text.to_owned())
+    }
+}

@@ -1,0 +1,39 @@
+//! What the library logs goes to standard error.
+
+use std::io::{self, IsTerminal};
+
+use ipfs_accelerate::{Config, LogLevel, Origin};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::args::GlobalArgs;
+use super::output::wants_colour;
+
+/// Flags go before the configuration; where neither says anything, warnings and errors are shown.
+fn level(global: &GlobalArgs, config: Option<&Config>) -> LogLevel {
+    match (global.quiet, global.verbose) {
+        (true, _) => return LogLevel::Error,
+        (_, 1) => return LogLevel::Info,
+        (_, 2) => return LogLevel::Debug,
+        (_, 3..) => return LogLevel::Trace,
+        _ => {}
+    }
+    let Some(config) = config else {
+        return LogLevel::Warning;
+    };
+    let is_set = |key| config.origin("general", key) != Some(Origin::Default);
+    match is_set("log_level") || is_set("debug") {
+        true => config.general.level(),
+        false => LogLevel::Warning,
+    }
+}
+
+pub(crate) fn start(global: &GlobalArgs, config: Option<&Config>) {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::from(level(global, config)))
+        .with_writer(io::stderr)
+        .with_ansi(wants_colour(io::stderr().is_terminal()))
+        .with_target(false)
+        .without_time();
+    // Fails only where one was set before, and this is the only place.
+    let _ = tracing::subscriber::set_global_default(subscriber.finish());
+}

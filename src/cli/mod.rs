@@ -1,0 +1,100 @@
+//! The command line. A command takes its arguments and a [`Context`](context::Context) and returns an
+//! [`Output`](output::Output) or a [`CliError`](error::CliError); it prints nothing. What is printed, and
+//! how, is decided in one place: [`output`].
+//!
+//! Exit codes: 0 done, 1 a "no" (`has`, `config get` of a key without a value), 2 error.
+
+mod args;
+mod commands;
+mod context;
+mod error;
+mod log;
+mod output;
+mod progress;
+mod signals;
+mod stdin;
+mod temporary;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command, GlobalArgs};
+use commands::config::ConfigCommand;
+use context::Context;
+use error::CliError;
+use output::{Output, Printer};
+
+/// Parses the arguments, runs the command, prints what it returns.
+pub(crate) fn main() -> ExitCode {
+    let matches = match args::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(e) => return refused(&e),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(e) => return refused(&e),
+    };
+    let printer = Printer::new(cli.global.json, cli.global.quiet);
+    let done = run(cli, &printer).and_then(|output| printer.print(&output).map(|()| output));
+    match done {
+        Ok(output) => ExitCode::from(u8::from(output.is_no())),
+        Err(CliError::ClosedPipe) => ExitCode::SUCCESS,
+        Err(e) => {
+            printer.error(&e);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Help and version are no errors; anything else is, in JSON too if that was asked for.
+fn refused(e: &clap::Error) -> ExitCode {
+    // A closed pipe is no error.
+    let _ = e.print();
+    if matches!(
+        e.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return ExitCode::SUCCESS;
+    }
+    let is_json = |arg: std::ffi::OsString| arg == "--json";
+    if std::env::args_os().take_while(|arg| arg != "--").any(is_json) {
+        output::print_json_error("usage", &args::plain_message(e), Some("see --help"));
+    }
+    ExitCode::from(2)
+}
+
+fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
+    let Cli { global, command } = cli;
+    // These two have to work on a file that is missing or broken.
+    if let Command::Config(args) = &command {
+        match &args.command {
+            ConfigCommand::Path => return commands::config::path(&global),
+            ConfigCommand::Set(set) => {
+                log::start(&global, None);
+                return commands::config::set(&global, set);
+            }
+            ConfigCommand::Get(_) | ConfigCommand::Show => {}
+        }
+    }
+    let config = context::load_config(&global)?;
+    log::start(&global, Some(&config));
+    let context = Context::new(&global, config, printer);
+    match command {
+        Command::Add(args) => commands::add::run(args, &context),
+        Command::Get(args) => commands::get::run(args, &context),
+        Command::Cat(args) => commands::cat::run(args, &context),
+        Command::Ls(args) => commands::ls::run(args, &context),
+        Command::Stat(args) => commands::stat::run(args, &context),
+        Command::Has(args) => commands::has::run(args, &context),
+        Command::Rm(args) => commands::rm::run(args, &context),
+        Command::Pin(args) => commands::pin::run(args, &context),
+        Command::Plan(args) => commands::plan::run(args, &context),
+        Command::Load(args) => commands::load::run(args, &context),
+        Command::Init(args) => commands::init::run(args, &context),
+        Command::Config(args) => commands::config::run(args, &context),
+        Command::Demo(args) => commands::demo::run(args, &context),
+    }
+}

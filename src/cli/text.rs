@@ -1,0 +1,60 @@
+//! Sizes, times and untrusted names as text for people.
+
+use ipfs_accelerate::ByteSize;
+
+/// `1.2 MiB`
+pub(crate) fn size(bytes: u64) -> String {
+    ByteSize::new(bytes).to_string()
+}
+
+/// `3.4 ms`, `1.25 s`, `2 min 5 s`
+pub(crate) fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.001 => format!("{:.0} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s if s < 100.0 => format!("{s:.2} s"),
+        s => format!("{} min {} s", s as u64 / 60, s as u64 % 60),
+    }
+}
+
+/// `450 MiB/s`; nothing where the time is too short to say.
+pub(crate) fn rate(bytes: u64, seconds: f64) -> Option<String> {
+    (bytes > 0 && seconds > 0.0).then(|| format!("{}/s", size((bytes as f64 / seconds) as u64)))
+}
+
+/// `1 file`, `2 files`
+pub(crate) fn count(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {one}s"),
+    }
+}
+
+/// Names come from other people's folders: what would steer a terminal is shown, not done.
+pub(crate) fn harmless(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_the_unit_that_reads_best() {
+        let shown = [0.000_05, 0.0123, 1.5, 125.9].map(seconds);
+        assert_eq!(shown, ["50 µs", "12.3 ms", "1.50 s", "2 min 5 s"]);
+    }
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        assert_eq!(harmless("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(harmless("größe"), "größe");
+    }
+}
