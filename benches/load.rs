@@ -16,10 +16,16 @@ use safetensors::SafeTensors;
 fn load(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let source = dir.path().join("checkpoint");
-    let spec = checkpoint::Spec { size_bytes: 256 << 20, ..checkpoint::Spec::default() };
+    let spec = checkpoint::Spec {
+        size_bytes: 256 << 20,
+        ..checkpoint::Spec::default()
+    };
     let made = checkpoint::synthesize(&source, &spec).expect("a checkpoint");
     let store = Store::create(dir.path().join("store")).expect("a new store");
-    let cid = store.add_path(&source, &AddOptions::default()).expect("an add").cid;
+    let cid = store
+        .add_path(&source, &AddOptions::default())
+        .expect("an add")
+        .cid;
     let (reader, target) = (store.to_reader(), Target::new(&cid));
 
     let mut group = c.benchmark_group("load, 399 tensors in 4 shards, lazy");
@@ -41,7 +47,10 @@ fn load(c: &mut Criterion) {
     group.finish();
 }
 
-#[expect(unsafe_code, reason = "the safetensors crate's users map files themselves")]
+#[expect(
+    unsafe_code,
+    reason = "the safetensors crate's users map files themselves"
+)]
 fn map_and_parse(shards: &[PathBuf]) -> usize {
     let map = |path: &PathBuf| {
         let file = File::open(path).expect("a shard");
@@ -49,7 +58,9 @@ fn map_and_parse(shards: &[PathBuf]) -> usize {
         unsafe { memmap2::Mmap::map(&file) }.expect("a map")
     };
     let maps: Vec<memmap2::Mmap> = shards.iter().map(map).collect();
-    maps.iter().map(|map| SafeTensors::deserialize(map).expect("a header").len()).sum()
+    maps.iter()
+        .map(|map| SafeTensors::deserialize(map).expect("a header").len())
+        .sum()
 }
 
 criterion_group!(benches, load);

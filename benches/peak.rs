@@ -13,22 +13,36 @@ use ipfs_accelerate::{
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
     if let [what, store, rest] = &arguments[..] {
         if what == "child-add" || what == "child-load" {
             return child(what, store, rest);
         }
     }
     let sizes = match arguments.is_empty() {
-        true => vec!["64MiB".to_owned(), "256MiB".to_owned(), "1GiB".to_owned(), "4GiB".to_owned()],
+        true => vec![
+            "64MiB".to_owned(),
+            "256MiB".to_owned(),
+            "1GiB".to_owned(),
+            "4GiB".to_owned(),
+        ],
         false => arguments,
     };
-    println!("{:>10}  {:>14}  {:>14}", "size", "peak of add", "peak of load");
+    println!(
+        "{:>10}  {:>14}  {:>14}",
+        "size", "peak of add", "peak of load"
+    );
     for size in sizes {
         let size: ByteSize = size.parse()?;
         let dir = tempfile::tempdir()?;
         let source = dir.path().join("checkpoint");
-        let spec = checkpoint::Spec { size_bytes: size.bytes(), ..checkpoint::Spec::default() };
+        let spec = checkpoint::Spec {
+            size_bytes: size.bytes(),
+            ..checkpoint::Spec::default()
+        };
         checkpoint::synthesize(&source, &spec)?;
         let store = dir.path().join("store").display().to_string();
         let added = spawn(&["child-add", &store, &source.display().to_string()])?;
@@ -41,7 +55,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn spawn(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
-    let output = Command::new(std::env::current_exe()?).args(arguments).output()?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(arguments)
+        .output()?;
     match output.status.success() {
         true => Ok(String::from_utf8(output.stdout)?),
         false => Err(String::from_utf8_lossy(&output.stderr).into_owned().into()),
@@ -50,7 +66,9 @@ fn spawn(arguments: &[&str]) -> Result<String, Box<dyn Error>> {
 
 fn child(what: &str, store: &str, rest: &str) -> Result<(), Box<dyn Error>> {
     if what == "child-add" {
-        let cid = Store::create(store)?.add_path(rest, &AddOptions::default())?.cid;
+        let cid = Store::create(store)?
+            .add_path(rest, &AddOptions::default())?
+            .cid;
         println!("{cid} {}", peak_bytes()?);
         return Ok(());
     }
@@ -64,7 +82,10 @@ fn child(what: &str, store: &str, rest: &str) -> Result<(), Box<dyn Error>> {
 /// The most memory that this process had resident at once.
 fn peak_bytes() -> Result<u64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .ok_or("no VmHWM")?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib * 1024)
 }

@@ -68,7 +68,10 @@ fn read(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let store = Store::create(dir.path().join("store")).expect("a new store");
     let data = payload(0, BYTES as usize);
-    let cid = store.add_reader(&data[..], &AddOptions::default()).expect("an add").cid;
+    let cid = store
+        .add_reader(&data[..], &AddOptions::default())
+        .expect("an add")
+        .cid;
     let target = Target::new(&cid);
     let mut group = c.benchmark_group("read");
     group.sample_size(10).throughput(Throughput::Bytes(BYTES));
@@ -82,8 +85,16 @@ fn read(c: &mut Criterion) {
     });
     group.bench_function("borrowed and touched", |b| {
         b.iter(|| {
-            let slice = store.reader(&target).expect("the file").slice(0..BYTES).expect("a map");
-            slice.iter().step_by(4096).map(|&byte| u64::from(byte)).sum::<u64>()
+            let slice = store
+                .reader(&target)
+                .expect("the file")
+                .slice(0..BYTES)
+                .expect("a map");
+            slice
+                .iter()
+                .step_by(4096)
+                .map(|&byte| u64::from(byte))
+                .sum::<u64>()
         });
     });
     group.finish();
@@ -93,8 +104,7 @@ fn block_get(c: &mut Criterion) {
     const BLOCKS: u32 = 10_000;
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("store");
-    let block =
-        |i: u32| Block::new(RAW, HashFunction::Sha2_256, i.to_le_bytes().repeat(64));
+    let block = |i: u32| Block::new(RAW, HashFunction::Sha2_256, i.to_le_bytes().repeat(64));
     let blocks: Vec<Block> = (0..BLOCKS).map(block).collect();
     {
         let store = Store::create(&path).expect("a new store");
@@ -116,7 +126,9 @@ fn block_get(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 next = (next + 7_919) % blocks.len();
-                store.get_block(black_box(blocks[next].cid())).expect("a block")
+                store
+                    .get_block(black_box(blocks[next].cid()))
+                    .expect("a block")
             });
         });
     }

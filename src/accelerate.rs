@@ -216,8 +216,13 @@ impl IpfsAccelerate {
             Some(path) => path.to_path_buf(),
             None => temporary_path()?,
         };
-        self.store.export(&target, &file, &ExportOptions::default())?;
-        Ok(FetchedFile { status: "success", cid: cid.to_owned(), file })
+        self.store
+            .export(&target, &file, &ExportOptions::default())?;
+        Ok(FetchedFile {
+            status: "success",
+            cid: cid.to_owned(),
+            file,
+        })
     }
 
     /// Whether a file, a folder or a block is in the store.
@@ -256,7 +261,12 @@ impl IpfsAccelerate {
             .collect();
         let data = checkpoint::load_checkpoint_and_dispatch(&self.store, &target, options)?;
         let source = LoadedFrom::Cache;
-        Ok(LoadedCheckpoint { status: "success", source, cid: cid.to_owned(), data })
+        Ok(LoadedCheckpoint {
+            status: "success",
+            source,
+            cid: cid.to_owned(),
+            data,
+        })
     }
 
     /// What machine this is.
@@ -282,7 +292,11 @@ fn device_map(config: &CheckpointConfig) -> Result<DeviceMap, Error> {
 fn temporary_path() -> Result<PathBuf, Error> {
     let mut id = [0_u8; 8];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).map_err(|e| {
-        StoreError::from(FileError::new("read", "the system's random source", e.into()))
+        StoreError::from(FileError::new(
+            "read",
+            "the system's random source",
+            e.into(),
+        ))
     })?;
     let name = format!("ipfs-accelerate-{:016x}", u64::from_ne_bytes(id));
     Ok(std::env::temp_dir().join(name))

@@ -36,9 +36,9 @@ pub use config::{
     LogLevel, Origin, Secret, StoreConfig,
 };
 pub use dag::{
-    DagError, FileBuilder, FileChild, FileRoot, FolderEntry, FolderLimit, FolderMeasure, Malformed,
-    MAX_BLOCK_BYTES, NameError, NameFault, Node, Profile, ProfileError, check_name, cid_of_reader,
-    cumulative_size, decode, folder_node, leaf, symlink_node,
+    DagError, FileBuilder, FileChild, FileRoot, FolderEntry, FolderLimit, FolderMeasure,
+    MAX_BLOCK_BYTES, Malformed, NameError, NameFault, Node, Profile, ProfileError, check_name,
+    cid_of_reader, cumulative_size, decode, folder_node, leaf, symlink_node,
 };
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};

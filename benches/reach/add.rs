@@ -39,7 +39,10 @@ pub(crate) fn run(scratch: &Scratch, source: &Path, bytes: u64) -> Result<(), Bo
     println!("  copy_file_range + fsync   {:>12}", rate(copy));
     println!("  sha2-256 on all cores     {:>12}", rate(hash));
     println!("  add                       {:>12}", rate(add));
-    println!("  add / the smaller one     {:>12.2}   wanted: at least 0.7", add / copy.min(hash));
+    println!(
+        "  add / the smaller one     {:>12.2}   wanted: at least 0.7",
+        add / copy.min(hash)
+    );
     let peak = ByteSize::new(median(&mut peaks) as u64);
     println!("  peak resident memory      {peak:>12}   wanted: under 256 MiB");
     println!("  disk use / payload        {disk:>12.4}   wanted: under 1.01");
@@ -86,7 +89,9 @@ fn hash_limit() -> f64 {
             scope.spawn(|| {
                 let data = vec![7_u8; CHUNK];
                 for _ in 0..CHUNKS {
-                    std::hint::black_box(HashFunction::Sha2_256.digest(std::hint::black_box(&data)));
+                    std::hint::black_box(
+                        HashFunction::Sha2_256.digest(std::hint::black_box(&data)),
+                    );
                 }
             });
         }

@@ -11,13 +11,20 @@ use ipfs_accelerate::{
 };
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
-    let [what, store, rest] = arguments else { return Err("child WHAT STORE REST".into()) };
+    let [what, store, rest] = arguments else {
+        return Err("child WHAT STORE REST".into());
+    };
     match what.as_str() {
         "add" => {
             let begun = Instant::now();
             let store = Store::create(store)?;
             let report = store.add_path(rest, &AddOptions::default())?;
-            println!("{} {} {}", begun.elapsed().as_secs_f64(), peak_bytes()?, report.cid);
+            println!(
+                "{} {} {}",
+                begun.elapsed().as_secs_f64(),
+                peak_bytes()?,
+                report.cid
+            );
         }
         "add-small-chunks" => {
             let store = Store::create_with(store, StoreOptions::default())?;
@@ -30,7 +37,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
             let loaded =
                 load_checkpoint_and_dispatch(&reader, &rest.parse()?, LoadOptions::default())?;
             let (_, placed) = loaded.iter().next().ok_or("no tensor")?;
-            let first = placed.mapped().ok_or("not mapped")?.bytes().first().copied();
+            let first = placed
+                .mapped()
+                .ok_or("not mapped")?
+                .bytes()
+                .first()
+                .copied();
             println!("{first:?} {}", loaded.len());
         }
         other => return Err(format!("unknown child {other}").into()),
@@ -62,7 +74,10 @@ pub(crate) fn spawn(arguments: &[&str]) -> Result<(String, f64), Box<dyn Error>>
 /// The most memory that this process had resident at once.
 pub(crate) fn peak_bytes() -> Result<u64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .ok_or("no VmHWM")?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib * 1024)
 }

@@ -35,7 +35,10 @@ pub(crate) fn run(scratch: &Scratch, source: &Path) -> Result<(), Box<dyn Error>
     println!("\nload, lazy (medians of {ROUNDS}, alternating)");
     println!("  safetensors, map and parse {:>10.3} ms", theirs * 1e3);
     println!("  load_checkpoint            {:>10.3} ms", ours * 1e3);
-    println!("  ratio                      {:>10.2}   wanted: at most 2", ours / theirs);
+    println!(
+        "  ratio                      {:>10.2}   wanted: at most 2",
+        ours / theirs
+    );
     println!(
         "  tensors {}, zero-copy {} of {} bytes   wanted: all; stages {:?}",
         report.tensors, report.zero_copy_bytes, report.bytes, report.stages
@@ -55,7 +58,10 @@ fn shards(source: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-#[expect(unsafe_code, reason = "the safetensors crate's users map files themselves")]
+#[expect(
+    unsafe_code,
+    reason = "the safetensors crate's users map files themselves"
+)]
 fn map_and_parse(shards: &[PathBuf]) -> Result<f64, Box<dyn Error>> {
     let begun = Instant::now();
     let mut maps = Vec::with_capacity(shards.len());

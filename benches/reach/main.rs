@@ -26,15 +26,24 @@ struct Setup {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
     if arguments.first().is_some_and(|a| a == "child") {
         return child::run(&arguments[1..]);
     }
-    let mut setup = Setup { dir: std::env::temp_dir(), size_bytes: 4 << 30 };
+    let mut setup = Setup {
+        dir: std::env::temp_dir(),
+        size_bytes: 4 << 30,
+    };
     let mut parts = Vec::new();
     let mut rest = arguments.into_iter();
     while let Some(argument) = rest.next() {
-        let mut value = || rest.next().ok_or_else(|| format!("{argument} needs a value"));
+        let mut value = || {
+            rest.next()
+                .ok_or_else(|| format!("{argument} needs a value"))
+        };
         match argument.as_str() {
             "--size" => setup.size_bytes = value()?.parse::<ByteSize>()?.bytes(),
             "--dir" => setup.dir = value()?.into(),
@@ -51,7 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let source = scratch.path("checkpoint");
-    let spec = checkpoint::Spec { size_bytes: setup.size_bytes, ..checkpoint::Spec::default() };
+    let spec = checkpoint::Spec {
+        size_bytes: setup.size_bytes,
+        ..checkpoint::Spec::default()
+    };
     let made = checkpoint::synthesize(&source, &spec)?;
     println!(
         "\ncheckpoint: {} in {} shards, {} tensors",

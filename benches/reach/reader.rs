@@ -16,9 +16,16 @@ pub(crate) fn run(scratch: &Scratch, source: &Path) -> Result<(), Box<dyn Error>
     let path = store.to_str().ok_or("a path that is not UTF-8")?;
     let source = source.to_str().ok_or("a path that is not UTF-8")?;
     let (printed, _) = child::spawn(&["add-small-chunks", path, source])?;
-    let cid = printed.split_whitespace().nth(2).ok_or("no CID")?.to_owned();
+    let cid = printed
+        .split_whitespace()
+        .nth(2)
+        .ok_or("no CID")?
+        .to_owned();
     let totals = StoreReader::open(&store)?.totals()?;
-    println!("\nfirst tensor from process start, {} blocks in {} packs", totals.blocks, totals.packs);
+    println!(
+        "\nfirst tensor from process start, {} blocks in {} packs",
+        totals.blocks, totals.packs
+    );
     let first = |rounds: usize| -> Result<f64, Box<dyn Error>> {
         let mut times = Vec::new();
         for _ in 0..rounds {
@@ -27,7 +34,10 @@ pub(crate) fn run(scratch: &Scratch, source: &Path) -> Result<(), Box<dyn Error>
         Ok(median(&mut times))
     };
     first(1)?;
-    println!("  page cache warm  {:>8.2} ms   wanted: under 10", first(ROUNDS)? * 1e3);
+    println!(
+        "  page cache warm  {:>8.2} ms   wanted: under 10",
+        first(ROUNDS)? * 1e3
+    );
     match drop_caches() {
         true => println!("  page cache cold  {:>8.2} ms   (once)", first(1)? * 1e3),
         false => println!("  page cache cold: not measured, only root can drop it"),

@@ -30,8 +30,11 @@ impl SystemInfo {
     pub(crate) fn read() -> Self {
         let uname = rustix::system::uname();
         let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
-        let (system, release, machine) =
-            (text(uname.sysname()), text(uname.release()), text(uname.machine()));
+        let (system, release, machine) = (
+            text(uname.sysname()),
+            text(uname.release()),
+            text(uname.machine()),
+        );
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
@@ -48,13 +51,23 @@ impl SystemInfo {
 }
 
 fn processor(cpuinfo: &str) -> Option<String> {
-    let model = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    let model = cpuinfo
+        .lines()
+        .find(|line| line.starts_with("model name"))?;
     Some(model.split_once(':')?.1.trim().to_owned())
 }
 
 fn memory_bytes(meminfo: &str) -> Option<u64> {
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total
+        .trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 fn hardware() -> Vec<String> {
@@ -76,7 +89,10 @@ mod tests {
     #[test]
     fn the_processor_and_the_memory_are_what_proc_says() {
         let cpuinfo = "processor\t: 0\nmodel name\t: AMD EPYC 9555 64-Core Processor\n";
-        assert_eq!(processor(cpuinfo).as_deref(), Some("AMD EPYC 9555 64-Core Processor"));
+        assert_eq!(
+            processor(cpuinfo).as_deref(),
+            Some("AMD EPYC 9555 64-Core Processor")
+        );
         assert_eq!(processor("Features\t: fp asimd\n"), None);
         assert_eq!(memory_bytes("MemTotal:  24000 kB\n"), Some(24_000 * 1024));
     }

@@ -6,13 +6,19 @@ use std::path::Path;
 /// Bytes that are available: what the kernel would hand out without swapping, or what the control groups of
 /// this process leave, whichever is less. None where neither can be read.
 pub(super) fn available_memory() -> Option<u64> {
-    let kernel = fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_available(&text));
-    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| group_left(&text));
+    let kernel = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| mem_available(&text));
+    let group = fs::read_to_string("/proc/self/cgroup")
+        .ok()
+        .and_then(|text| group_left(&text));
     [kernel, group].into_iter().flatten().min()
 }
 
 fn mem_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -25,11 +31,17 @@ fn group_left(cgroup: &str) -> Option<u64> {
     let mut least = None;
     loop {
         let number = |name: &str| -> Option<u64> {
-            fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok()
+            fs::read_to_string(folder.join(name))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
         };
         if let Some(limit) = number("memory.max") {
             // What the page cache holds for the group is given back when memory runs short.
-            let used = number("memory.current").unwrap_or(0).saturating_sub(cached(&folder));
+            let used = number("memory.current")
+                .unwrap_or(0)
+                .saturating_sub(cached(&folder));
             let left = limit.saturating_sub(used);
             least = Some(least.map_or(left, |least: u64| least.min(left)));
         }
@@ -42,7 +54,8 @@ fn group_left(cgroup: &str) -> Option<u64> {
 fn cached(group: &Path) -> u64 {
     let text = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
     let file = text.lines().find_map(|line| line.strip_prefix("file "));
-    file.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0)
+    file.and_then(|bytes| bytes.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -159,7 +159,9 @@ impl StagingBuf {
 
 impl fmt::Debug for StagingBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StagingBuf").field("len", &self.bytes().len()).finish_non_exhaustive()
+        f.debug_struct("StagingBuf")
+            .field("len", &self.bytes().len())
+            .finish_non_exhaustive()
     }
 }
 

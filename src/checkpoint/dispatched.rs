@@ -70,7 +70,9 @@ struct Inner<H> {
 
 impl<H> Clone for Dispatched<H> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
     }
 }
 
@@ -80,9 +82,19 @@ impl<H> Dispatched<H> {
         metadata: BTreeMap<String, String>,
         report: LoadReport,
     ) -> Self {
-        let by_name =
-            slots.iter().enumerate().map(|(i, slot)| (Arc::clone(&slot.info.name), i)).collect();
-        Self { inner: Arc::new(Inner { slots, by_name, metadata, report }) }
+        let by_name = slots
+            .iter()
+            .enumerate()
+            .map(|(i, slot)| (Arc::clone(&slot.info.name), i))
+            .collect();
+        Self {
+            inner: Arc::new(Inner {
+                slots,
+                by_name,
+                metadata,
+                report,
+            }),
+        }
     }
 
     /// How many tensors were loaded.
@@ -107,7 +119,10 @@ impl<H> Dispatched<H> {
 
     /// All tensors, shard by shard in the order of their bytes.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&TensorInfo, &Placed<H>)> {
-        self.inner.slots.iter().map(|slot| (&*slot.info, &slot.placed))
+        self.inner
+            .slots
+            .iter()
+            .map(|slot| (&*slot.info, &slot.placed))
     }
 
     /// The name of the device a tensor is on.

@@ -58,8 +58,14 @@ pub(super) fn execute<D: Device>(
     // Borrowing from a map is cheaper than handing the work to another thread.
     let copies = jobs.iter().any(|job| !run.is_borrowed(job));
     let outcomes: Vec<Outcome<D::Handle>> = match copies {
-        true => jobs.into_par_iter().map(|job| run.place(job)).collect::<Result<_, _>>()?,
-        false => jobs.into_iter().map(|job| run.place(job)).collect::<Result<_, _>>()?,
+        true => jobs
+            .into_par_iter()
+            .map(|job| run.place(job))
+            .collect::<Result<_, _>>()?,
+        false => jobs
+            .into_iter()
+            .map(|job| run.place(job))
+            .collect::<Result<_, _>>()?,
     };
     begun.finish()?;
     let mut done = Done {
@@ -90,7 +96,11 @@ fn map_shards(
         wanted[job.shard] |= plan.devices[job.device].kind != DeviceKind::Disk;
     }
     let map = |(shard, wanted): (&Shard, bool)| match wanted {
-        true => shard.file.map().map(|map| Some(Arc::new(map))).map_err(LoadError::from_source),
+        true => shard
+            .file
+            .map()
+            .map(|map| Some(Arc::new(map)))
+            .map_err(LoadError::from_source),
         false => Ok(None),
     };
     shards.iter().zip(wanted).map(map).collect()
@@ -119,9 +129,9 @@ impl<D: Device> Run<'_, D> {
     fn is_borrowed(&self, job: &Job) -> bool {
         match (self.plan.devices[job.device].kind, &job.selection.source) {
             (DeviceKind::Disk, _) => true,
-            (DeviceKind::Cpu, SelectedBytes::Contiguous(range)) => {
-                self.maps[job.shard].as_ref().is_some_and(|map| map.get(range.clone()).is_some())
-            }
+            (DeviceKind::Cpu, SelectedBytes::Contiguous(range)) => self.maps[job.shard]
+                .as_ref()
+                .is_some_and(|map| map.get(range.clone()).is_some()),
             _ => false,
         }
     }
@@ -134,7 +144,11 @@ impl<D: Device> Run<'_, D> {
             DeviceKind::Disk => {
                 let info = Arc::new(job.selection.info.clone());
                 let file = self.shards[job.shard].file.clone();
-                (Placed::Disk(LazyTensor::new(job.selection, file)), None, info)
+                (
+                    Placed::Disk(LazyTensor::new(job.selection, file)),
+                    None,
+                    info,
+                )
             }
             DeviceKind::Cpu => {
                 let info = Arc::new(job.selection.info);
@@ -151,11 +165,22 @@ impl<D: Device> Run<'_, D> {
         };
         self.tell(bytes);
         let seconds = started.elapsed().as_secs_f64();
-        Ok(Outcome { slot: Slot { info, device: job.device, placed }, bytes, copied, seconds })
+        Ok(Outcome {
+            slot: Slot {
+                info,
+                device: job.device,
+                placed,
+            },
+            bytes,
+            copied,
+            seconds,
+        })
     }
 
     fn map(&self, shard: usize) -> &Arc<FileMap> {
-        self.maps[shard].as_ref().expect("shards with placed tensors were mapped")
+        self.maps[shard]
+            .as_ref()
+            .expect("shards with placed tensors were mapped")
     }
 
     fn host_tensor(
@@ -166,7 +191,8 @@ impl<D: Device> Run<'_, D> {
         bytes: u64,
     ) -> Result<Tensor, LoadError> {
         let map = self.map(shard);
-        let borrowed = matches!(source, SelectedBytes::Contiguous(range) if map.get(range.clone()).is_some());
+        let borrowed =
+            matches!(source, SelectedBytes::Contiguous(range) if map.get(range.clone()).is_some());
         if !borrowed {
             self.take_from_cap(info, bytes)?;
         }
@@ -195,7 +221,10 @@ impl<D: Device> Run<'_, D> {
         bytes: u64,
     ) -> Result<(D::Handle, Option<CopyReason>), LoadError> {
         let (name, device) = &self.options.devices[number];
-        let failed = |source| LoadError::Device { device: name.clone(), source };
+        let failed = |source| LoadError::Device {
+            device: name.clone(),
+            source,
+        };
         if let Some(mut staging) = device.staging(bytes as usize) {
             let found = staging.bytes().len() as u64;
             if found != bytes {
@@ -218,7 +247,9 @@ impl<D: Device> Run<'_, D> {
     }
 
     fn tell(&self, bytes: u64) {
-        let Some(progress) = &self.options.progress else { return };
+        let Some(progress) = &self.options.progress else {
+            return;
+        };
         progress(LoadProgress {
             tensors: self.placed_tensors.fetch_add(1, Ordering::Relaxed) + 1,
             total_tensors: self.total_tensors,
@@ -234,12 +265,10 @@ struct Begun<'a, D: Device> {
 }
 
 impl<'a, D: Device> Begun<'a, D> {
-    fn begin(
-        jobs: &[Job],
-        plan: &Plan,
-        options: &'a LoadOptions<D>,
-    ) -> Result<Self, LoadError> {
-        let mut begun = Self { devices: Vec::new() };
+    fn begin(jobs: &[Job], plan: &Plan, options: &'a LoadOptions<D>) -> Result<Self, LoadError> {
+        let mut begun = Self {
+            devices: Vec::new(),
+        };
         for (number, named) in options.devices.iter().enumerate() {
             let planned = &plan.devices[number];
             if planned.tensors == 0 {
@@ -253,7 +282,10 @@ impl<'a, D: Device> Begun<'a, D> {
                 largest_bytes: largest.unwrap_or(0),
             };
             begun.devices.push(named);
-            named.1.begin(&totals).map_err(|source| failed(named, source))?;
+            named
+                .1
+                .begin(&totals)
+                .map_err(|source| failed(named, source))?;
         }
         Ok(begun)
     }
@@ -277,5 +309,8 @@ impl<D: Device> Drop for Begun<'_, D> {
 }
 
 fn failed<D>(named: &(String, Arc<D>), source: DeviceError) -> LoadError {
-    LoadError::Device { device: named.0.clone(), source }
+    LoadError::Device {
+        device: named.0.clone(),
+        source,
+    }
 }

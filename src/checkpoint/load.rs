@@ -57,12 +57,20 @@ pub fn load_checkpoint_and_dispatch<D: Device>(
     threads::run(options.threads, || {
         let begun = Instant::now();
         let (prepared, mut stages) = prepare(source, target, &options)?;
-        let Prepared { shards, selections, plan } = prepared;
+        let Prepared {
+            shards,
+            selections,
+            plan,
+        } = prepared;
         let started = Instant::now();
         let jobs = selections
             .into_iter()
             .zip(&plan.assignments)
-            .map(|((shard, selection), &device)| Job { shard, selection, device })
+            .map(|((shard, selection), &device)| Job {
+                shard,
+                selection,
+                device,
+            })
             .collect();
         let done = execute(&shards, jobs, &plan, &options)?;
         stages.execute = started.elapsed().as_secs_f64();
@@ -138,7 +146,10 @@ pub fn plan_checkpoint<D: Device>(
             shard: prepared.shards[*shard].file.name().to_owned(),
         };
         let tensors = prepared.selections.iter().zip(&prepared.plan.assignments);
-        Ok(LoadPlan { tensors: tensors.map(tensor).collect(), plan: prepared.plan })
+        Ok(LoadPlan {
+            tensors: tensors.map(tensor).collect(),
+            plan: prepared.plan,
+        })
     })
 }
 
@@ -169,11 +180,21 @@ fn prepare<D: Device>(
     let selections = select(&shards, options)?;
     let items: Vec<PlanItem<'_>> = selections
         .iter()
-        .map(|(_, selection)| PlanItem { name: &selection.info.name, bytes: selection.bytes() })
+        .map(|(_, selection)| PlanItem {
+            name: &selection.info.name,
+            bytes: selection.bytes(),
+        })
         .collect();
     let plan = plan_devices(&items, &options.device_map, &devices(options)?)?;
     stages.plan = started.elapsed().as_secs_f64();
-    Ok((Prepared { shards, selections, plan }, stages))
+    Ok((
+        Prepared {
+            shards,
+            selections,
+            plan,
+        },
+        stages,
+    ))
 }
 
 fn select<D: Device>(
@@ -184,7 +205,10 @@ fn select<D: Device>(
     let mut selections = Vec::with_capacity(count);
     for (number, shard) in shards.iter().enumerate() {
         for info in &shard.header.tensors {
-            let select = options.select.as_ref().map_or(Select::Whole, |select| select(info));
+            let select = options
+                .select
+                .as_ref()
+                .map_or(Select::Whole, |select| select(info));
             if let Some(selection) = select.apply(shard.file.name(), info)? {
                 selections.push((number, selection));
             }
@@ -202,11 +226,19 @@ fn devices<D: Device>(options: &LoadOptions<D>) -> Result<Vec<DeviceLimit>, Load
     });
     let mut devices: Vec<DeviceLimit> = own.collect();
     // A map given by the caller is held against the caller's limits only.
-    let unasked = options.max_memory.contains_key(CPU)
-        || matches!(options.device_map, DeviceMap::Map(_));
+    let unasked =
+        options.max_memory.contains_key(CPU) || matches!(options.device_map, DeviceMap::Map(_));
     let cpu_limit = if unasked { None } else { available_memory() };
-    devices.push(DeviceLimit { name: CPU.into(), limit: cpu_limit, kind: DeviceKind::Cpu });
-    devices.push(DeviceLimit { name: DISK.into(), limit: None, kind: DeviceKind::Disk });
+    devices.push(DeviceLimit {
+        name: CPU.into(),
+        limit: cpu_limit,
+        kind: DeviceKind::Cpu,
+    });
+    devices.push(DeviceLimit {
+        name: DISK.into(),
+        limit: None,
+        kind: DeviceKind::Disk,
+    });
     apply_max_memory(&mut devices, &options.max_memory)?;
     Ok(devices)
 }

@@ -25,7 +25,9 @@ mod source;
 mod tensor;
 mod threads;
 
-pub use device::{Device, DeviceError, DevicePlan, NoDevice, StagingBuf, StagingMemory, TensorBytes, TensorData};
+pub use device::{
+    Device, DeviceError, DevicePlan, NoDevice, StagingBuf, StagingMemory, TensorBytes, TensorData,
+};
 pub use device_map::{DeviceKind, DeviceLimit, DeviceMap, apply_max_memory};
 pub use dispatched::{Dispatched, Placed};
 pub use error::{Foreign, LimitOf, LoadError, SourceError, TensorPlace};

@@ -40,7 +40,11 @@ pub(super) fn open(source: &impl Source, target: &Target) -> Result<Opened, Load
         };
     }
     // An index that is named itself stands for the folder it lies in.
-    match target.path().rsplit_once('/').unwrap_or(("", target.path())) {
+    match target
+        .path()
+        .rsplit_once('/')
+        .unwrap_or(("", target.path()))
+    {
         (folder, name) if name.ends_with(".safetensors.index.json") => {
             let folder = parent(target, folder)?;
             open_index(&source.locate(&folder).map_err(LoadError::Source)?, name)
@@ -52,12 +56,17 @@ pub(super) fn open(source: &impl Source, target: &Target) -> Result<Opened, Load
 fn parent(target: &Target, folder: &str) -> Result<Target, LoadError> {
     let whole = target.to_string();
     let head = whole.strip_suffix(target.path()).unwrap_or(&whole);
-    format!("{head}{folder}").parse::<Target>().map_err(LoadError::from_source)
+    format!("{head}{folder}")
+        .parse::<Target>()
+        .map_err(LoadError::from_source)
 }
 
 fn open_single(found: &Located, name: &str) -> Result<Opened, LoadError> {
     let file = found.open(name).map_err(LoadError::Source)?;
-    Ok(Opened { index: None, files: vec![(file.name().to_owned(), file)] })
+    Ok(Opened {
+        index: None,
+        files: vec![(file.name().to_owned(), file)],
+    })
 }
 
 fn open_index(folder: &Located, name: &str) -> Result<Opened, LoadError> {
@@ -73,10 +82,16 @@ fn open_index(folder: &Located, name: &str) -> Result<Opened, LoadError> {
     let index = ShardIndex::parse(name, &json)?;
     index.check_files(|shard| folder.has(shard))?;
     let open = |shard: &String| {
-        folder.open(shard).map(|file| (shard.clone(), file)).map_err(LoadError::Source)
+        folder
+            .open(shard)
+            .map(|file| (shard.clone(), file))
+            .map_err(LoadError::Source)
     };
     let files = index.shards().iter().map(open).collect::<Result<_, _>>()?;
-    Ok(Opened { index: Some(index), files })
+    Ok(Opened {
+        index: Some(index),
+        files,
+    })
 }
 
 /// Reads and checks all headers side by side, and the index against them.
@@ -85,12 +100,21 @@ pub(super) fn read_headers(opened: Opened) -> Result<Vec<Shard>, LoadError> {
     let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
     let shards: Vec<Shard> = match files.len() {
         // Not worth waking other threads for.
-        1 => files.into_iter().map(read_header).collect::<Result<_, _>>()?,
-        _ => files.into_par_iter().map(read_header).collect::<Result<_, _>>()?,
+        1 => files
+            .into_iter()
+            .map(read_header)
+            .collect::<Result<_, _>>()?,
+        _ => files
+            .into_par_iter()
+            .map(read_header)
+            .collect::<Result<_, _>>()?,
     };
     if let Some(index) = index {
-        let headers: Vec<(&str, &Header)> =
-            names.iter().map(String::as_str).zip(shards.iter().map(|s| &s.header)).collect();
+        let headers: Vec<(&str, &Header)> = names
+            .iter()
+            .map(String::as_str)
+            .zip(shards.iter().map(|s| &s.header))
+            .collect();
         index.check(&headers)?;
     }
     Ok(shards)
@@ -98,13 +122,15 @@ pub(super) fn read_headers(opened: Opened) -> Result<Vec<Shard>, LoadError> {
 
 fn read_header((name, file): (String, StoredFile)) -> Result<Shard, LoadError> {
     let mut bytes = vec![0; file.size().min(FIRST_READ) as usize];
-    file.read_at(0, &mut bytes).map_err(LoadError::from_source)?;
+    file.read_at(0, &mut bytes)
+        .map_err(LoadError::from_source)?;
     let len = header_len(&name, &bytes, file.size())?;
     let end = 8 + len as usize;
     if let Some(missing) = end.checked_sub(bytes.len()).filter(|missing| *missing > 0) {
         let start = bytes.len();
         bytes.resize(start + missing, 0);
-        file.read_at(start as u64, &mut bytes[start..]).map_err(LoadError::from_source)?;
+        file.read_at(start as u64, &mut bytes[start..])
+            .map_err(LoadError::from_source)?;
     }
     let header = Header::parse(&name, &bytes[8..end], file.size())?;
     Ok(Shard { file, header })

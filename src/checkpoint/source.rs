@@ -46,7 +46,9 @@ impl Located {
         match &self.0 {
             Place::Object(object) => {
                 let entries = object.list().map_err(SourceError::new)?;
-                let files = entries.into_iter().filter(|entry| entry.kind == EntryType::File);
+                let files = entries
+                    .into_iter()
+                    .filter(|entry| entry.kind == EntryType::File);
                 Ok(files.map(|entry| entry.path).collect())
             }
             Place::Plain(path) => list(path).map_err(SourceError::new),
@@ -56,9 +58,9 @@ impl Located {
     /// Whether there is such a file below the folder.
     pub fn has(&self, path: &str) -> bool {
         match &self.0 {
-            Place::Object(object) => {
-                object.join(path).is_ok_and(|found| found.kind() == EntryType::File)
-            }
+            Place::Object(object) => object
+                .join(path)
+                .is_ok_and(|found| found.kind() == EntryType::File),
             Place::Plain(folder) => folder.join(path).is_file(),
         }
     }
@@ -97,13 +99,22 @@ fn open_plain(path: &Path, name: Option<&str>) -> Result<StoredFile, SourceError
     let metadata = file.metadata().map_err(failed("stat"))?;
     if !metadata.is_file() {
         let target = path.display().to_string();
-        let found = if metadata.is_dir() { "folder" } else { "special file" };
+        let found = if metadata.is_dir() {
+            "folder"
+        } else {
+            "special file"
+        };
         return Err(SourceError::new(StoreError::NotAFile { target, found }));
     }
     let backing = Backing::Plain(Arc::new((file, path.to_path_buf())));
     let extents = match metadata.len() {
         0 => Vec::new(),
-        len => vec![Extent { backing, start: 0, offset: 0, len }],
+        len => vec![Extent {
+            backing,
+            start: 0,
+            offset: 0,
+            len,
+        }],
     };
     let shown = path.display().to_string();
     Ok(StoredFile::new(name.unwrap_or(&shown), None, extents, None))

@@ -81,7 +81,11 @@ pub struct LazyTensor {
 
 impl LazyTensor {
     pub(super) fn new(selection: Selection, file: StoredFile) -> Self {
-        Self { info: Arc::new(selection.info), source: selection.source, file }
+        Self {
+            info: Arc::new(selection.info),
+            source: selection.source,
+            file,
+        }
     }
 
     /// Name, type, shape, and the place of its bytes in the shard.
@@ -129,7 +133,9 @@ pub(super) fn gather(
     let mut read = |range: std::ops::Range<u64>| {
         let len = (range.end - range.start) as usize;
         let into = &mut to[at..at + len];
-        let found = file.read_at(range.start, into).map_err(LoadError::from_source)?;
+        let found = file
+            .read_at(range.start, into)
+            .map_err(LoadError::from_source)?;
         at += len;
         match found == len {
             true => Ok(()),

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, RenameFlags};
+use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
 use super::tally;
 use crate::error::FileError;
@@ -57,14 +57,7 @@ impl TempFile {
         if replace {
             rename(&self.path, target)?;
         } else {
-            rustix::fs::renameat_with(
-                rustix::fs::CWD,
-                &self.path,
-                rustix::fs::CWD,
-                target,
-                RenameFlags::NOREPLACE,
-            )
-            .map_err(|e| FileError::new("rename to", target, e.into()))?;
+            rename_new(&self.path, target)?;
         }
         self.keep = true;
         sync_dir(target.parent().unwrap_or(Path::new(".")))
@@ -127,6 +120,22 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), FileError> {
         .map_err(FileError::at("sync", path))
 }
 
+/// Creates a folder and those above it that are missing, each durable under its name.
+pub(crate) fn make_dirs(path: &Path) -> Result<(), FileError> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(Path::new(""));
+    make_dirs(parent)?;
+    make_dir(path)?;
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    sync_dir(parent)
+}
+
 /// Creates one folder; one that is there already is fine.
 pub(crate) fn make_dir(path: &Path) -> Result<(), FileError> {
     match fs::create_dir(path) {
@@ -137,6 +146,23 @@ pub(crate) fn make_dir(path: &Path) -> Result<(), FileError> {
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::rename(from, to).map_err(FileError::at("rename to", to))
+}
+
+/// Renames to a path that nothing stands at; something there is an error of kind `AlreadyExists`.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), FileError> {
+    use rustix::io::Errno;
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Some network file systems cannot; there the look and the rename are two steps.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match fs::symlink_metadata(to) {
+            Ok(_) => {
+                let source = io::ErrorKind::AlreadyExists.into();
+                Err(FileError::new("rename to", to, source))
+            }
+            Err(_) => rename(from, to),
+        },
+        Err(e) => Err(FileError::new("rename to", to, e.into())),
+    }
 }
 
 /// Swaps two paths in one step, so that neither is ever missing.

@@ -117,7 +117,7 @@ impl StoreFolder {
                 found,
             });
         }
-        fs::create_dir_all(&self.root).map_err(FileError::at("create the folder", &self.root))?;
+        fsio::make_dirs(&self.root)?;
         for folder in FOLDERS {
             fsio::make_dir(&self.root.join(folder))?;
         }
@@ -127,13 +127,20 @@ impl StoreFolder {
             required: Vec::new(),
         };
         let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
-        let mut temp = TempFile::create(self.temp_path()?)?;
-        temp.write_all(&bytes)?;
-        temp.publish(&self.format(), 0o644, false)?;
-        if let Some(parent) = self.root.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fsio::sync_dir(parent)?;
+        match self.publish_format(&bytes) {
+            Ok(()) => Ok(id),
+            // Another process made the store meanwhile, and may have emptied tmp/ under this one.
+            Err(_) if self.format().exists() => Err(StoreError::Exists {
+                path: self.root.clone(),
+            }),
+            Err(e) => Err(e),
         }
-        Ok(id)
+    }
+
+    fn publish_format(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut temp = TempFile::create(self.temp_path()?)?;
+        temp.write_all(bytes)?;
+        Ok(temp.publish(&self.format(), 0o644, false)?)
     }
 
     /// Empties `tmp/`; only the holder of the lock may.
@@ -161,6 +168,11 @@ impl StoreFolder {
             let entries = match fs::read_dir(path) {
                 Ok(entries) => entries,
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+                    let found = "a file, not a folder".to_owned();
+                    let path = self.root.clone();
+                    return Err(StoreError::NotAStore { path, found });
+                }
                 Err(e) => return Err(FileError::new("list", path, e).into()),
             };
             let names = entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned()));

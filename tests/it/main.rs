@@ -3,3 +3,4 @@
 mod config;
 mod identity;
 mod store_smoke;
+mod tidy;

@@ -37,9 +37,12 @@ pub(crate) fn add_path(
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
     check_pin(store, &options.pin, None)?;
-    let walk = walk(path, options)?;
-    let feed = FilesFeed::new(walk.files.clone(), options.profile.chunk_bytes());
-    store.pool()?.install(|| add(store, walk, feed, options))
+    let mut walk = walk(path, options)?;
+    let feed = files_feed(&mut walk, options);
+    let total = Some(walk.total_bytes);
+    store
+        .pool()?
+        .install(|| add(store, walk, feed, total, options))
 }
 
 pub(crate) fn add_reader(
@@ -51,13 +54,14 @@ pub(crate) fn add_reader(
     let feed = StreamFeed::new(reader, options.profile.chunk_bytes());
     store
         .pool()?
-        .install(|| add(store, stream_walk(), feed, options))
+        .install(|| add(store, stream_walk(), feed, None, options))
 }
 
 pub(crate) fn hash_path(path: &Path, options: &AddOptions) -> Result<AddReport, StoreError> {
-    let walk = walk(path, options)?;
-    let feed = FilesFeed::new(walk.files.clone(), options.profile.chunk_bytes());
-    build_pool(0)?.install(|| only_hash(walk, feed, options))
+    let mut walk = walk(path, options)?;
+    let feed = files_feed(&mut walk, options);
+    let total = Some(walk.total_bytes);
+    build_pool(0)?.install(|| only_hash(walk, feed, total, options))
 }
 
 pub(crate) fn hash_reader(
@@ -65,7 +69,15 @@ pub(crate) fn hash_reader(
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
     let feed = StreamFeed::new(reader, options.profile.chunk_bytes());
-    build_pool(0)?.install(|| only_hash(stream_walk(), feed, options))
+    build_pool(0)?.install(|| only_hash(stream_walk(), feed, None, options))
+}
+
+/// Hands the files over: each is closed once its last chunk is hashed, however many there are.
+fn files_feed(walk: &mut Walk, options: &AddOptions) -> FilesFeed {
+    FilesFeed::new(
+        std::mem::take(&mut walk.files),
+        options.profile.chunk_bytes(),
+    )
 }
 
 fn stream_walk() -> Walk {
@@ -81,10 +93,10 @@ fn stream_walk() -> Walk {
 fn only_hash(
     walk: Walk,
     mut feed: impl Feed,
+    total: Option<u64>,
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
     let mut sink = Sink::Nowhere;
-    let total = (!walk.files.is_empty()).then_some(walk.total_bytes);
     let (files, _) = hash_all(&mut feed, options, total, &mut sink)?;
     let (built, _) = build(&walk, files, options, &mut sink)?;
     let bytes = Bytes {
@@ -98,6 +110,7 @@ fn add(
     store: &Inner,
     walk: Walk,
     mut feed: impl Feed,
+    total: Option<u64>,
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
     let mut writer = BlockWriter::new(store);
@@ -107,7 +120,6 @@ fn add(
         writer: &mut writer,
         root: &mut root,
     };
-    let total = (!walk.files.is_empty()).then_some(walk.total_bytes);
     let (files, bytes) = hash_all(&mut feed, options, total, &mut sink)?;
     let (built, named) = build(&walk, files, options, &mut sink)?;
     for (path, hashed) in named {

@@ -84,7 +84,7 @@ pub(crate) fn export(
     if taken {
         // Both names stay valid throughout; the old output then stands aside and is removed.
         fsio::rename_exchange(&aside.path, output)?;
-    } else if let Err(e) = rename_new(&aside.path, output) {
+    } else if let Err(e) = fsio::rename_new(&aside.path, output) {
         return Err(match e.source.kind() {
             std::io::ErrorKind::AlreadyExists => StoreError::OutputExists {
                 path: output.to_path_buf(),
@@ -95,12 +95,6 @@ pub(crate) fn export(
         aside.keep = true;
     }
     Ok(report)
-}
-
-fn rename_new(from: &Path, to: &Path) -> Result<(), FileError> {
-    let flags = rustix::fs::RenameFlags::NOREPLACE;
-    rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)
-        .map_err(|e| FileError::new("rename to", to, e.into()))
 }
 
 /// Removed when dropped, unless it became the output.

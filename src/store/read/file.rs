@@ -97,7 +97,6 @@ impl StoredFile {
         &self.extents
     }
 
-
     /// A `Read + Seek` over the content.
     pub fn reader(&self) -> FileReader {
         FileReader::new(self.clone())

@@ -1,0 +1,142 @@
+//! The rules of the architecture, so that they stay true.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let name = path.strip_prefix(root()).unwrap().display().to_string();
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "{folder} has no Rust files");
+    found
+}
+
+/// Code without comments and without the test modules at a file's end.
+fn code(text: &str) -> String {
+    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn layer(module: &str) -> Option<u32> {
+    Some(match module {
+        "error" | "fsio" => 0,
+        "config" | "block" => 1,
+        "dag" => 2,
+        "store" => 3,
+        "checkpoint" => 4,
+        "accelerate" => 5,
+        "main" | "cli" => 6,
+        _ => return None,
+    })
+}
+
+fn module_of(file: &str) -> &str {
+    let name = file.strip_prefix("src/").unwrap();
+    name.split(['/', '.']).next().unwrap()
+}
+
+#[test]
+fn imports_go_down_the_layers_only() {
+    for (file, text) in rust_files("src") {
+        let own = module_of(&file);
+        if own == "lib" {
+            continue;
+        }
+        let own_layer = layer(own).unwrap_or_else(|| panic!("{file} belongs to no layer"));
+        let code = code(&text);
+        for (at, _) in code.match_indices("crate::") {
+            // `pub(in crate::…)` and names such as `my_crate::` are no imports.
+            if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+                continue;
+            }
+            let used = code[at + 7..].split(|c: char| !c.is_alphanumeric() && c != '_').next();
+            let used = used.unwrap();
+            // Within the binary, `crate` is the binary.
+            if used == own || own_layer == 6 || used.is_empty() {
+                continue;
+            }
+            let used_layer = layer(used)
+                .unwrap_or_else(|| panic!("{file} uses crate::{used}, which is no module"));
+            // `fsio` ties errors to paths, so within layer 0 it stands on `error`.
+            assert!(
+                used_layer < own_layer || (own == "fsio" && used == "error"),
+                "{file} (layer {own_layer}) uses crate::{used} (layer {used_layer})"
+            );
+        }
+    }
+}
+
+#[test]
+fn sled_and_bincode_are_named_in_one_file_each() {
+    let naming = |text: &str| -> Vec<String> {
+        let files = rust_files("src").into_iter();
+        files.filter(|(_, code_of)| code(code_of).contains(text)).map(|(file, _)| file).collect()
+    };
+    assert_eq!(naming("::sled::"), ["src/store/index/sled.rs"]);
+    assert_eq!(naming("bincode::"), ["src/store/format.rs"]);
+}
+
+#[test]
+fn unsafe_code_stands_in_the_files_that_map_memory_only() {
+    let lifting: Vec<String> = rust_files("src")
+        .into_iter()
+        .filter(|(_, text)| text.contains("expect(unsafe_code") || text.contains("allow(unsafe_code"))
+        .map(|(file, _)| file)
+        .collect();
+    assert_eq!(lifting, ["src/fsio/map.rs", "src/fsio/writeback.rs"]);
+    for (file, text) in rust_files("src") {
+        let blocks = text.matches("unsafe {").count() + text.matches("unsafe impl").count();
+        let reasons = text.matches("SAFETY:").count();
+        assert!(reasons >= blocks, "{file}: {blocks} unsafe blocks, {reasons} reasons");
+    }
+}
+
+#[test]
+fn every_file_under_tests_is_part_of_the_one_binary() {
+    let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
+    for entry in fs::read_dir(root().join("tests/it")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(module) = name.strip_suffix(".rs").filter(|m| *m != "main") else { continue };
+        assert!(main.contains(&format!("mod {module};")), "tests/it/main.rs does not list {name}");
+    }
+}
+
+#[test]
+fn nothing_is_left_undone_in_silence() {
+    for folder in ["src", "benches", "tests"] {
+        for (file, text) in rust_files(folder) {
+            if file == "tests/it/tidy.rs" {
+                continue;
+            }
+            for mark in ["todo!(", "unimplemented!(", "FIXME", "TODO", "#[ignore]"] {
+                assert!(!text.contains(mark), "{file} holds {mark}");
+            }
+        }
+    }
+}
+
+#[test]
+fn files_stay_short() {
+    const LIMIT: usize = 420;
+    let files = rust_files("src").into_iter();
+    for (file, text) in files.filter(|(file, _)| !file.ends_with("/tests.rs")) {
+        let lines = code(&text).lines().count();
+        assert!(lines <= LIMIT, "{file} has {lines} lines of code, {LIMIT} at most");
+    }
+}
