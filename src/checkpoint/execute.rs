@@ -14,9 +14,9 @@ use super::error::LoadError;
 use super::header::TensorInfo;
 use super::options::{LoadOptions, LoadProgress};
 use super::plan::Plan;
-use super::select::{SelectedBytes, Selection};
+use super::select::Selection;
 use super::shards::Shard;
-use super::tensor::{LazyTensor, Tensor, gather, place};
+use super::tensor::{LazyTensor, gather, is_borrowed, place};
 use crate::store::{CopyReason, FileMap};
 
 /// One tensor to be placed.
@@ -43,8 +43,7 @@ pub(super) fn execute<D: Device>(
     options: &LoadOptions<D>,
 ) -> Result<Done<D::Handle>, LoadError> {
     let maps = map_shards(shards, &jobs, plan)?;
-    let begun = Begun::begin(&jobs, plan, options)?;
-    let run = Run {
+    let mut run = Run {
         shards,
         maps,
         plan,
@@ -53,20 +52,32 @@ pub(super) fn execute<D: Device>(
         total_bytes: jobs.iter().map(|job| job.selection.bytes()).sum(),
         placed_tensors: AtomicUsize::new(0),
         placed_bytes: AtomicU64::new(0),
-        copied_bytes: AtomicU64::new(0),
+        kept_bytes: 0,
+        passing_bytes: AtomicU64::new(0),
     };
     // Borrowing from a map is cheaper than handing the work to another thread.
     let copies = jobs.iter().any(|job| !run.is_borrowed(job));
+    if copies {
+        run.kept_bytes = run.copied_to_stay(&jobs)?;
+    }
+    let begun = Begun::begin(&jobs, plan, options)?;
     let outcomes: Vec<Outcome<D::Handle>> = match copies {
-        true => jobs
-            .into_par_iter()
-            .map(|job| run.place(job))
-            .collect::<Result<_, _>>()?,
+        true => {
+            let tried: Vec<Tried<D::Handle>> = jobs
+                .into_par_iter()
+                .map(|job| run.place(job))
+                .collect::<Result<_, _>>()?;
+            tried
+                .into_iter()
+                .map(|tried| run.place_alone(tried))
+                .collect::<Result<_, _>>()?
+        }
         false => jobs
             .into_iter()
-            .map(|job| run.place(job))
+            .map(|job| run.place(job).and_then(|tried| run.place_alone(tried)))
             .collect::<Result<_, _>>()?,
     };
+    options.check_cancel()?;
     begun.finish()?;
     let mut done = Done {
         slots: Vec::with_capacity(outcomes.len()),
@@ -113,6 +124,13 @@ struct Outcome<H> {
     seconds: f64,
 }
 
+/// What came of one job.
+enum Tried<H> {
+    Placed(Outcome<H>),
+    /// The memory cap has no room for its copy beside those on their way to devices.
+    Later(Job),
+}
+
 struct Run<'a, D: Device> {
     shards: &'a [Shard],
     maps: Vec<Option<Arc<FileMap>>>,
@@ -122,25 +140,43 @@ struct Run<'a, D: Device> {
     total_bytes: u64,
     placed_tensors: AtomicUsize,
     placed_bytes: AtomicU64,
-    copied_bytes: AtomicU64,
+    /// Copies that stay in this process's memory.
+    kept_bytes: u64,
+    /// Copies that are on their way to a device.
+    passing_bytes: AtomicU64,
 }
 
 impl<D: Device> Run<'_, D> {
     fn is_borrowed(&self, job: &Job) -> bool {
-        match (self.plan.devices[job.device].kind, &job.selection.source) {
-            (DeviceKind::Disk, _) => true,
-            (DeviceKind::Cpu, SelectedBytes::Contiguous(range)) => self.maps[job.shard]
-                .as_ref()
-                .is_some_and(|map| map.get(range.clone()).is_some()),
-            _ => false,
+        match self.plan.devices[job.device].kind {
+            DeviceKind::Disk => true,
+            DeviceKind::Cpu => is_borrowed(&job.selection, self.map(job.shard)),
+            DeviceKind::Main => false,
         }
     }
 
-    fn place(&self, job: Job) -> Result<Outcome<D::Handle>, LoadError> {
+    /// Bytes that are copied into this process's memory to stay there. More than the cap allows is
+    /// refused before any device is begun or any memory taken.
+    fn copied_to_stay(&self, jobs: &[Job]) -> Result<u64, LoadError> {
+        let cpu = |job: &&Job| self.plan.devices[job.device].kind == DeviceKind::Cpu;
+        let copied = jobs.iter().filter(cpu).filter(|job| !self.is_borrowed(job));
+        let bytes = copied.map(|job| job.selection.bytes()).sum();
+        match self.options.memory_cap {
+            Some(cap) if bytes > cap => Err(LoadError::MemoryCap {
+                what: "what has to be copied for `cpu`".to_owned(),
+                needed: bytes,
+                cap,
+            }),
+            _ => Ok(bytes),
+        }
+    }
+
+    fn place(&self, job: Job) -> Result<Tried<D::Handle>, LoadError> {
         self.options.check_cancel()?;
         let started = Instant::now();
         let bytes = job.selection.bytes();
-        let (placed, copied, info) = match self.plan.devices[job.device].kind {
+        let device = job.device;
+        let (placed, copied, info) = match self.plan.devices[device].kind {
             DeviceKind::Disk => {
                 let info = Arc::new(job.selection.info.clone());
                 let file = self.shards[job.shard].file.clone();
@@ -152,29 +188,47 @@ impl<D: Device> Run<'_, D> {
             }
             DeviceKind::Cpu => {
                 let info = Arc::new(job.selection.info);
-                let tensor = self.host_tensor(&info, &job.selection.source, job.shard, bytes)?;
+                let tensor = place(&info, &job.selection.source, self.map(job.shard))?;
                 let copied = tensor.copied();
                 (Placed::Mapped(tensor), copied, info)
             }
             DeviceKind::Main => {
-                let info = Arc::new(job.selection.info);
-                let (handle, copied) =
-                    self.on_device(&info, &job.selection.source, job.shard, job.device, bytes)?;
-                (Placed::Device(handle), copied, info)
+                let info = Arc::new(job.selection.info.clone());
+                match self.on_device(&info, &job)? {
+                    Some((handle, copied)) => (Placed::Device(handle), copied, info),
+                    None => return Ok(Tried::Later(job)),
+                }
             }
         };
         self.tell(bytes);
         let seconds = started.elapsed().as_secs_f64();
-        Ok(Outcome {
+        Ok(Tried::Placed(Outcome {
             slot: Slot {
                 info,
-                device: job.device,
+                device,
                 placed,
             },
             bytes,
             copied,
             seconds,
-        })
+        }))
+    }
+
+    /// Places what found no room, once nothing else is on its way.
+    fn place_alone(&self, tried: Tried<D::Handle>) -> Result<Outcome<D::Handle>, LoadError> {
+        let job = match tried {
+            Tried::Placed(outcome) => return Ok(outcome),
+            Tried::Later(job) => job,
+        };
+        let (name, bytes) = (Arc::clone(&job.selection.info.name), job.selection.bytes());
+        match self.place(job)? {
+            Tried::Placed(outcome) => Ok(outcome),
+            Tried::Later(_) => Err(LoadError::MemoryCap {
+                what: format!("tensor `{name}`"),
+                needed: self.kept_bytes.saturating_add(bytes),
+                cap: self.options.memory_cap.unwrap_or(u64::MAX),
+            }),
+        }
     }
 
     fn map(&self, shard: usize) -> &Arc<FileMap> {
@@ -183,44 +237,14 @@ impl<D: Device> Run<'_, D> {
             .expect("shards with placed tensors were mapped")
     }
 
-    fn host_tensor(
-        &self,
-        info: &Arc<TensorInfo>,
-        source: &SelectedBytes,
-        shard: usize,
-        bytes: u64,
-    ) -> Result<Tensor, LoadError> {
-        let map = self.map(shard);
-        let borrowed =
-            matches!(source, SelectedBytes::Contiguous(range) if map.get(range.clone()).is_some());
-        if !borrowed {
-            self.take_from_cap(info, bytes)?;
-        }
-        place(info, source, map)
-    }
-
-    /// Refuses to copy more than the cap allows, before the memory is taken.
-    fn take_from_cap(&self, info: &TensorInfo, bytes: u64) -> Result<(), LoadError> {
-        let copied = self.copied_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        match self.options.memory_cap {
-            Some(cap) if copied > cap => Err(LoadError::MemoryCap {
-                what: info.name.to_string(),
-                needed: copied,
-                cap,
-            }),
-            _ => Ok(()),
-        }
-    }
-
+    /// Gives a tensor to its device; none if the memory cap has no room for the copy that takes.
     fn on_device(
         &self,
         info: &Arc<TensorInfo>,
-        source: &SelectedBytes,
-        shard: usize,
-        number: usize,
-        bytes: u64,
-    ) -> Result<(D::Handle, Option<CopyReason>), LoadError> {
-        let (name, device) = &self.options.devices[number];
+        job: &Job,
+    ) -> Result<Option<(D::Handle, Option<CopyReason>)>, LoadError> {
+        let (source, bytes) = (&job.selection.source, job.selection.bytes());
+        let (name, device) = &self.options.devices[job.device];
         let failed = |source| LoadError::Device {
             device: name.clone(),
             source,
@@ -231,19 +255,30 @@ impl<D: Device> Run<'_, D> {
                 let why = format!("lent {found} bytes for staging where {bytes} were asked for");
                 return Err(failed(why.into()));
             }
-            gather(source, &self.shards[shard].file, staging.bytes_mut())?;
+            gather(source, &self.shards[job.shard].file, staging.bytes_mut())?;
             let data = TensorData::Staged(staging);
             let handle = device.place(TensorBytes { info, data }).map_err(failed)?;
-            return Ok((handle, Some(CopyReason::DeviceMemory)));
+            return Ok(Some((handle, Some(CopyReason::DeviceMemory))));
         }
-        let tensor = self.host_tensor(info, source, shard, bytes)?;
+        let map = self.map(job.shard);
+        let passing = match is_borrowed(&job.selection, map) {
+            true => 0,
+            false => bytes,
+        };
+        let cap = self.options.memory_cap.unwrap_or(u64::MAX);
+        let room = cap.saturating_sub(self.kept_bytes);
+        let take = |held: u64| held.checked_add(passing).filter(|sum| *sum <= room);
+        let order = Ordering::Relaxed;
+        if passing > 0 && self.passing_bytes.fetch_update(order, order, take).is_err() {
+            return Ok(None);
+        }
+        let tensor = place(info, source, map)?;
         let data = TensorData::Borrowed(tensor.bytes());
         let handle = device.place(TensorBytes { info, data }).map_err(failed)?;
-        if tensor.copied().is_some() {
-            // The copy goes with the tensor.
-            self.copied_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        Ok((handle, tensor.copied()))
+        let copied = tensor.copied();
+        drop(tensor);
+        self.passing_bytes.fetch_sub(passing, order);
+        Ok(Some((handle, copied)))
     }
 
     fn tell(&self, bytes: u64) {

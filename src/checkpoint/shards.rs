@@ -39,26 +39,14 @@ pub(super) fn open(source: &impl Source, target: &Target) -> Result<Opened, Load
             CheckpointFiles::Index(name) => open_index(&found, &name),
         };
     }
-    // An index that is named itself stands for the folder it lies in.
-    match target
-        .path()
-        .rsplit_once('/')
-        .unwrap_or(("", target.path()))
-    {
-        (folder, name) if name.ends_with(".safetensors.index.json") => {
-            let folder = parent(target, folder)?;
-            open_index(&source.locate(&folder).map_err(LoadError::Source)?, name)
+    // An index that is named by its path stands for the folder it lies in. By its own CID it does
+    // not: folders with other shards may hold the same index.
+    match found.parent(target) {
+        Some((folder, name)) if name.ends_with(".safetensors.index.json") => {
+            open_index(&folder, &name)
         }
         _ => open_single(&found, ""),
     }
-}
-
-fn parent(target: &Target, folder: &str) -> Result<Target, LoadError> {
-    let whole = target.to_string();
-    let head = whole.strip_suffix(target.path()).unwrap_or(&whole);
-    format!("{head}{folder}")
-        .parse::<Target>()
-        .map_err(LoadError::from_source)
 }
 
 fn open_single(found: &Located, name: &str) -> Result<Opened, LoadError> {

@@ -38,6 +38,28 @@ impl Located {
         }
     }
 
+    /// The folder that the target's path goes through last, and the name in it; none where the target
+    /// has no path, and the folder is not known.
+    pub(super) fn parent(&self, target: &Target) -> Option<(Self, String)> {
+        match &self.0 {
+            Place::Object(object) => {
+                let name = target
+                    .path()
+                    .rsplit('/')
+                    .next()
+                    .filter(|name| !name.is_empty())?;
+                Some((Self(Place::Object(object.parent()?)), name.to_owned()))
+            }
+            Place::Plain(path) => {
+                let name = path.file_name()?.to_str()?;
+                Some((
+                    Self(Place::Plain(path.parent()?.to_path_buf())),
+                    name.to_owned(),
+                ))
+            }
+        }
+    }
+
     /// The names of the files directly in the folder, in byte order; links to files count outside a store.
     ///
     /// # Errors

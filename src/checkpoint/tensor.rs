@@ -103,6 +103,20 @@ impl LazyTensor {
     }
 }
 
+/// Whether [`place`] borrows the tensor from the map.
+pub(super) fn is_borrowed(selection: &Selection, map: &FileMap) -> bool {
+    let SelectedBytes::Contiguous(range) = &selection.source else {
+        return false;
+    };
+    let aligned = |bytes: &[u8]| {
+        bytes
+            .as_ptr()
+            .addr()
+            .is_multiple_of(alignment(selection.info.dtype))
+    };
+    range.is_empty() || map.get(range.clone()).is_some_and(aligned)
+}
+
 /// A tensor over a mapped shard, borrowed where its bytes are contiguous and aligned, copied otherwise.
 pub(super) fn place(
     info: &Arc<TensorInfo>,

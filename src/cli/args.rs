@@ -10,7 +10,11 @@ use super::commands;
 /// straight out of it.
 #[derive(Parser)]
 #[command(name = "ipfs-accelerate", version, propagate_version = true)]
-#[command(arg_required_else_help = true, subcommand_required = true, max_term_width = 100)]
+#[command(
+    arg_required_else_help = true,
+    subcommand_required = true,
+    max_term_width = 100
+)]
 #[command(after_help = AFTER, after_long_help = AFTER_LONG)]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -50,13 +54,23 @@ pub(crate) struct GlobalArgs {
     ///
     /// Without it: IPFS_ACCELERATE_STORE, then `path` in [store] of the configuration, then
     /// $XDG_DATA_HOME/ipfs-accelerate or ~/.local/share/ipfs-accelerate.
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
     pub(crate) store: Option<PathBuf>,
     /// The configuration file, which must exist.
     ///
     /// Without it: $XDG_CONFIG_HOME/ipfs-accelerate/config.toml or ~/.config/ipfs-accelerate/config.toml,
     /// which need not exist. `config set` creates it.
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     pub(crate) config: Option<PathBuf>,
     /// Print JSON: one object, or one a line where there are several.
     ///
@@ -67,7 +81,13 @@ pub(crate) struct GlobalArgs {
     /// Print only what a script needs: CIDs, names, values, or nothing.
     ///
     /// Progress and notes are left out, warnings and errors stay.
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
     pub(crate) quiet: bool,
     /// Log more: -v what is done, -vv for finding faults, -vvv every step.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
@@ -93,7 +113,10 @@ pub(crate) enum Command {
 
 /// The commands as the help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Content", &["add", "get", "cat", "ls", "stat", "has", "rm", "pin"]),
+    (
+        "Content",
+        &["add", "get", "cat", "ls", "stat", "has", "rm", "pin"],
+    ),
     ("Checkpoints", &["plan", "load"]),
     ("Setting up", &["init", "config", "demo", "help"]),
 ];
@@ -115,7 +138,8 @@ pub(crate) fn command() -> clap::Command {
         }
         listing.push('\n');
     }
-    let template = format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{listing}{{options}}{{after-help}}\n");
+    let template =
+        format!("{{about}}\n\n{{usage-heading}} {{usage}}\n\n{listing}{{options}}{{after-help}}\n");
     Cli::command().help_template(template)
 }
 
@@ -140,8 +164,15 @@ mod tests {
     fn the_grouped_help_names_every_command_once() {
         let mut built = Cli::command();
         built.build();
-        let mut known: Vec<_> = built.get_subcommands().map(|c| c.get_name().to_owned()).collect();
-        let mut shown: Vec<_> = GROUPS.iter().flat_map(|(_, names)| *names).map(|n| n.to_string()).collect();
+        let mut known: Vec<_> = built
+            .get_subcommands()
+            .map(|c| c.get_name().to_owned())
+            .collect();
+        let mut shown: Vec<_> = GROUPS
+            .iter()
+            .flat_map(|(_, names)| *names)
+            .map(|n| n.to_string())
+            .collect();
         known.sort();
         shown.sort();
         assert_eq!(shown, known);
@@ -150,8 +181,15 @@ mod tests {
     #[test]
     fn every_command_has_a_summary_of_one_line() {
         fn check(command: &clap::Command) {
-            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            assert!(!about.is_empty() && about.len() < 80, "{}: {about:?}", command.get_name());
+            let about = command
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                !about.is_empty() && about.len() < 80,
+                "{}: {about:?}",
+                command.get_name()
+            );
             command.get_subcommands().for_each(check);
         }
         command().get_subcommands().for_each(check);

@@ -14,7 +14,7 @@ use super::signals;
 
 pub(crate) struct Context<'a> {
     pub(crate) config: Config,
-    store: Option<PathBuf>,
+    pub(crate) global: &'a GlobalArgs,
     printer: &'a Printer,
 }
 
@@ -24,7 +24,11 @@ pub(crate) fn load_config(global: &GlobalArgs) -> Result<Config, CliError> {
         return Err(CliError::NoConfig { path: path.clone() });
     }
     let file = config_path(global);
-    Ok(Config::from_layers(file.as_deref(), std::env::vars_os(), &[])?)
+    Ok(Config::from_layers(
+        file.as_deref(),
+        std::env::vars_os(),
+        &[],
+    )?)
 }
 
 /// The file that `--config` names, or the user's.
@@ -34,13 +38,19 @@ pub(crate) fn config_path(global: &GlobalArgs) -> Option<PathBuf> {
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(global: &GlobalArgs, config: Config, printer: &'a Printer) -> Self {
-        Self { config, store: global.store.clone(), printer }
+    pub(crate) fn new(global: &'a GlobalArgs, config: Config, printer: &'a Printer) -> Self {
+        Self {
+            config,
+            global,
+            printer,
+        }
     }
 
     /// The store's folder.
     pub(crate) fn store_path(&self) -> Result<PathBuf, CliError> {
-        Ok(self.config.store_path(self.store.as_deref(), std::env::vars_os())?)
+        Ok(self
+            .config
+            .store_path(self.global.store.as_deref(), std::env::vars_os())?)
     }
 
     /// The store for reading, beside any writer.
@@ -55,7 +65,10 @@ impl<'a> Context<'a> {
 
     /// The store for writing, made where the folder is absent or empty.
     pub(crate) fn writer_or_new(&self) -> Result<Store, CliError> {
-        Ok(Store::open_or_create(self.store_path()?, self.store_options())?)
+        Ok(Store::open_or_create(
+            self.store_path()?,
+            self.store_options(),
+        )?)
     }
 
     pub(crate) fn store_options(&self) -> StoreOptions {
@@ -75,8 +88,16 @@ impl<'a> Context<'a> {
         signals::cancel_flag()
     }
 
-    pub(crate) fn progress(&self, message: &str, path: &Path, total_bytes: Option<u64>) -> Progress {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    pub(crate) fn progress(
+        &self,
+        message: &str,
+        path: &Path,
+        total_bytes: Option<u64>,
+    ) -> Progress {
+        let name = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy();
         let message = super::text::harmless(&format!("{message} {name}"));
         Progress::new(!self.printer.is_quiet(), message, total_bytes)
     }

@@ -4,7 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use ipfs_accelerate::{
-    ByteSizeError, ConfigError, Explain, FileError, LoadError, ProfileError, StoreError, TargetError,
+    ByteSizeError, ConfigError, Explain, FileError, LoadError, ProfileError, StoreError,
+    TargetError,
 };
 
 /// Any error of a command.
@@ -36,7 +37,11 @@ pub(crate) enum CliError {
     #[error("--max-memory names {device} twice")]
     MaxMemoryTwice { device: String },
     #[error("{pattern:?} after {flag} is no pattern: {source}")]
-    Glob { flag: &'static str, pattern: String, source: globset::Error },
+    Glob {
+        flag: &'static str,
+        pattern: String,
+        source: globset::Error,
+    },
     #[error("no tensor is left by --include and --exclude")]
     NothingSelected,
     /// Whoever read the output has gone, which is no error.

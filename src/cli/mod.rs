@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
 
-use args::{Cli, Command, GlobalArgs};
+use args::{Cli, Command};
 use commands::config::ConfigCommand;
 use context::Context;
 use error::CliError;
@@ -53,21 +53,29 @@ pub(crate) fn main() -> ExitCode {
 fn refused(e: &clap::Error) -> ExitCode {
     // A closed pipe is no error.
     let _ = e.print();
-    if matches!(
-        e.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
+    if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return ExitCode::SUCCESS;
     }
     let is_json = |arg: std::ffi::OsString| arg == "--json";
-    if std::env::args_os().take_while(|arg| arg != "--").any(is_json) {
+    if std::env::args_os()
+        .take_while(|arg| arg != "--")
+        .any(is_json)
+    {
         output::print_json_error("usage", &args::plain_message(e), Some("see --help"));
     }
     ExitCode::from(2)
 }
 
 fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
-    let Cli { global, command } = cli;
+    let Cli {
+        mut global,
+        command,
+    } = cli;
+    if matches!(command, Command::Demo(_)) {
+        global
+            .config
+            .take_if(|path| path.as_os_str() == commands::demo::CONFIG_PART);
+    }
     // These two have to work on a file that is missing or broken.
     if let Command::Config(args) = &command {
         match &args.command {

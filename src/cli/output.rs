@@ -88,7 +88,10 @@ struct Failure<'a> {
 impl Output {
     /// An output whose JSON has these fields.
     pub(crate) fn new(fields: &impl Serialize) -> Self {
-        let success = Success { status: "success", fields };
+        let success = Success {
+            status: "success",
+            fields,
+        };
         Self {
             // Plain structures with text for keys always serialize.
             json: serde_json::to_string(&success).unwrap_or_default(),
@@ -178,7 +181,11 @@ impl Printer {
             (false, true) => Mode::Quiet,
             (false, false) => Mode::People,
         };
-        Self { mode, is_quiet, content: Cell::new(false) }
+        Self {
+            mode,
+            is_quiet,
+            content: Cell::new(false),
+        }
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
@@ -245,7 +252,12 @@ impl Printer {
 
 /// The error object on standard output.
 pub(crate) fn print_json_error(kind: &str, message: &str, hint: Option<&str>) {
-    let failure = Failure { status: "error", kind, message, hint };
+    let failure = Failure {
+        status: "error",
+        kind,
+        message,
+        hint,
+    };
     let json = serde_json::to_string(&failure).unwrap_or_default();
     // There is nobody left to tell if this fails; the line on standard error was written.
     let _ = writeln!(io::stdout().lock(), "{json}");
@@ -253,7 +265,12 @@ pub(crate) fn print_json_error(kind: &str, message: &str, hint: Option<&str>) {
 
 fn say(label: &str, style: Style, text: &str) {
     let colour = wants_colour(io::stderr().is_terminal());
-    let _ = writeln!(io::stderr().lock(), "{} {}", paint(label, style, colour), harmless(text));
+    let _ = writeln!(
+        io::stderr().lock(),
+        "{} {}",
+        paint(label, style, colour),
+        harmless(text)
+    );
 }
 
 fn render(view: &View, colour: bool, text: &mut String) {
@@ -264,7 +281,11 @@ fn render(view: &View, colour: bool, text: &mut String) {
         }
         View::Text(whole) => text.push_str(whole),
         View::Fields(fields) => {
-            let width = fields.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+            let width = fields
+                .iter()
+                .map(|(label, _)| label.len())
+                .max()
+                .unwrap_or(0);
             for (label, value) in fields {
                 let label = paint(&format!("{label:<width$}"), Style::new().bold(), colour);
                 text.push_str(&format!("{label}  {}\n", harmless(value)));
@@ -280,22 +301,33 @@ fn render(view: &View, colour: bool, text: &mut String) {
 
 fn render_table(table: &Table, colour: bool, text: &mut String) {
     let is_right = |column: usize| table.columns[column].starts_with('>');
-    let heads: Vec<String> =
-        table.columns.iter().map(|name| name.trim_start_matches('>').to_owned()).collect();
-    let rows: Vec<Vec<String>> =
-        table.rows.iter().map(|row| row.iter().map(|cell| harmless(cell)).collect()).collect();
+    let heads: Vec<String> = table
+        .columns
+        .iter()
+        .map(|name| name.trim_start_matches('>').to_owned())
+        .collect();
+    let rows: Vec<Vec<String>> = table
+        .rows
+        .iter()
+        .map(|row| row.iter().map(|cell| harmless(cell)).collect())
+        .collect();
     let width = |column: usize| {
-        let cells = rows.iter().chain([&heads]).map(|row| row[column].chars().count());
+        let cells = rows
+            .iter()
+            .chain([&heads])
+            .map(|row| row[column].chars().count());
         cells.max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let line = |row: &[String]| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(i, (cell, &width))| {
-            match is_right(i) {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(i, (cell, &width))| match is_right(i) {
                 true => format!("{cell:>width$}"),
                 false => format!("{cell:<width$}"),
-            }
-        });
+            });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     text.push_str(&paint(&line(&heads), Style::new().bold(), colour));

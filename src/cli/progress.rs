@@ -48,7 +48,9 @@ impl Drop for Progress {
 fn style(known: bool) -> ProgressStyle {
     let template = if known { KNOWN } else { UNKNOWN };
     let style = ProgressStyle::with_template(template);
-    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    style
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 #[cfg(test)]

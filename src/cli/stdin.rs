@@ -26,7 +26,10 @@ impl Stdin {
 
     /// Waits until there is something to read, or the end.
     fn wait(&self) -> io::Result<()> {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: LOOK_NS };
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: LOOK_NS,
+        };
         loop {
             if self.cancel.load(Ordering::Relaxed) {
                 return Err(io::Error::other("cancelled"));

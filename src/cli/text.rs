@@ -10,6 +10,7 @@ pub(crate) fn size(bytes: u64) -> String {
 /// `3.4 ms`, `1.25 s`, `2 min 5 s`
 pub(crate) fn seconds(seconds: f64) -> String {
     match seconds {
+        s if s < 0.000_01 => format!("{:.1} µs", s * 1e6),
         s if s < 0.001 => format!("{:.0} µs", s * 1e6),
         s if s < 1.0 => format!("{:.1} ms", s * 1e3),
         s if s < 100.0 => format!("{s:.2} s"),

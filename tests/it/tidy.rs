@@ -29,7 +29,9 @@ fn rust_files(folder: &str) -> Vec<(String, String)> {
 /// Code without comments and without the test modules at a file's end.
 fn code(text: &str) -> String {
     let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -65,7 +67,9 @@ fn imports_go_down_the_layers_only() {
             if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
                 continue;
             }
-            let used = code[at + 7..].split(|c: char| !c.is_alphanumeric() && c != '_').next();
+            let used = code[at + 7..]
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next();
             let used = used.unwrap();
             // Within the binary, `crate` is the binary.
             if used == own || own_layer == 6 || used.is_empty() {
@@ -86,7 +90,10 @@ fn imports_go_down_the_layers_only() {
 fn sled_and_bincode_are_named_in_one_file_each() {
     let naming = |text: &str| -> Vec<String> {
         let files = rust_files("src").into_iter();
-        files.filter(|(_, code_of)| code(code_of).contains(text)).map(|(file, _)| file).collect()
+        files
+            .filter(|(_, code_of)| code(code_of).contains(text))
+            .map(|(file, _)| file)
+            .collect()
     };
     assert_eq!(naming("::sled::"), ["src/store/index/sled.rs"]);
     assert_eq!(naming("bincode::"), ["src/store/format.rs"]);
@@ -96,14 +103,19 @@ fn sled_and_bincode_are_named_in_one_file_each() {
 fn unsafe_code_stands_in_the_files_that_map_memory_only() {
     let lifting: Vec<String> = rust_files("src")
         .into_iter()
-        .filter(|(_, text)| text.contains("expect(unsafe_code") || text.contains("allow(unsafe_code"))
+        .filter(|(_, text)| {
+            text.contains("expect(unsafe_code") || text.contains("allow(unsafe_code")
+        })
         .map(|(file, _)| file)
         .collect();
     assert_eq!(lifting, ["src/fsio/map.rs", "src/fsio/writeback.rs"]);
     for (file, text) in rust_files("src") {
         let blocks = text.matches("unsafe {").count() + text.matches("unsafe impl").count();
         let reasons = text.matches("SAFETY:").count();
-        assert!(reasons >= blocks, "{file}: {blocks} unsafe blocks, {reasons} reasons");
+        assert!(
+            reasons >= blocks,
+            "{file}: {blocks} unsafe blocks, {reasons} reasons"
+        );
     }
 }
 
@@ -112,8 +124,13 @@ fn every_file_under_tests_is_part_of_the_one_binary() {
     let main = fs::read_to_string(root().join("tests/it/main.rs")).unwrap();
     for entry in fs::read_dir(root().join("tests/it")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let Some(module) = name.strip_suffix(".rs").filter(|m| *m != "main") else { continue };
-        assert!(main.contains(&format!("mod {module};")), "tests/it/main.rs does not list {name}");
+        let Some(module) = name.strip_suffix(".rs").filter(|m| *m != "main") else {
+            continue;
+        };
+        assert!(
+            main.contains(&format!("mod {module};")),
+            "tests/it/main.rs does not list {name}"
+        );
     }
 }
 
@@ -137,6 +154,9 @@ fn files_stay_short() {
     let files = rust_files("src").into_iter();
     for (file, text) in files.filter(|(file, _)| !file.ends_with("/tests.rs")) {
         let lines = code(&text).lines().count();
-        assert!(lines <= LIMIT, "{file} has {lines} lines of code, {LIMIT} at most");
+        assert!(
+            lines <= LIMIT,
+            "{file} has {lines} lines of code, {LIMIT} at most"
+        );
     }
 }

@@ -16,6 +16,8 @@ const BATCH_CHUNKS: usize = 1_024;
 pub(crate) struct Chunk {
     pub(crate) from: From,
     pub(crate) len: usize,
+    /// What is left of its file, this chunk included; of a stream, at least this.
+    pub(crate) rest: u64,
     /// The last of its file.
     pub(crate) last: bool,
 }
@@ -67,6 +69,7 @@ impl Feed for FilesFeed {
                 self.current = Some((Arc::clone(&file), offset + len as u64));
             }
             batch.push(Chunk {
+                rest: left,
                 from: From::File { file, offset },
                 len,
                 last,
@@ -118,6 +121,8 @@ impl<R: Read + Send> Feed for StreamFeed<R> {
             if let Some(held) = self.held.replace(chunk) {
                 batch.push(Chunk {
                     len: held.len(),
+                    // More chunks of this size are to be expected.
+                    rest: if empty { held.len() as u64 } else { u64::MAX },
                     from: From::Memory(held),
                     last: empty,
                 });
@@ -125,6 +130,7 @@ impl<R: Read + Send> Feed for StreamFeed<R> {
                 // An empty stream is an empty file.
                 batch.push(Chunk {
                     len: 0,
+                    rest: 0,
                     from: From::Memory(Vec::new()),
                     last: true,
                 });
@@ -134,6 +140,7 @@ impl<R: Read + Send> Feed for StreamFeed<R> {
                 if let Some(rest) = self.held.take().filter(|rest| !rest.is_empty()) {
                     batch.push(Chunk {
                         len: rest.len(),
+                        rest: rest.len() as u64,
                         from: From::Memory(rest),
                         last: true,
                     });

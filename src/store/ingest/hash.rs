@@ -33,6 +33,8 @@ struct Leaf {
     cid: Cid,
     data: Vec<u8>,
     seen: Option<Place>,
+    /// What is left of the file, this chunk included.
+    rest: u64,
     last: bool,
 }
 
@@ -66,7 +68,13 @@ impl Sink<'_, '_> {
             let seals = store.seals();
             let seen = store.find(cid.hash(), writer.id())?;
             writer.end_run();
-            let (put, _) = writer.put(&cid, block.data().to_vec(), seen, seals)?;
+            let (put, _) = writer.put(
+                &cid,
+                block.data().to_vec(),
+                block.data().len() as u64,
+                seen,
+                seals,
+            )?;
             writer.end_run();
             root.node(cid, put.place);
         }
@@ -121,7 +129,8 @@ pub(crate) fn hash_all(
             match sink {
                 Sink::Nowhere => buffers.put(leaf.data),
                 Sink::Store { writer, .. } => {
-                    let (put, unused) = writer.put(&leaf.cid, leaf.data, leaf.seen, seals)?;
+                    let (put, unused) =
+                        writer.put(&leaf.cid, leaf.data, leaf.rest, leaf.seen, seals)?;
                     unused.into_iter().for_each(|buffer| buffers.put(buffer));
                     if len == 0 {
                         current.empty_leaf = Some((leaf.cid, put.place));
@@ -223,6 +232,7 @@ fn hash_batch(
             cid,
             data,
             seen,
+            rest: chunk.rest,
             last: chunk.last,
         })
     };

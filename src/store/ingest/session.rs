@@ -82,7 +82,13 @@ impl<'s> WriteSession<'s> {
         let seals = self.store.seals();
         let seen = self.store.find(cid.hash(), self.writer.id())?;
         self.writer.end_run();
-        let (put, _) = self.writer.put(&cid, block.data().to_vec(), seen, seals)?;
+        let (put, _) = self.writer.put(
+            &cid,
+            block.data().to_vec(),
+            block.data().len() as u64,
+            seen,
+            seals,
+        )?;
         if put.is_new {
             let len = block.data().len() as u64;
             self.new_blocks += 1;

@@ -64,11 +64,13 @@ impl<'s> BlockWriter<'s> {
         self.in_run = false;
     }
 
-    /// Finds a block or takes a place for it; `seen` is what a lookup at `seen_at` seals found.
+    /// Finds a block or takes a place for it; `run_bytes` is how much of the same file is left from it on,
+    /// `seen` what a lookup at `seen_at` seals found.
     pub(crate) fn put(
         &mut self,
         cid: &Cid,
         data: Vec<u8>,
+        run_bytes: u64,
         seen: Option<Place>,
         seen_at: u64,
     ) -> Result<(Put, Option<Vec<u8>>), StoreError> {
@@ -100,7 +102,7 @@ impl<'s> BlockWriter<'s> {
                 empty.insert(PackWriter::create(&self.store.tmp(), self.store.id())?)
             }
         };
-        let place = pack.reserve(cid, data.len(), self.in_run);
+        let place = pack.reserve(cid, data.len(), run_bytes, self.in_run);
         self.in_run = true;
         self.open.insert(*cid.hash(), place);
         self.unwritten.push((place.offset, data));

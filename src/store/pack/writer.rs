@@ -63,11 +63,17 @@ impl PackWriter {
     }
 
     /// Decides where a block goes. With `continues_run` it follows the block before it, because it is the
-    /// next leaf of the same file. The caller writes the bytes, in any order, before it seals.
-    pub(crate) fn reserve(&mut self, cid: &Cid, len: usize, continues_run: bool) -> Place {
+    /// next leaf of the same file; otherwise it begins a run of up to `run_bytes`. The caller writes the bytes, in any order, before it seals.
+    pub(crate) fn reserve(
+        &mut self,
+        cid: &Cid,
+        len: usize,
+        run_bytes: u64,
+        continues_run: bool,
+    ) -> Place {
         let offset = if continues_run {
             self.cursor
-        } else if len as u64 >= RUN_ALIGN {
+        } else if run_bytes >= RUN_ALIGN {
             self.cursor.next_multiple_of(RUN_ALIGN)
         } else {
             self.cursor.next_multiple_of(SMALL_ALIGN)

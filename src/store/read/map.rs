@@ -1,5 +1,6 @@
 //! Content as memory: maps of packs, stitched where pages allow it, gathered where they do not.
 
+use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -238,7 +239,7 @@ impl AsRef<[u8]> for FileSlice {
 }
 
 /// Shared bytes that start at a multiple of 64, more than any element's size.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct AlignedBytes {
     words: Arc<Vec<u8>>,
     start: usize,
@@ -262,6 +263,14 @@ impl AlignedBytes {
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         let (start, len) = (self.start, self.len);
         &mut Arc::get_mut(&mut self.words).expect("filled before it is shared")[start..start + len]
+    }
+}
+
+impl fmt::Debug for AlignedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AlignedBytes")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 

@@ -103,6 +103,16 @@ impl Object {
         })
     }
 
+    /// The folder that this lies in, inside the same object; none for the object itself.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        let folder = self.path.rsplit_once('/').map_or("", |(head, _)| head);
+        let parent = Self {
+            path: folder.to_owned(),
+            ..self.clone()
+        };
+        (!self.path.is_empty()).then_some(parent)
+    }
+
     fn nearest_folder(&self, path: &str) -> Vec<String> {
         let mut folder = path;
         loop {

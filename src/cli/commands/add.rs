@@ -1,0 +1,232 @@
+//! `add`: files, folders and standard input.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use clap::Args;
+use ipfs_accelerate::{
+    AddNote, AddOptions, AddProgress, AddReport, FileError, PinAs, Store, StoreError, hash_path,
+    hash_reader,
+};
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::output::{Note, Output};
+use crate::cli::stdin::Stdin;
+use crate::cli::text;
+
+/// Add files, folders or standard input, and print their CIDs
+///
+/// Adds each PATH as one object and pins it; `-` is standard input. A PATH that is a symbolic link is
+/// followed; links inside a folder are kept as links, except in a snapshot folder of the Hugging Face cache,
+/// whose links are followed to its blobs. Adding again what is there writes nothing and gives the same CID.
+///
+/// The store is created if its folder is absent or empty. All paths are looked at before the first one is
+/// added. They are added in turn, each in one step: when one fails, those before it stay, it and those
+/// after it are not added. SIGINT and SIGTERM leave the store as it was before the current path.
+///
+/// With --json: one object a line and path, with cid, name, kind, size, new_bytes, shared_bytes, blocks,
+/// files, pin, profile, stored, notes, seconds.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ipfs-accelerate add model.safetensors
+  ipfs-accelerate add --pin-name llama-3 ~/models/llama-3
+  ipfs-accelerate add --pin-name llama-3 --replace ~/models/llama-3    move the name to a new version
+  ipfs-accelerate add --ignore '*.bin' --ignore 'logs/**' checkpoint/
+  tar c folder | ipfs-accelerate add -
+  ipfs-accelerate add --only-hash -q model.safetensors                 the CID, nothing stored")]
+pub(crate) struct AddArgs {
+    /// Files and folders; `-` is standard input.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// How files are cut and hashed, and with that the CID: unixfs-v1-2025 or kubo-cidv1.
+    ///
+    /// Without it: `profile` in [store] of the configuration, unixfs-v1-2025 unless set.
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Pin under a name, which then stands wherever a CID is taken.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["no_pin", "only_hash"])]
+    pin_name: Option<String>,
+    /// Move the name of --pin-name if it points to another object.
+    #[arg(long, requires = "pin_name")]
+    replace: bool,
+    /// Do not pin: the object may go once space is needed.
+    #[arg(long)]
+    no_pin: bool,
+    /// Compute the CIDs without storing anything; needs no store.
+    #[arg(long)]
+    only_hash: bool,
+    /// Add what symbolic links inside folders point to, instead of the links.
+    #[arg(long)]
+    dereference_symlinks: bool,
+    /// Add entries of folders whose names begin with a dot; the profiles leave them out.
+    #[arg(long)]
+    hidden: bool,
+    /// Leave out entries whose name, or path below the folder, matches; may be given several times.
+    #[arg(long, value_name = "GLOB")]
+    ignore: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Added<'a> {
+    cid: String,
+    name: &'a str,
+    kind: &'static str,
+    size: u64,
+    new_bytes: u64,
+    shared_bytes: u64,
+    blocks: u64,
+    files: u64,
+    pin: Option<&'a str>,
+    profile: &'a str,
+    stored: bool,
+    notes: Vec<String>,
+    seconds: f64,
+}
+
+pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliError> {
+    let profile = context.profile(args.profile.as_deref())?;
+    let is_stdin = |path: &PathBuf| path.as_os_str() == "-";
+    if args.pin_name.is_some() && args.paths.len() > 1 {
+        return Err(CliError::OneName {
+            paths: args.paths.len(),
+        });
+    }
+    if args.paths.iter().filter(|path| is_stdin(path)).count() > 1 {
+        return Err(CliError::StdinTwice);
+    }
+    for path in args.paths.iter().filter(|path| !is_stdin(path)) {
+        fs::metadata(path).map_err(FileError::at("open", path))?;
+    }
+    let cancel = context.cancel()?;
+    let mut options = AddOptions::default()
+        .with_profile(profile)
+        .with_pin(match args.pin_name {
+            Some(name) => PinAs::Named {
+                name,
+                replace: args.replace,
+            },
+            None if args.no_pin => PinAs::No,
+            None => PinAs::Unnamed,
+        });
+    options.dereference_symlinks = args.dereference_symlinks;
+    options.hidden = args.hidden;
+    options.ignore = args.ignore;
+    options.cancel = Some(Arc::clone(&cancel));
+
+    let store = match args.only_hash {
+        true => None,
+        false => Some(context.writer_or_new()?),
+    };
+    let mut last = Output::nothing();
+    for (i, path) in args.paths.iter().enumerate() {
+        if i > 0 {
+            context.emit(&last)?;
+        }
+        last = add(context, store.as_ref(), path, &options, &cancel)?;
+    }
+    Ok(last)
+}
+
+fn add(
+    context: &Context<'_>,
+    store: Option<&Store>,
+    path: &Path,
+    options: &AddOptions,
+    cancel: &Arc<AtomicBool>,
+) -> Result<Output, CliError> {
+    let begun = Instant::now();
+    let mut options = options.clone();
+    let is_stdin = path.as_os_str() == "-";
+    // Of a folder the size is known once it was walked, which the first report tells.
+    let total = if is_stdin {
+        None
+    } else {
+        fs::metadata(path).ok().map(|m| m.len())
+    };
+    let verb = if store.is_some() { "adding" } else { "hashing" };
+    let progress = context.progress(verb, path, total);
+    let bar = progress.bar();
+    options.progress = Some(Arc::new(move |at: AddProgress| {
+        if let Some(total) = at.total_bytes {
+            bar.set_length(total);
+        }
+        bar.set_position(at.done_bytes);
+    }));
+    let report = match (store, is_stdin) {
+        (Some(store), false) => store.add_path(path, &options),
+        (None, false) => hash_path(path, &options),
+        (store, true) => {
+            let stdin = Stdin::new(Arc::clone(cancel));
+            let stdin = stdin.map_err(|e| FileError::new("read", "standard input", e))?;
+            let report = match store {
+                Some(store) => store.add_reader(stdin, &options),
+                None => hash_reader(stdin, &options),
+            };
+            report.map_err(|e| match cancel.load(Ordering::Relaxed) {
+                true => StoreError::Cancelled,
+                false => e,
+            })
+        }
+    };
+    drop(progress);
+    Ok(output(
+        &report?,
+        &options,
+        store.is_some(),
+        begun.elapsed().as_secs_f64(),
+    ))
+}
+
+fn output(report: &AddReport, options: &AddOptions, stored: bool, seconds: f64) -> Output {
+    let cid = report.cid.to_string();
+    let output = Output::new(&Added {
+        cid: cid.clone(),
+        name: &report.name,
+        kind: report.kind.name(),
+        size: report.size,
+        new_bytes: if stored { report.new_bytes } else { 0 },
+        shared_bytes: if stored { report.shared_bytes } else { 0 },
+        blocks: report.blocks,
+        files: report.files,
+        pin: report.pin.as_deref(),
+        profile: options.profile.name(),
+        stored,
+        notes: report.notes.iter().map(ToString::to_string).collect(),
+        seconds,
+    });
+    let name = if report.name.is_empty() {
+        "standard input"
+    } else {
+        &report.name
+    };
+    let mut said = vec![text::size(report.size)];
+    if stored {
+        said.push(match report.new_bytes {
+            0 => "nothing new".to_owned(),
+            new => format!("{} new", text::size(new)),
+        });
+    }
+    said.push(text::seconds(seconds));
+    said.extend(text::rate(report.size, seconds));
+    match &report.pin {
+        Some(pin) if *pin != cid => said.push(format!("pinned as {pin:?}")),
+        Some(_) => said.push("pinned".into()),
+        None if stored => said.push("not pinned".into()),
+        None => said.push("not stored".into()),
+    }
+    let output = output
+        .line(format!("{cid}  {name}  ({})", said.join(", ")))
+        .quiet(cid);
+    report.notes.iter().fold(output, |output, note| {
+        output.note(match note {
+            AddNote::LinksLeaveFolder { .. } => Note::Warning(note.to_string()),
+            _ => Note::Note(note.to_string()),
+        })
+    })
+}

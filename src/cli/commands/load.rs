@@ -1,0 +1,167 @@
+//! `load`: load a checkpoint, report, exit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clap::Args;
+use ipfs_accelerate::checkpoint::{LoadProgress, StageSeconds};
+use ipfs_accelerate::{CopyReason, LoadReport, Target, load_checkpoint_and_dispatch};
+use serde::Serialize;
+
+use super::plan::CheckpointArgs;
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::output::{Output, Table, View};
+use crate::cli::text;
+
+/// Load a checkpoint, dispatch its tensors, report and exit
+///
+/// Does what a program that links the library does: maps the tensors for the cpu straight out of the store,
+/// leaves those for the disk there, and says how many bytes were copied, and why. TARGET is a safetensors
+/// file, its index, or a folder with either. Pages come into memory at the first touch, so the time is that
+/// until the tensors can be used.
+///
+/// Works beside a writer.
+///
+/// With --json: tensors, bytes, zero_copy_bytes, copied_bytes, copies {reason: bytes}, seconds, stages
+/// {resolve, headers, plan, execute}, shards, devices {name: {tensors, bytes, limit, thread_seconds}}.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ipfs-accelerate load llama-3
+  ipfs-accelerate load llama-3 --max-memory cpu=2GiB,disk=100GiB
+  ipfs-accelerate load llama-3/model.safetensors --exclude 'lm_head.*' --device-map map.json")]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Loaded<'a> {
+    tensors: usize,
+    bytes: u64,
+    zero_copy_bytes: u64,
+    copied_bytes: u64,
+    copies: &'a BTreeMap<CopyReason, u64>,
+    seconds: f64,
+    stages: StageSeconds,
+    shards: usize,
+    devices: BTreeMap<&'a str, LoadedDevice>,
+}
+
+#[derive(Serialize)]
+struct LoadedDevice {
+    tensors: usize,
+    bytes: u64,
+    limit: Option<u64>,
+    thread_seconds: f64,
+}
+
+impl<'a> From<&'a LoadReport> for Loaded<'a> {
+    fn from(report: &'a LoadReport) -> Self {
+        let devices = report.devices.iter().map(|device| {
+            let loaded = LoadedDevice {
+                tensors: device.tensors,
+                bytes: device.bytes,
+                limit: device.limit,
+                thread_seconds: device.thread_seconds,
+            };
+            (device.name.as_str(), loaded)
+        });
+        Self {
+            tensors: report.tensors,
+            bytes: report.bytes,
+            zero_copy_bytes: report.zero_copy_bytes,
+            copied_bytes: report.copied_bytes,
+            copies: &report.copies,
+            seconds: report.seconds,
+            stages: report.stages,
+            shards: report.shards,
+            devices: devices.collect(),
+        }
+    }
+}
+
+pub(crate) fn run(args: LoadArgs, context: &Context<'_>) -> Result<Output, CliError> {
+    let target: Target = args.checkpoint.target.parse()?;
+    let mut options = args.checkpoint.options(context)?;
+    let is_selective = options.select.is_some();
+    let reader = context.reader()?;
+    options.cancel = Some(context.cancel()?);
+    let progress = context.progress("loading", args.checkpoint.target.as_ref(), Some(0));
+    let bar = progress.bar();
+    options.progress = Some(Arc::new(move |at: LoadProgress| {
+        bar.set_length(at.total_bytes);
+        bar.set_position(at.bytes);
+    }));
+    let loaded = load_checkpoint_and_dispatch(&reader, &target, options)?;
+    drop(progress);
+    if loaded.is_empty() && is_selective {
+        return Err(CliError::NothingSelected);
+    }
+    Ok(output(loaded.report()))
+}
+
+fn output(report: &LoadReport) -> Output {
+    let output = Output::new(&Loaded::from(report));
+    summary(report).into_iter().fold(output, Output::view)
+}
+
+/// The report for people.
+pub(crate) fn summary(report: &LoadReport) -> Vec<View> {
+    let StageSeconds {
+        resolve,
+        headers,
+        plan,
+        execute,
+        ..
+    } = report.stages;
+    let rows = report.devices.iter().map(|device| {
+        let limit = device.limit.map_or_else(|| "-".to_owned(), text::size);
+        vec![
+            device.name.clone(),
+            device.tensors.to_string(),
+            text::size(device.bytes),
+            limit,
+        ]
+    });
+    let copies = report
+        .copies
+        .iter()
+        .map(|(why, bytes)| format!("{} {why:?}", text::size(*bytes)));
+    let copies: Vec<_> = copies.collect();
+    let copied = match copies.is_empty() {
+        true => "nothing copied".to_owned(),
+        false => format!(
+            "{} copied ({})",
+            text::size(report.copied_bytes),
+            copies.join(", ")
+        ),
+    };
+    vec![
+        View::Line(format!(
+            "loaded {}, {} from {} in {}",
+            text::count(report.tensors as u64, "tensor"),
+            text::size(report.bytes),
+            text::count(report.shards as u64, "shard"),
+            text::seconds(report.seconds)
+        )),
+        View::Line(format!(
+            "{} zero-copy, {copied}",
+            text::size(report.zero_copy_bytes)
+        )),
+        View::Line(format!(
+            "resolve {}, headers {}, plan {}, execute {}",
+            text::seconds(resolve),
+            text::seconds(headers),
+            text::seconds(plan),
+            text::seconds(execute)
+        )),
+        View::Line(String::new()),
+        View::Table(Table {
+            columns: &["DEVICE", ">TENSORS", ">SIZE", ">LIMIT"],
+            rows: rows.collect(),
+            empty: "",
+        }),
+    ]
+}

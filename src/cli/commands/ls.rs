@@ -1,0 +1,162 @@
+//! `ls`: the objects of the store, or what stands in a folder.
+
+use clap::Args;
+use ipfs_accelerate::{Entry, ObjectInfo, Target, utc_text};
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::output::{Output, Table, View};
+use crate::cli::text;
+
+/// List the objects of the store, or a folder
+///
+/// Without TARGET: every object with its CID, the name it was added under, its size, its pins and when it
+/// was last used (to the hour). With TARGET: what stands in that folder.
+///
+/// Works beside a writer.
+///
+/// With --json: entries, a list of {cid, name, kind, size, profile, pinned, pins, created, last_used}, or
+/// of {name, kind, size, cid, link} for a folder. With -q: CIDs, or names.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ipfs-accelerate ls
+  ipfs-accelerate ls llama-3
+  ipfs-accelerate ls --json | jq -r '.entries[] | select(.pinned | not).cid'")]
+pub(crate) struct LsArgs {
+    /// A folder: CID or name, and a path below it.
+    #[arg(value_name = "TARGET")]
+    target: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Listing<T> {
+    entries: Vec<T>,
+}
+
+#[derive(Serialize)]
+struct ObjectEntry<'a> {
+    cid: String,
+    name: &'a str,
+    kind: &'static str,
+    size: u64,
+    profile: &'a str,
+    pinned: bool,
+    pins: Vec<&'a str>,
+    created: String,
+    last_used: String,
+}
+
+#[derive(Serialize)]
+struct FolderEntry<'a> {
+    name: &'a str,
+    kind: &'static str,
+    size: u64,
+    cid: String,
+    link: Option<&'a str>,
+}
+
+pub(crate) fn run(args: LsArgs, context: &Context<'_>) -> Result<Output, CliError> {
+    let target: Option<Target> = args.target.map(|text| text.parse()).transpose()?;
+    let reader = context.reader()?;
+    Ok(match target {
+        None => objects(&reader.objects()?),
+        Some(target) => folder(&reader.list(&target)?),
+    })
+}
+
+fn objects(objects: &[ObjectInfo]) -> Output {
+    let entry = |object: &ObjectInfo| {
+        vec![
+            object.cid.to_string(),
+            named(&object.name).to_owned(),
+            text::size(object.size),
+            pins(object),
+            minute(object.last_used_ms),
+        ]
+    };
+    let entries = objects.iter().map(|object| ObjectEntry {
+        cid: object.cid.to_string(),
+        name: &object.name,
+        kind: object.kind.name(),
+        size: object.size,
+        profile: &object.profile,
+        pinned: !object.pins.is_empty(),
+        pins: object.pins.iter().map(|pin| pin.name.as_str()).collect(),
+        created: utc_text(object.created_ms),
+        last_used: utc_text(object.last_used_ms),
+    });
+    let output = Output::new(&Listing {
+        entries: entries.collect(),
+    })
+    .view(View::Table(Table {
+        columns: &["CID", "NAME", ">SIZE", "PINNED", "LAST USED"],
+        rows: objects.iter().map(entry).collect(),
+        empty: "The store is empty.",
+    }));
+    objects.iter().fold(output, |output, object| {
+        output.quiet(object.cid.to_string())
+    })
+}
+
+fn folder(entries: &[Entry]) -> Output {
+    let shown = |entry: &Entry| match &entry.target {
+        Some(target) => format!("{} -> {target}", entry.path),
+        None => entry.path.clone(),
+    };
+    let row = |entry: &Entry| {
+        let size = text::size(entry.size);
+        vec![
+            entry.kind.name().to_owned(),
+            size,
+            shown(entry),
+            entry.cid.to_string(),
+        ]
+    };
+    let json = entries.iter().map(|entry| FolderEntry {
+        name: &entry.path,
+        kind: entry.kind.name(),
+        size: entry.size,
+        cid: entry.cid.to_string(),
+        link: entry.target.as_deref(),
+    });
+    let output = Output::new(&Listing {
+        entries: json.collect(),
+    })
+    .view(View::Table(Table {
+        columns: &["KIND", ">SIZE", "NAME", "CID"],
+        rows: entries.iter().map(row).collect(),
+        empty: "The folder is empty.",
+    }));
+    entries
+        .iter()
+        .fold(output, |output, entry| output.quiet(&*entry.path))
+}
+
+/// A stream was added under no name.
+fn named(name: &str) -> &str {
+    if name.is_empty() { "-" } else { name }
+}
+
+/// The pins' names; the one that is the CID itself is just `yes`.
+fn pins(object: &ObjectInfo) -> String {
+    let own = object.cid.to_string();
+    let names = object
+        .pins
+        .iter()
+        .map(|pin| pin.name.as_str())
+        .filter(|name| *name != own);
+    let names: Vec<_> = names.collect();
+    match (object.pins.is_empty(), names.is_empty()) {
+        (true, _) => "no".into(),
+        (false, true) => "yes".into(),
+        (false, false) => names.join(", "),
+    }
+}
+
+/// `2026-11-22 21:57`
+fn minute(unix_ms: u64) -> String {
+    let whole = utc_text(unix_ms);
+    whole.get(..16).unwrap_or(&whole).replace('T', " ")
+}

@@ -1,0 +1,15 @@
+//! The commands, one a file.
+
+pub(crate) mod add;
+pub(crate) mod cat;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod get;
+pub(crate) mod has;
+pub(crate) mod init;
+pub(crate) mod load;
+pub(crate) mod ls;
+pub(crate) mod pin;
+pub(crate) mod plan;
+pub(crate) mod rm;
+pub(crate) mod stat;

@@ -1,0 +1,81 @@
+//! `rm`: an object out of the store.
+
+use clap::Args;
+use ipfs_accelerate::{RemoveOptions, Target};
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::output::Output;
+use crate::cli::text;
+
+/// Remove an object from the store
+///
+/// Refuses what is pinned, and names the pin; --unpin removes the pins too. The object is gone at once; its
+/// space is freed by a collection, which this version does not have yet. What other objects share with it
+/// stays.
+///
+/// With --json: cid, unpinned, freeable_bytes, shared_bytes, freed_bytes (0 until there is a collection).
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ipfs-accelerate rm CID
+  ipfs-accelerate rm --unpin llama-3")]
+pub(crate) struct RmArgs {
+    /// The object: CID or name.
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// Remove its pins too.
+    #[arg(long)]
+    unpin: bool,
+}
+
+#[derive(Serialize)]
+struct Removed<'a> {
+    cid: String,
+    unpinned: &'a [String],
+    freeable_bytes: u64,
+    shared_bytes: u64,
+    freed_bytes: u64,
+}
+
+pub(crate) fn run(args: RmArgs, context: &Context<'_>) -> Result<Output, CliError> {
+    let target: Target = args.target.parse()?;
+    // Held through: what has begun is finished.
+    let _cancel = context.cancel()?;
+    let options = if args.unpin {
+        RemoveOptions::with_unpin()
+    } else {
+        RemoveOptions::default()
+    };
+    let report = context.writer()?.remove(&target, &options)?;
+    let cid = report.cid.to_string();
+    let names: Vec<_> = report
+        .unpinned
+        .iter()
+        .filter(|name| **name != cid)
+        .cloned()
+        .collect();
+    let unpinned = match (report.unpinned.is_empty(), names.is_empty()) {
+        (true, _) => String::new(),
+        (false, true) => ", unpinned".to_owned(),
+        (false, false) => format!(", unpinned {}", names.join(", ")),
+    };
+    let space = format!(
+        "A collection will free {}{}; this version has none yet, so the space stays taken.",
+        text::size(report.freeable_bytes),
+        match report.shared_bytes {
+            0 => String::new(),
+            shared => format!(", {} are shared with other objects", text::size(shared)),
+        }
+    );
+    Ok(Output::new(&Removed {
+        cid: cid.clone(),
+        unpinned: &report.unpinned,
+        freeable_bytes: report.freeable_bytes,
+        shared_bytes: report.shared_bytes,
+        freed_bytes: 0,
+    })
+    .line(format!("removed {cid}{unpinned}"))
+    .line(space))
+}
