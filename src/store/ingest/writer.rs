@@ -70,7 +70,7 @@ impl<'s> BlockWriter<'s> {
         &mut self,
         cid: &Cid,
         data: Vec<u8>,
-        run_bytes: u64,
+        mut run_bytes: u64,
         seen: Option<Place>,
         seen_at: u64,
     ) -> Result<(Put, Option<Vec<u8>>), StoreError> {
@@ -97,6 +97,11 @@ impl<'s> BlockWriter<'s> {
         let pack = match &mut self.pack {
             Some(pack) => pack,
             empty => {
+                if self.in_run {
+                    // The run goes on in another pack: aligned, however little is left of it, so that
+                    // the two parts can be stitched.
+                    run_bytes = u64::MAX;
+                }
                 self.in_run = false;
                 self.seals_seen = self.store.seals();
                 empty.insert(PackWriter::create(&self.store.tmp(), self.store.id())?)
