@@ -177,8 +177,10 @@ impl IpfsAccelerate {
     /// [`Error::Store`] as [`Store::open_or_create`].
     pub fn open(config: &Config) -> Result<Self, Error> {
         let path = config.store_path(None, std::env::vars_os())?;
-        let mut options = StoreOptions::default();
-        options.memory_bytes = config.cache.budget().bytes();
+        let options = StoreOptions {
+            memory_bytes: config.cache.budget().bytes(),
+            ..StoreOptions::default()
+        };
         Ok(Self {
             profile: config.store.profile.parse()?,
             checkpoint: config.checkpoint.clone(),

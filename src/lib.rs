@@ -49,3 +49,8 @@ pub use store::{
     StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError,
     WriteSession, hash_path, hash_reader, utc_text,
 };
+
+/// Runs the README's examples as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

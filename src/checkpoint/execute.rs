@@ -124,6 +124,9 @@ struct Outcome<H> {
     seconds: f64,
 }
 
+/// What a device made of a tensor, and why its bytes were copied on the way.
+type Taken<H> = (H, Option<CopyReason>);
+
 /// What came of one job.
 enum Tried<H> {
     Placed(Outcome<H>),
@@ -242,7 +245,7 @@ impl<D: Device> Run<'_, D> {
         &self,
         info: &Arc<TensorInfo>,
         job: &Job,
-    ) -> Result<Option<(D::Handle, Option<CopyReason>)>, LoadError> {
+    ) -> Result<Option<Taken<D::Handle>>, LoadError> {
         let (source, bytes) = (&job.selection.source, job.selection.bytes());
         let (name, device) = &self.options.devices[job.device];
         let failed = |source| LoadError::Device {

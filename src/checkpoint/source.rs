@@ -105,10 +105,10 @@ fn list(folder: &Path) -> Result<Vec<String>, FileError> {
     for entry in fs::read_dir(folder).map_err(FileError::at("list", folder))? {
         let entry = entry.map_err(FileError::at("list", folder))?;
         // A name that is not UTF-8 is no shard's.
-        if let Ok(name) = entry.file_name().into_string() {
-            if entry.path().is_file() {
-                names.push(name);
-            }
+        if let Ok(name) = entry.file_name().into_string()
+            && entry.path().is_file()
+        {
+            names.push(name);
         }
     }
     names.sort_unstable();
@@ -117,17 +117,19 @@ fn list(folder: &Path) -> Result<Vec<String>, FileError> {
 
 fn open_plain(path: &Path, name: Option<&str>) -> Result<StoredFile, SourceError> {
     let failed = |action| move |e| SourceError::new(FileError::new(action, path, e));
-    let file = fs::File::open(path).map_err(failed("open"))?;
-    let metadata = file.metadata().map_err(failed("stat"))?;
-    if !metadata.is_file() {
+    // Looked at first: opening a pipe waits for its writer.
+    let kind = fs::metadata(path).map_err(failed("open"))?;
+    if !kind.is_file() {
         let target = path.display().to_string();
-        let found = if metadata.is_dir() {
+        let found = if kind.is_dir() {
             "folder"
         } else {
             "special file"
         };
         return Err(SourceError::new(StoreError::NotAFile { target, found }));
     }
+    let file = fs::File::open(path).map_err(failed("open"))?;
+    let metadata = file.metadata().map_err(failed("stat"))?;
     let backing = Backing::Plain(Arc::new((file, path.to_path_buf())));
     let extents = match metadata.len() {
         0 => Vec::new(),

@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all: written aside, synced, renamed, and the folder synced.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -43,23 +43,34 @@ impl TempFile {
             .map_err(FileError::at("write", &self.path))
     }
 
-    /// Syncs the file, renames it to `target` and syncs the folder it now stands in. With `replace`
-    /// an existing file is replaced; without it, an existing one is an error and stays.
-    pub(crate) fn publish(
-        mut self,
-        target: &Path,
-        mode: u32,
-        replace: bool,
-    ) -> Result<(), FileError> {
+    /// Sets the mode and makes the bytes durable.
+    pub(crate) fn sync(self, mode: u32) -> Result<SyncedFile, FileError> {
         rustix::fs::fchmod(&self.file, rustix::fs::Mode::from_raw_mode(mode))
             .map_err(|e| FileError::new("set the mode of", &self.path, e.into()))?;
         sync_file(&self.file, &self.path)?;
+        Ok(SyncedFile(self))
+    }
+
+    /// Syncs the file, renames it to `target` and syncs the folder it now stands in. With `replace`
+    /// an existing file is replaced; without it, an existing one is an error and stays.
+    pub(crate) fn publish(self, target: &Path, mode: u32, replace: bool) -> Result<(), FileError> {
+        self.sync(mode)?.publish(target, replace)
+    }
+}
+
+/// A [`TempFile`] whose bytes are durable; only its place is missing.
+#[derive(Debug)]
+pub(crate) struct SyncedFile(TempFile);
+
+impl SyncedFile {
+    /// The second half of [`TempFile::publish`].
+    pub(crate) fn publish(mut self, target: &Path, replace: bool) -> Result<(), FileError> {
         if replace {
-            rename(&self.path, target)?;
+            rename(&self.0.path, target)?;
         } else {
-            rename_new(&self.path, target)?;
+            rename_new(&self.0.path, target)?;
         }
-        self.keep = true;
+        self.0.keep = true;
         sync_dir(target.parent().unwrap_or(Path::new(".")))
     }
 }
@@ -99,10 +110,18 @@ pub(crate) fn read_file(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>,
             io::Error::new(io::ErrorKind::InvalidData, why),
         ));
     }
-    let mut bytes = Vec::with_capacity(len as usize);
-    file.take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(FileError::at("read", path))?;
+    // From the start, wherever the position of a shared descriptor is.
+    let mut bytes = vec![0; len as usize];
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.read_at(&mut bytes[done..], done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(FileError::new("read", path, e)),
+        }
+    }
+    bytes.truncate(done);
     Ok(bytes)
 }
 
@@ -167,14 +186,25 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<(), FileError> {
 
 /// Swaps two paths in one step, so that neither is ever missing.
 pub(crate) fn rename_exchange(a: &Path, b: &Path) -> Result<(), FileError> {
-    rustix::fs::renameat_with(
-        rustix::fs::CWD,
-        a,
-        rustix::fs::CWD,
-        b,
-        RenameFlags::EXCHANGE,
-    )
-    .map_err(|e| FileError::new("replace", b, e.into()))
+    use rustix::io::Errno;
+    match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => swap_in_steps(a, b),
+        Err(e) => Err(FileError::new("replace", b, e.into())),
+    }
+}
+
+/// Where the file system cannot swap, `b` is missing for a moment.
+fn swap_in_steps(a: &Path, b: &Path) -> Result<(), FileError> {
+    let mut between = a.as_os_str().to_owned();
+    between.push(".old");
+    let between = PathBuf::from(between);
+    rename(b, &between)?;
+    if let Err(e) = rename(a, b) {
+        let _ = rename(&between, b);
+        return Err(e);
+    }
+    rename(&between, a)
 }
 
 pub(crate) fn remove_file(path: &Path) -> Result<(), FileError> {
@@ -239,5 +269,57 @@ pub(crate) fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
         Ok(named) => Ok(held.dev() == named.dev() && held.ino() == named.ino()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swap_in_steps_ends_as_one_in_one_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        for swap in [rename_exchange, swap_in_steps] {
+            fs::write(&a, "new").unwrap();
+            fs::write(&b, "old").unwrap();
+            swap(&a, &b).unwrap();
+            assert_eq!(fs::read(&a).unwrap(), b"old");
+            assert_eq!(fs::read(&b).unwrap(), b"new");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        }
+        fs::remove_file(&a).unwrap();
+        assert!(swap_in_steps(&a, &b).is_err());
+        assert_eq!(fs::read(&b).unwrap(), b"new", "put back");
+    }
+
+    #[test]
+    fn a_file_is_there_whole_and_an_existing_one_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("target");
+        for (content, replace, there) in [("1", false, "1"), ("2", false, "1"), ("3", true, "3")] {
+            let mut temp = TempFile::create(dir.path().join("temp")).unwrap();
+            temp.write_all(content.as_bytes()).unwrap();
+            let published = temp.publish(&target, 0o444, replace);
+            assert_eq!(published.is_ok(), content == there);
+            assert_eq!(fs::read_to_string(&target).unwrap(), there);
+            assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o444);
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+        drop(TempFile::create(dir.path().join("temp")).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_read_from_its_start_wherever_its_position_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "whole").unwrap();
+        let file = open_read(&path).unwrap();
+        for _ in 0..2 {
+            assert_eq!(read_file(&file, &path, 5).unwrap(), b"whole");
+        }
+        let error = read_file(&file, &path, 4).unwrap_err();
+        assert!(error.to_string().contains("5 bytes"), "{error}");
     }
 }

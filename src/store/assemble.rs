@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::format::StoredCid;
 use super::ingest::{FileSpans, Moves, RootBuilder};
-use super::inner::Inner;
+use super::inner::{Inner, WriterId};
 use super::pack::Place;
 use super::root::{Head, ObjectKind, RootRecord};
 use super::store::get_node;
@@ -19,28 +19,22 @@ struct Below {
     tsize: u64,
 }
 
-impl Below {
-    fn add(&mut self, other: Self) {
-        self.size += other.size;
-        self.blocks += other.blocks;
-        self.tsize += other.tsize;
-    }
-}
-
-/// The record of the file, folder or link under a CID, every block of which must be here.
+/// The record of the file, folder or link under a CID, every block of which must be here. The packs that it
+/// rests on stay, whatever becomes of the adds that wrote them.
 pub(crate) fn assemble(store: &Inner, cid: &Cid) -> Result<RootRecord, StoreError> {
     let mut walk = Assembly {
         store,
+        writer: store.next_writer(),
         root: RootBuilder::default(),
     };
-    let (kind, below) = walk.entry(cid, String::new())?;
+    let (kind, below) = walk.object(cid)?;
     let head = head(cid, kind, below);
     Ok(walk.root.build(head, &Moves::default()))
 }
 
 /// A record that covers one block only, for a direct pin.
 pub(crate) fn single_block(store: &Inner, cid: &Cid) -> Result<RootRecord, StoreError> {
-    let place = place(store, cid)?;
+    let place = place(store, store.next_writer(), cid)?;
     let mut root = RootBuilder::default();
     root.node(*cid, place);
     let below = Below {
@@ -64,9 +58,9 @@ fn head(cid: &Cid, kind: ObjectKind, below: Below) -> Head {
     }
 }
 
-fn place(store: &Inner, cid: &Cid) -> Result<Place, StoreError> {
+fn place(store: &Inner, writer: WriterId, cid: &Cid) -> Result<Place, StoreError> {
     store
-        .place(cid.hash())?
+        .find(cid.hash(), writer)?
         .ok_or_else(|| StoreError::BlockAbsent {
             cid: *cid,
             path: store.folder().path().to_path_buf(),
@@ -75,74 +69,123 @@ fn place(store: &Inner, cid: &Cid) -> Result<Place, StoreError> {
 
 struct Assembly<'s> {
     store: &'s Inner,
+    writer: WriterId,
     root: RootBuilder,
 }
 
+/// Levels below a file's root. One of 2^64 bytes over nodes of two links has 64.
+const MAX_FILE_LEVELS: usize = 128;
+/// Below an object; longer than any path of a file system.
+const MAX_PATH_BYTES: usize = 16_384;
+
+/// What is left to do, the next one last.
+enum Task {
+    Enter(Cid, String),
+    /// Everything in the folder is counted, on top of what was counted before it.
+    Leave(Cid, String, Below),
+}
+
 impl Assembly<'_> {
-    fn entry(&mut self, cid: &Cid, path: String) -> Result<(ObjectKind, Below), StoreError> {
-        if cid.codec() == RAW {
-            return self.file(cid, path);
-        }
-        let place = place(self.store, cid)?;
-        let own = Below {
-            size: 0,
-            blocks: 1,
-            tsize: u64::from(place.len),
-        };
-        match &*get_node(self.store, cid)? {
-            Node::Folder { entries } => {
-                self.root.node(*cid, place);
-                let mut below = own;
-                for entry in entries {
-                    let name = &entry.name;
-                    let path = if path.is_empty() {
-                        name.clone()
-                    } else {
-                        format!("{path}/{name}")
-                    };
-                    below.add(self.entry(&entry.cid, path)?.1);
+    fn object(&mut self, cid: &Cid) -> Result<(ObjectKind, Below), StoreError> {
+        let mut top = None;
+        let mut sum = Below::default();
+        let mut tasks = vec![Task::Enter(*cid, String::new())];
+        while let Some(task) = tasks.pop() {
+            match task {
+                Task::Enter(cid, path) => {
+                    let kind = self.enter(cid, path, &mut sum, &mut tasks)?;
+                    top.get_or_insert(kind);
                 }
-                self.root.folder(path, *cid, below.size);
-                Ok((ObjectKind::Folder, below))
+                Task::Leave(cid, path, before) => {
+                    self.root.folder(path, cid, sum.size - before.size);
+                }
+            }
+        }
+        Ok((top.expect("there is a first task"), sum))
+    }
+
+    fn enter(
+        &mut self,
+        cid: Cid,
+        path: String,
+        sum: &mut Below,
+        tasks: &mut Vec<Task>,
+    ) -> Result<ObjectKind, StoreError> {
+        if cid.codec() == RAW {
+            return self.file(cid, path, sum);
+        }
+        let node = get_node(self.store, &cid)?;
+        match &*node {
+            Node::Folder { entries } => {
+                let before = *sum;
+                self.node(&cid, sum)?;
+                tasks.push(Task::Leave(cid, path.clone(), before));
+                for entry in entries.iter().rev() {
+                    let name = &entry.name;
+                    let below = match path.as_str() {
+                        "" => name.clone(),
+                        above => format!("{above}/{name}"),
+                    };
+                    if below.len() > MAX_PATH_BYTES {
+                        let limit = MAX_PATH_BYTES;
+                        let what = "bytes of path";
+                        return Err(StoreError::TooDeep { cid, what, limit });
+                    }
+                    tasks.push(Task::Enter(entry.cid, below));
+                }
+                Ok(ObjectKind::Folder)
             }
             Node::Symlink { target } => {
-                self.root.node(*cid, place);
-                self.root.symlink(path, *cid, target.clone());
-                Ok((ObjectKind::Symlink, own))
+                self.node(&cid, sum)?;
+                self.root.symlink(path, cid, target.clone());
+                Ok(ObjectKind::Symlink)
             }
-            _ => self.file(cid, path),
+            _ => self.file(cid, path, sum),
         }
     }
 
-    fn file(&mut self, cid: &Cid, path: String) -> Result<(ObjectKind, Below), StoreError> {
-        let mut spans = FileSpans::default();
-        let below = self.leaves(cid, &mut spans)?;
-        self.root.file(path, *cid, spans);
-        Ok((ObjectKind::File, below))
+    fn node(&mut self, cid: &Cid, sum: &mut Below) -> Result<Place, StoreError> {
+        let place = place(self.store, self.writer, cid)?;
+        self.root.node(*cid, place);
+        sum.blocks += 1;
+        sum.tsize += u64::from(place.len);
+        Ok(place)
     }
 
-    /// Depth is bounded by the DAG's own: a file of 2^64 bytes with two links a node has 64 levels, and a
-    /// node with one child is only ever followed down the blocks that are here.
-    fn leaves(&mut self, cid: &Cid, spans: &mut FileSpans) -> Result<Below, StoreError> {
-        let place = place(self.store, cid)?;
-        let mut below = Below {
-            size: 0,
-            blocks: 1,
-            tsize: u64::from(place.len),
-        };
+    fn file(&mut self, cid: Cid, path: String, sum: &mut Below) -> Result<ObjectKind, StoreError> {
+        let mut spans = FileSpans::default();
+        self.leaves(&cid, &mut spans, sum, 0)?;
+        self.root.file(path, cid, spans);
+        Ok(ObjectKind::File)
+    }
+
+    fn leaves(
+        &mut self,
+        cid: &Cid,
+        spans: &mut FileSpans,
+        sum: &mut Below,
+        level: usize,
+    ) -> Result<(), StoreError> {
+        if level > MAX_FILE_LEVELS {
+            let (cid, what, limit) = (*cid, "levels of nodes", MAX_FILE_LEVELS);
+            return Err(StoreError::TooDeep { cid, what, limit });
+        }
         if cid.codec() == RAW {
-            below.size = u64::from(place.len);
+            let place = place(self.store, self.writer, cid)?;
             if place.len == 0 {
                 self.root.node(*cid, place);
             }
             spans.push(place);
-            return Ok(below);
+            sum.size += u64::from(place.len);
+            sum.blocks += 1;
+            sum.tsize += u64::from(place.len);
+            return Ok(());
         }
-        self.root.node(*cid, place);
+        let place = self.node(cid, sum)?;
         match &*get_node(self.store, cid)? {
             Node::File { data, children, .. } => {
                 if let Some(range) = data {
-                    below.size += range.len() as u64;
+                    sum.size += range.len() as u64;
                     let offset = place.offset + range.start as u64;
                     spans.push(Place {
                         offset,
@@ -151,9 +194,9 @@ impl Assembly<'_> {
                     });
                 }
                 for child in children {
-                    below.add(self.leaves(&child.cid, spans)?);
+                    self.leaves(&child.cid, spans, sum, level + 1)?;
                 }
-                Ok(below)
+                Ok(())
             }
             Node::Folder { .. } | Node::Symlink { .. } | Node::Shard { .. } | Node::Raw => {
                 let target = cid.to_string();

@@ -89,9 +89,13 @@ impl MemoryTier {
         );
     }
 
+    /// A miss is not counted here: the block is asked for next.
     pub(crate) fn node(&self, cid: &Cid) -> Option<Arc<Node>> {
-        match self.get(&Key::Node(*cid))? {
-            Value::Node(node) => Some(node),
+        match self.look(&Key::Node(*cid))? {
+            Value::Node(node) => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                Some(node)
+            }
             Value::Block(_) => None,
         }
     }
@@ -112,12 +116,13 @@ impl MemoryTier {
         }
     }
 
+    fn look(&self, key: &Key) -> Option<Value> {
+        let mut state = self.state();
+        state.entries.get(key).map(|(value, _)| value.clone())
+    }
+
     fn get(&self, key: &Key) -> Option<Value> {
-        let found = self
-            .state()
-            .entries
-            .get(key)
-            .map(|(value, _)| value.clone());
+        let found = self.look(key);
         let counter = if found.is_some() {
             &self.hits
         } else {

@@ -220,6 +220,16 @@ pub enum StoreError {
         /// The link.
         path: PathBuf,
     },
+    /// A DAG is nested deeper than any file or folder needs.
+    #[error("{cid} is nested too deep: more than {limit} {what}")]
+    TooDeep {
+        /// The block at which it was given up.
+        cid: Cid,
+        /// What there are too many of.
+        what: &'static str,
+        /// The most that is followed.
+        limit: usize,
+    },
     /// The output is there already.
     #[error("{} exists", path.display())]
     OutputExists {
@@ -287,6 +297,7 @@ impl Explain for StoreError {
             Self::UnsupportedFile { .. } => "unsupported_file",
             Self::NameNotUtf8 { .. } => "name_not_utf8",
             Self::LinkLoop { .. } => "link_loop",
+            Self::TooDeep { .. } => "too_deep",
             Self::OutputExists { .. } => "output_exists",
             Self::EscapingLink { .. } => "escaping_link",
             Self::Map { .. } => "map",
@@ -351,7 +362,7 @@ impl Explain for StoreError {
             Self::EscapingLink { .. } => {
                 "get the files one by one, or read them with `cat CID/path`"
             }
-            Self::Map { .. } | Self::Cancelled => return None,
+            Self::TooDeep { .. } | Self::Map { .. } | Self::Cancelled => return None,
             Self::BadPattern { .. } => "write it as for a shell: *.bin, logs/**",
         };
         Some(text.to_owned())

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 use super::format::{self, Envelope, FileKind, StoreId, random_id};
+use super::writer_lock;
 use crate::error::FileError;
-use crate::fsio::{self, TempFile};
+use crate::fsio::{self, Locked, TempFile};
 
 /// The format this release writes, and the newest it reads.
 const VERSION: u32 = 1;
@@ -104,36 +105,41 @@ impl StoreFolder {
         Ok(self.foreign_entry()?.is_none() && !self.format().exists())
     }
 
-    /// Makes the folders; `FORMAT` comes last, so that a creation cut off leaves a vacant folder.
-    pub(crate) fn create(&self) -> Result<StoreId, StoreError> {
-        if self.format().exists() {
-            return Err(StoreError::Exists {
-                path: self.root.clone(),
-            });
-        }
-        if let Some(found) = self.foreign_entry()? {
-            return Err(StoreError::NotAStore {
-                path: self.root.clone(),
-                found,
-            });
-        }
+    /// Makes a store and returns the lock that it was made under. `FORMAT` comes last, so that a creation
+    /// cut off leaves a vacant folder.
+    pub(crate) fn create(&self) -> Result<Locked, StoreError> {
+        self.check_vacant()?;
         fsio::make_dirs(&self.root)?;
+        let lock = writer_lock::take(self)?;
+        // Another process may have made it before the lock was had.
+        self.check_vacant()?;
         for folder in FOLDERS {
             fsio::make_dir(&self.root.join(folder))?;
         }
+        self.empty_tmp()?;
         let id = StoreId(random_id()?);
         let format = Format {
             version: VERSION,
             required: Vec::new(),
         };
         let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
-        match self.publish_format(&bytes) {
-            Ok(()) => Ok(id),
-            // Another process made the store meanwhile, and may have emptied tmp/ under this one.
-            Err(_) if self.format().exists() => Err(StoreError::Exists {
-                path: self.root.clone(),
-            }),
-            Err(e) => Err(e),
+        self.publish_format(&bytes)?;
+        Ok(lock)
+    }
+
+    fn check_vacant(&self) -> Result<(), StoreError> {
+        let found = self.foreign_entry()?;
+        // Looked at last: while a store is being made and first used, what is in it looks foreign.
+        if self.format().exists() {
+            let path = self.root.clone();
+            return Err(StoreError::Exists { path });
+        }
+        match found {
+            Some(found) => {
+                let path = self.root.clone();
+                Err(StoreError::NotAStore { path, found })
+            }
+            None => Ok(()),
         }
     }
 
@@ -149,7 +155,10 @@ impl StoreFolder {
         fsio::make_dir(&tmp)?;
         for entry in fs::read_dir(&tmp).map_err(FileError::at("list", &tmp))? {
             let path = entry.map_err(FileError::at("list", &tmp))?.path();
-            fsio::remove_file(&path)?;
+            match fsio::remove_file(&path) {
+                Err(e) if e.source.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+                _ => {}
+            }
         }
         Ok(())
     }

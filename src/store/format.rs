@@ -54,7 +54,13 @@ impl FileKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoreId(pub(crate) [u8; 16]);
 
-fn config() -> impl bincode::config::Config {
+type Config = bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Fixint,
+    bincode::config::NoLimit,
+>;
+
+fn config() -> Config {
     bincode::config::standard()
         .with_little_endian()
         .with_fixed_int_encoding()
@@ -77,11 +83,27 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(
         expected: "a complete record".into(),
         found,
     };
-    match bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config()) {
+    // Without a limit bincode allocates whatever a length in the bytes says.
+    let decoded = match bytes.len() {
+        ..=SMALL => decode_up_to::<T, SMALL>(bytes),
+        ..=MIDDLE => decode_up_to::<T, MIDDLE>(bytes),
+        _ => decode_up_to::<T, LARGE>(bytes),
+    };
+    match decoded {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(damaged(format!("{} bytes after it", bytes.len() - used))),
         Err(e) => Err(damaged(e.to_string())),
     }
+}
+
+const SMALL: usize = 64 << 10;
+const MIDDLE: usize = 64 << 20;
+const LARGE: usize = 4 << 30;
+
+fn decode_up_to<'a, T: Deserialize<'a>, const LIMIT: usize>(
+    bytes: &'a [u8],
+) -> Result<(T, usize), bincode::error::DecodeError> {
+    bincode::serde::borrow_decode_from_slice(bytes, config().with_limit::<LIMIT>())
 }
 
 /// Wraps sections in the envelope.

@@ -54,7 +54,7 @@ impl Inner {
         core.folder.empty_tmp()?;
         let inner = Self {
             tier: MemoryTier::new(options.memory_bytes),
-            index: IndexSlot::open(core.folder.db())?,
+            index: IndexSlot::open(core.folder.db()),
             packs: RwLock::new(Packs {
                 here: list(&core.folder.packs())?,
                 ..Packs::default()
@@ -125,18 +125,54 @@ impl Inner {
         let Some(place) = self.index.get(self, hash)? else {
             return Ok(None);
         };
+        Ok((self.claim(place.pack, writer) && self.is_sound(place)?).then_some(place))
+    }
+
+    /// Notes that `writer` relies on a pack; false when it is not here.
+    fn claim(&self, pack: PackId, writer: WriterId) -> bool {
         {
             let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
-            match packs.unsettled.get(&place.pack) {
+            match packs.unsettled.get(&pack) {
                 Some((owner, hit)) if *owner != writer && !hit => {}
-                _ => return Ok(packs.here.contains(&place.pack).then_some(place)),
+                _ => return packs.here.contains(&pack),
             }
         }
         let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, hit)) = packs.unsettled.get_mut(&place.pack) {
+        if let Some((_, hit)) = packs.unsettled.get_mut(&pack) {
             *hit = true;
         }
-        Ok(packs.here.contains(&place.pack).then_some(place))
+        packs.here.contains(&pack)
+    }
+
+    /// Whether a pack can be read at a place. What a new root would rest on is not taken on trust: blocks
+    /// of a pack that is damaged or gone count as absent from then on, and adding them writes them again.
+    fn is_sound(&self, place: Place) -> Result<bool, StoreError> {
+        let checked = self.core.packs.open(place.pack).and_then(|pack| {
+            // An empty block has no bytes to be damaged.
+            match place.len {
+                0 => Ok(()),
+                len => pack.check_range(place.offset, u64::from(len)),
+            }
+        });
+        match checked {
+            Ok(()) => Ok(true),
+            Err(e @ StoreError::Damaged { .. }) => {
+                tracing::warn!("its blocks count as absent: {e}");
+                self.withdraw(place.pack);
+                Ok(false)
+            }
+            Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
+                self.withdraw(place.pack);
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether a pack is here.
+    pub(crate) fn has_pack(&self, pack: PackId) -> bool {
+        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
+        packs.here.contains(&pack)
     }
 
     /// Where a block lies, for reading.

@@ -10,7 +10,7 @@ use super::folder::StoreFolder;
 use super::format::{self, Envelope, FileKind, StoreId, StoredCid};
 use crate::block::{Cid, canonical, parse_cid};
 use crate::error::FileError;
-use crate::fsio::{self, TempFile};
+use crate::fsio::{self, SyncedFile, TempFile};
 
 const LIMIT: u64 = 1 << 16;
 /// The longest name that every file system of ours takes.
@@ -137,8 +137,18 @@ pub(crate) fn list(folder: &StoreFolder, store: StoreId) -> Result<Vec<Pin>, Sto
     Ok(pins)
 }
 
-/// Sets or moves a name in one step.
-pub(crate) fn publish(folder: &StoreFolder, store: StoreId, pin: &Pin) -> Result<(), StoreError> {
+/// A name that is written and synced, and not there yet.
+pub(crate) struct PreparedPin {
+    file: SyncedFile,
+    path: PathBuf,
+}
+
+/// Writes a name aside.
+pub(crate) fn prepare(
+    folder: &StoreFolder,
+    store: StoreId,
+    pin: &Pin,
+) -> Result<PreparedPin, StoreError> {
     let record = Record {
         cid: StoredCid(canonical(&pin.cid)),
         kind: pin.kind,
@@ -147,8 +157,17 @@ pub(crate) fn publish(folder: &StoreFolder, store: StoreId, pin: &Pin) -> Result
     let bytes = format::seal(FileKind::Name, store, &[format::section(&record)]);
     let mut temp = TempFile::create(folder.temp_path()?)?;
     temp.write_all(&bytes)?;
-    temp.publish(&path(folder, &pin.name), 0o644, true)?;
-    Ok(())
+    Ok(PreparedPin {
+        file: temp.sync(0o644)?,
+        path: path(folder, &pin.name),
+    })
+}
+
+impl PreparedPin {
+    /// Sets or moves the name in one step.
+    pub(crate) fn publish(self) -> Result<(), StoreError> {
+        Ok(self.file.publish(&self.path, true)?)
+    }
 }
 
 /// Unlinks a name; the caller syncs the folder once for all.

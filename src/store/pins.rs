@@ -67,8 +67,12 @@ pub(crate) fn pin(
         .as_ref()
         .is_some_and(|root| root.record.head.kind != ObjectKind::Block);
     match options.kind {
-        PinKind::Recursive if !is_whole => publish_root(store, &assemble(store, &cid)?)?,
-        PinKind::Direct if there.is_none() => publish_root(store, &single_block(store, &cid)?)?,
+        PinKind::Recursive if !is_whole => {
+            publish_root(store, &assemble(store, &cid)?)?;
+        }
+        PinKind::Direct if there.is_none() => {
+            publish_root(store, &single_block(store, &cid)?)?;
+        }
         _ => {}
     }
     let pin = set_pin(store, &name, &cid, options.kind)?;

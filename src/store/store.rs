@@ -24,6 +24,7 @@ use super::totals::StoreTotals;
 use super::writer_lock;
 use crate::block::{Block, Cid, inline_data};
 use crate::dag::{self, Node};
+use crate::fsio::Locked;
 
 /// How a [`Store`] works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,8 +119,15 @@ impl Store {
     /// # Errors
     /// As [`Store::create`].
     pub fn create_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
-        StoreFolder::new(path.as_ref()).create()?;
-        Self::open_with(path, options)
+        let lock = StoreFolder::new(path.as_ref()).create()?;
+        Self::open_locked(path.as_ref(), lock, options)
+    }
+
+    fn open_locked(path: &Path, lock: Locked, options: StoreOptions) -> Result<Self, StoreError> {
+        let core = ReadCore::open(path)?;
+        Ok(Self {
+            inner: Arc::new(Inner::open(core, lock, options)?),
+        })
     }
 
     /// Opens a store, making it first where the folder is absent or empty.
@@ -133,8 +141,9 @@ impl Store {
         let folder = StoreFolder::new(path.as_ref());
         if folder.is_vacant()? {
             match folder.create() {
+                Ok(lock) => return Self::open_locked(path.as_ref(), lock, options),
                 // Another process was faster, which is as good.
-                Ok(_) | Err(StoreError::Exists { .. }) => {}
+                Err(StoreError::Exists { .. }) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -359,18 +368,28 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
     }
     let place = inner
         .place(cid.hash())?
-        .ok_or_else(|| StoreError::BlockAbsent {
-            cid: *cid,
-            path: inner.folder().path().to_path_buf(),
-        })?;
-    let data = inner
-        .core
-        .packs
-        .open(place.pack)?
-        .read(place.offset, place.len as usize)?;
+        .ok_or_else(|| block_absent(inner, cid))?;
+    let pack = match inner.core.packs.open(place.pack) {
+        // Its add failed between the two steps.
+        Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(match inner.has_pack(place.pack) {
+                true => e.into(),
+                false => block_absent(inner, cid),
+            });
+        }
+        opened => opened?,
+    };
+    let data = pack.read(place.offset, place.len as usize)?;
     let block = Block::verified(*cid, data)?;
     inner.tier.put_block(&block);
     Ok(block)
+}
+
+fn block_absent(inner: &Inner, cid: &Cid) -> StoreError {
+    StoreError::BlockAbsent {
+        cid: *cid,
+        path: inner.folder().path().to_path_buf(),
+    }
 }
 
 pub(crate) fn get_node(inner: &Inner, cid: &Cid) -> Result<Arc<Node>, StoreError> {

@@ -23,7 +23,10 @@ pub(crate) fn take(folder: &StoreFolder) -> Result<Locked, StoreError> {
         .map_err(FileError::at("open", &path))?;
     match fsio::try_lock_exclusive(file).map_err(FileError::at("lock", &path))? {
         Ok(locked) => {
-            note_holder(locked.file()).map_err(FileError::at("write", &path))?;
+            // For the message only; on a full disk, where removing must still work, it cannot be written.
+            if let Err(e) = note_holder(locked.file()) {
+                tracing::debug!("the lock does not say who holds it: {e}");
+            }
             Ok(locked)
         }
         Err(file) => Err(holder(&file, folder)),

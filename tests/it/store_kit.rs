@@ -12,35 +12,35 @@ use ipfs_accelerate::{
 };
 
 /// A temporary folder with room for sources and one store.
-pub struct Stage(tempfile::TempDir);
+pub(crate) struct Stage(tempfile::TempDir);
 
 impl Stage {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub fn store_path(&self) -> PathBuf {
+    pub(crate) fn store_path(&self) -> PathBuf {
         self.path("store")
     }
 
-    pub fn create(&self) -> Store {
+    pub(crate) fn create(&self) -> Store {
         Store::create(self.store_path()).unwrap()
     }
 
-    pub fn create_with(&self, options: StoreOptions) -> Store {
+    pub(crate) fn create_with(&self, options: StoreOptions) -> Store {
         Store::create_with(self.store_path(), options).unwrap()
     }
 
-    pub fn open(&self) -> Store {
+    pub(crate) fn open(&self) -> Store {
         Store::open(self.store_path()).unwrap()
     }
 
     /// Writes a source file, with the folders above it.
-    pub fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -48,20 +48,20 @@ impl Stage {
     }
 
     /// The paths of the files in a folder of the store.
-    pub fn stored(&self, folder: &str) -> Vec<PathBuf> {
+    pub(crate) fn stored(&self, folder: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.store_path().join(folder)).unwrap();
         let mut paths: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
         paths.sort();
         paths
     }
 
-    pub fn on_disk(&self) -> OnDisk {
+    pub(crate) fn on_disk(&self) -> OnDisk {
         OnDisk::of(&self.store_path())
     }
 }
 
 /// Content that neither compresses nor repeats: splitmix64.
-pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(len + 8);
     let mut state = seed.wrapping_mul(0x2545_F491_4F6C_DD1D);
     while out.len() < len {
@@ -75,39 +75,39 @@ pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-pub fn target(text: impl AsRef<str>) -> Target {
+pub(crate) fn target(text: impl AsRef<str>) -> Target {
     text.as_ref().parse().unwrap()
 }
 
 /// The target of an object.
-pub fn of(cid: Cid) -> Target {
+pub(crate) fn of(cid: Cid) -> Target {
     Target::from(cid)
 }
 
-pub fn small_packs(pack_bytes: u64) -> StoreOptions {
+pub(crate) fn small_packs(pack_bytes: u64) -> StoreOptions {
     let mut options = StoreOptions::default();
     options.pack_bytes = pack_bytes;
     options
 }
 
-pub fn unpinned() -> AddOptions {
+pub(crate) fn unpinned() -> AddOptions {
     AddOptions::default().with_pin(PinAs::No)
 }
 
-pub fn add_bytes(store: &Store, content: &[u8]) -> AddReport {
+pub(crate) fn add_bytes(store: &Store, content: &[u8]) -> AddReport {
     store.add_reader(content, &unpinned()).unwrap()
 }
 
-pub fn read(store: &Store, target: &Target) -> Vec<u8> {
+pub(crate) fn read(store: &Store, target: &Target) -> Vec<u8> {
     store.to_reader().read(target).unwrap()
 }
 
 /// What a store holds in the folders that count: for each file its length, mode and a hash.
 #[derive(Debug, PartialEq, Eq)]
-pub struct OnDisk(BTreeMap<PathBuf, (u64, u32, u64)>);
+pub(crate) struct OnDisk(BTreeMap<PathBuf, (u64, u32, u64)>);
 
 impl OnDisk {
-    pub fn of(store: &Path) -> Self {
+    pub(crate) fn of(store: &Path) -> Self {
         let mut files = BTreeMap::new();
         for folder in ["packs", "roots", "names", "tmp"] {
             for entry in fs::read_dir(store.join(folder)).unwrap() {
@@ -122,14 +122,14 @@ impl OnDisk {
         Self(files)
     }
 
-    pub fn has_nothing_in_tmp(&self) -> bool {
+    pub(crate) fn has_nothing_in_tmp(&self) -> bool {
         !self.0.keys().any(|path| path.parent().unwrap().ends_with("tmp"))
     }
 }
 
 /// Runs what must fail, and checks that nothing of the store changed and nothing stays in `tmp/`.
 #[track_caller]
-pub fn refused<T: std::fmt::Debug>(
+pub(crate) fn refused<T: std::fmt::Debug>(
     stage: &Stage,
     work: impl FnOnce() -> Result<T, StoreError>,
 ) -> StoreError {
@@ -143,7 +143,7 @@ pub fn refused<T: std::fmt::Debug>(
 }
 
 /// Runs a test of this binary again in a process of its own, where the variable is set.
-pub fn again_in_a_child(test: &str, variable: &str, value: &str) -> Command {
+pub(crate) fn again_in_a_child(test: &str, variable: &str, value: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
@@ -152,6 +152,6 @@ pub fn again_in_a_child(test: &str, variable: &str, value: &str) -> Command {
 }
 
 /// The child half of [`again_in_a_child`]: what the variable was set to.
-pub fn is_child(variable: &str) -> Option<String> {
+pub(crate) fn is_child(variable: &str) -> Option<String> {
     std::env::var(variable).ok()
 }

@@ -110,6 +110,11 @@ impl Explain for LoadError {
                 ..
             } => "convert it to safetensors".into(),
             Self::NotSafetensors {
+                found: Foreign::Json,
+                ..
+            } => "an index is loaded from its folder: name the folder, or the index as `CID/path`"
+                .into(),
+            Self::NotSafetensors {
                 found: Foreign::Html | Foreign::Zeros,
                 ..
             }

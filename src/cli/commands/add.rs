@@ -36,7 +36,7 @@ use crate::cli::text;
 Examples:
   ipfs-accelerate add model.safetensors
   ipfs-accelerate add --pin-name llama-3 ~/models/llama-3
-  ipfs-accelerate add --pin-name llama-3 --replace ~/models/llama-3    move the name to a new version
+  ipfs-accelerate add --pin-name llama-3 --replace ~/models/llama-3    move the name
   ipfs-accelerate add --ignore '*.bin' --ignore 'logs/**' checkpoint/
   tar c folder | ipfs-accelerate add -
   ipfs-accelerate add --only-hash -q model.safetensors                 the CID, nothing stored")]

@@ -18,29 +18,28 @@ pub(crate) struct IndexSlot {
 }
 
 impl IndexSlot {
-    /// Opens the database, making a damaged one anew.
-    pub(crate) fn open(db: PathBuf) -> Result<Self, StoreError> {
-        if db.join(REBUILD_MARK).exists() {
-            clear(&db)?;
-        }
-        let index: Box<dyn Index> = match SledIndex::open(&db) {
+    /// Opens the database, making a damaged one anew; where that fails too, memory stands in.
+    pub(crate) fn open(db: PathBuf) -> Self {
+        let first = match db.join(REBUILD_MARK).exists() {
+            true => Err(IndexError("it failed before".into())),
+            false => SledIndex::open(&db),
+        };
+        let opened = first.or_else(|first| {
+            tracing::warn!("{first}; it is rebuilt from the packs");
+            clear(&db).map_err(|e| IndexError(e.to_string()))?;
+            SledIndex::open(&db)
+        });
+        let index: Box<dyn Index> = match opened {
             Ok(index) => Box::new(index),
-            Err(first) => {
-                tracing::warn!("{first}; it is rebuilt from the packs");
-                clear(&db)?;
-                match SledIndex::open(&db) {
-                    Ok(index) => Box::new(index),
-                    Err(second) => {
-                        tracing::warn!("{second}; the index stays in memory this time");
-                        Box::new(MemoryIndex::default())
-                    }
-                }
+            Err(second) => {
+                tracing::warn!("{second}; the index stays in memory this time");
+                Box::new(MemoryIndex::default())
             }
         };
-        Ok(Self {
+        Self {
             index: RwLock::new(index),
             db,
-        })
+        }
     }
 
     #[cfg(test)]
@@ -140,7 +139,12 @@ impl IndexSlot {
 }
 
 fn clear(db: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_dir_all(db) {
+    let cleared = match std::fs::symlink_metadata(db) {
+        Ok(there) if there.is_dir() => std::fs::remove_dir_all(db),
+        Ok(_) => std::fs::remove_file(db),
+        Err(e) => Err(e),
+    };
+    match cleared {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(FileError::new("remove", db, e).into())
         }

@@ -7,7 +7,7 @@ use super::feed::{Feed, FilesFeed, StreamFeed};
 use super::hash::{Bytes, Hashed, Sink, hash_all};
 use super::options::{AddOptions, AddReport, PinAs};
 use super::record::RootBuilder;
-use super::walk::{Found, Walk, walk};
+use super::walk::{Found, Step, Walk, walk};
 use super::writer::{BlockWriter, write_root};
 use crate::block::Cid;
 use crate::dag::{self, FolderEntry};
@@ -15,7 +15,7 @@ use crate::fsio;
 use crate::store::error::StoreError;
 use crate::store::format::StoredCid;
 use crate::store::inner::{Inner, build_pool};
-use crate::store::names::{self, Pin, PinKind};
+use crate::store::names::{self, Pin, PinKind, PreparedPin};
 use crate::store::pack::ObjectNote;
 use crate::store::read::EntryType;
 use crate::store::root::{self, Head, ObjectKind, RootRecord};
@@ -40,9 +40,7 @@ pub(crate) fn add_path(
     let mut walk = walk(path, options)?;
     let feed = files_feed(&mut walk, options);
     let total = Some(walk.total_bytes);
-    store
-        .pool()?
-        .install(|| add(store, walk, feed, total, options))
+    add(store, walk, feed, total, options)
 }
 
 pub(crate) fn add_reader(
@@ -51,25 +49,23 @@ pub(crate) fn add_reader(
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
     check_pin(store, &options.pin, None)?;
-    let feed = StreamFeed::new(reader, options.profile.chunk_bytes());
-    store
-        .pool()?
-        .install(|| add(store, stream_walk(), feed, None, options))
+    let feed = StreamFeed::new(reader, options);
+    add(store, stream_walk(), feed, None, options)
 }
 
 pub(crate) fn hash_path(path: &Path, options: &AddOptions) -> Result<AddReport, StoreError> {
     let mut walk = walk(path, options)?;
     let feed = files_feed(&mut walk, options);
     let total = Some(walk.total_bytes);
-    build_pool(0)?.install(|| only_hash(walk, feed, total, options))
+    only_hash(walk, feed, total, options)
 }
 
 pub(crate) fn hash_reader(
     reader: impl Read + Send,
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
-    let feed = StreamFeed::new(reader, options.profile.chunk_bytes());
-    build_pool(0)?.install(|| only_hash(stream_walk(), feed, None, options))
+    let feed = StreamFeed::new(reader, options);
+    only_hash(stream_walk(), feed, None, options)
 }
 
 /// Hands the files over: each is closed once its last chunk is hashed, however many there are.
@@ -82,7 +78,10 @@ fn files_feed(walk: &mut Walk, options: &AddOptions) -> FilesFeed {
 
 fn stream_walk() -> Walk {
     Walk {
-        root: Found::File(0),
+        steps: vec![Step {
+            path: String::new(),
+            found: Found::File(0),
+        }],
         name: String::new(),
         files: Vec::new(),
         total_bytes: 0,
@@ -97,7 +96,8 @@ fn only_hash(
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
     let mut sink = Sink::Nowhere;
-    let (files, _) = hash_all(&mut feed, options, total, &mut sink)?;
+    let pool = build_pool(0)?;
+    let (files, _) = hash_all(&mut feed, options, total, &pool, &mut sink)?;
     let (built, _) = build(&walk, files, options, &mut sink)?;
     let bytes = Bytes {
         new: built.size,
@@ -113,14 +113,15 @@ fn add(
     total: Option<u64>,
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
-    let mut writer = BlockWriter::new(store);
+    let mut writer = BlockWriter::new(store)?;
     let mut root = RootBuilder::default();
     let mut sink = Sink::Store {
         store,
         writer: &mut writer,
         root: &mut root,
     };
-    let (files, bytes) = hash_all(&mut feed, options, total, &mut sink)?;
+    let pool = store.pool()?;
+    let (files, bytes) = hash_all(&mut feed, options, total, pool, &mut sink)?;
     let (built, named) = build(&walk, files, options, &mut sink)?;
     for (path, hashed) in named {
         root.file(path, hashed.root.cid, hashed.spans);
@@ -167,95 +168,89 @@ fn build(
 ) -> Result<(Built, Vec<(String, Hashed)>), StoreError> {
     let mut files: Vec<Option<Hashed>> = files.into_iter().map(Some).collect();
     let mut named = Vec::with_capacity(files.len());
-    let mut builder = Folders {
-        options,
-        files: &mut files,
-        named: &mut named,
-    };
-    let built = builder.build(&walk.root, String::new(), sink)?;
-    Ok((built, named))
-}
-
-struct Folders<'a> {
-    options: &'a AddOptions,
-    files: &'a mut [Option<Hashed>],
-    named: &'a mut Vec<(String, Hashed)>,
-}
-
-impl Folders<'_> {
-    fn build(
-        &mut self,
-        found: &Found,
-        path: String,
-        sink: &mut Sink<'_, '_>,
-    ) -> Result<Built, StoreError> {
-        match found {
+    // What is built and has no folder over it yet, in the order of the steps.
+    let mut built: Vec<(&str, Built)> = Vec::new();
+    for Step { path, found } in &walk.steps {
+        let one = match found {
             Found::File(index) => {
-                let hashed = self.files[*index].take().expect("each file is listed once");
-                let (cid, size, tsize) = (hashed.root.cid, hashed.root.size, hashed.root.tsize);
-                let blocks = hashed.blocks;
-                self.named.push((path, hashed));
-                Ok(Built {
-                    cid,
+                let hashed = files[*index].take().expect("each file is listed once");
+                let one = Built {
+                    cid: hashed.root.cid,
                     kind: ObjectKind::File,
-                    size,
-                    tsize,
-                    blocks,
+                    size: hashed.root.size,
+                    tsize: hashed.root.tsize,
+                    blocks: hashed.blocks,
                     files: 1,
-                })
+                };
+                named.push((path.clone(), hashed));
+                one
             }
-            Found::Symlink(target) => {
-                let block = dag::symlink_node(target, &self.options.profile);
-                let (cid, tsize) = (*block.cid(), block.data().len() as u64);
-                if let Sink::Store { root, .. } = sink {
-                    root.symlink(path, cid, target.clone());
-                }
-                sink.node(block)?;
-                Ok(Built {
-                    cid,
-                    kind: ObjectKind::Symlink,
-                    size: 0,
-                    tsize,
-                    blocks: 1,
-                    files: 0,
-                })
+            Found::Symlink(target) => symlink(path, target, options, sink)?,
+            Found::Folder { entries } => {
+                let below = built.split_off(built.len() - entries);
+                folder(path, below, options, sink)?
             }
-            Found::Folder(entries) => {
-                let mut links = Vec::with_capacity(entries.len());
-                let (mut size, mut blocks, mut files) = (0, 1, 0);
-                for (name, below) in entries {
-                    let below_path = if path.is_empty() {
-                        name.clone()
-                    } else {
-                        format!("{path}/{name}")
-                    };
-                    let built = self.build(below, below_path, sink)?;
-                    size += built.size;
-                    blocks += built.blocks;
-                    files += built.files;
-                    links.push(FolderEntry {
-                        name: name.clone(),
-                        cid: built.cid,
-                        tsize: built.tsize,
-                    });
-                }
-                let block = dag::folder_node(links, &self.options.profile)?;
-                let (cid, tsize) = (*block.cid(), dag::cumulative_size(&block)?);
-                if let Sink::Store { root, .. } = sink {
-                    root.folder(path, cid, size);
-                }
-                sink.node(block)?;
-                Ok(Built {
-                    cid,
-                    kind: ObjectKind::Folder,
-                    size,
-                    tsize,
-                    blocks,
-                    files,
-                })
-            }
-        }
+        };
+        built.push((name_in(path), one));
     }
+    let (_, top) = built.pop().expect("a walk ends with its top");
+    Ok((top, named))
+}
+
+fn name_in(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+fn symlink(
+    path: &str,
+    target: &str,
+    options: &AddOptions,
+    sink: &mut Sink<'_, '_>,
+) -> Result<Built, StoreError> {
+    let block = dag::symlink_node(target, &options.profile);
+    let (cid, tsize) = (*block.cid(), block.data().len() as u64);
+    if let Sink::Store { root, .. } = sink {
+        root.symlink(path.to_owned(), cid, target.to_owned());
+    }
+    sink.node(block)?;
+    Ok(Built {
+        cid,
+        kind: ObjectKind::Symlink,
+        size: 0,
+        tsize,
+        blocks: 1,
+        files: 0,
+    })
+}
+
+fn folder(
+    path: &str,
+    below: Vec<(&str, Built)>,
+    options: &AddOptions,
+    sink: &mut Sink<'_, '_>,
+) -> Result<Built, StoreError> {
+    let size = below.iter().map(|(_, built)| built.size).sum();
+    let blocks = 1 + below.iter().map(|(_, built)| built.blocks).sum::<u64>();
+    let files = below.iter().map(|(_, built)| built.files).sum();
+    let links = below.into_iter().map(|(name, built)| FolderEntry {
+        name: name.to_owned(),
+        cid: built.cid,
+        tsize: built.tsize,
+    });
+    let block = dag::folder_node(links.collect(), &options.profile)?;
+    let (cid, tsize) = (*block.cid(), dag::cumulative_size(&block)?);
+    if let Sink::Store { root, .. } = sink {
+        root.folder(path.to_owned(), cid, size);
+    }
+    sink.node(block)?;
+    Ok(Built {
+        cid,
+        kind: ObjectKind::Folder,
+        size,
+        tsize,
+        blocks,
+        files,
+    })
 }
 
 /// Publishes the last pack, the root and the pin, in this order; returns the pin's name.
@@ -277,24 +272,42 @@ fn commit(
     };
     let moves = writer.seal_last(vec![note])?;
     let record = root.build(head, moves);
-    publish_root(store, &record)?;
-    // From here on the object is there, whatever happens to its pin.
-    let pinned = publish_pin(store, pin, &cid);
+    // All that takes space is written before the commit, so that a full disk is met before it.
+    let name = pin_name(pin, &cid);
+    let pin = match &name {
+        Some(name) => Some(prepare_pin(store, name, &cid, PinKind::Recursive)?),
+        None => None,
+    };
+    let is_new = publish_root(store, &record)?;
+    let pinned = match pin {
+        Some(SetPin::Prepared(pin, _)) => store.durable(pin.publish()),
+        Some(SetPin::There(_)) | None => Ok(()),
+    };
+    if pinned.is_err() && is_new {
+        // The object goes again. Somebody may read it already, so its packs stay until a collection.
+        let retired = root::retired_path(store.folder(), &cid)?;
+        let _ = fsio::rename(&root::object_path(store.folder(), &cid), &retired);
+    }
+    // What the index does not learn now it learns when the store is next opened.
+    if let Err(e) = writer.index_last() {
+        tracing::warn!("{e}");
+    }
     drop(guard);
-    writer.finish()?;
-    pinned
+    writer.finish();
+    pinned.map(|()| name)
 }
 
 /// THE COMMIT: one rename makes the object exist. One that is there whole stays as it is.
-pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<(), StoreError> {
+/// Says whether there was none before.
+pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, StoreError> {
     let cid = record.head.cid.0;
     let path = root::object_path(store.folder(), &cid);
-    match store.core.open_root(&cid, true) {
-        Ok(None) => {}
+    let is_new = match store.core.open_root(&cid, true) {
+        Ok(None) => true,
         Ok(Some(there))
             if is_whole(store, &there.record) && there.record.head.kind == record.head.kind =>
         {
-            return Ok(());
+            return Ok(false);
         }
         // A root that is damaged, or over packs that are gone, makes way for the new one; those who read
         // through it keep it.
@@ -302,10 +315,12 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<(), Sto
             let retired = root::retired_path(store.folder(), &cid)?;
             std::fs::hard_link(&path, &retired)
                 .map_err(crate::error::FileError::at("link to", &retired))?;
+            false
         }
         Err(e) => return Err(e),
-    }
-    write_root(store, record, &path)
+    };
+    write_root(store, record, &path)?;
+    Ok(is_new)
 }
 
 fn is_whole(store: &Inner, record: &RootRecord) -> bool {
@@ -338,27 +353,48 @@ pub(crate) fn check_pin(store: &Inner, pin: &PinAs, cid: Option<&Cid>) -> Result
     }
 }
 
-fn publish_pin(store: &Inner, pin: &PinAs, cid: &Cid) -> Result<Option<String>, StoreError> {
-    let name = match pin {
-        PinAs::No => return Ok(None),
-        PinAs::Unnamed => cid.to_string(),
-        PinAs::Named { name, .. } => name.clone(),
-    };
-    set_pin(store, &name, cid, PinKind::Recursive)?;
-    Ok(Some(name))
+fn pin_name(pin: &PinAs, cid: &Cid) -> Option<String> {
+    match pin {
+        PinAs::No => None,
+        PinAs::Unnamed => Some(cid.to_string()),
+        PinAs::Named { name, .. } => Some(name.clone()),
+    }
 }
 
-/// Sets or moves a name; one that says so already stays.
+/// Sets or moves a name. One that says so already stays, and a recursive pin is not made a direct one of
+/// the same object, which it covers.
 pub(crate) fn set_pin(
     store: &Inner,
     name: &str,
     cid: &Cid,
     kind: PinKind,
 ) -> Result<Pin, StoreError> {
-    if let Some(there) = names::read(store.folder(), store.id(), name)? {
-        if there.cid == *cid && there.kind == kind {
-            return Ok(there);
+    match prepare_pin(store, name, cid, kind)? {
+        SetPin::There(pin) => Ok(pin),
+        SetPin::Prepared(prepared, pin) => {
+            store.durable(prepared.publish())?;
+            Ok(pin)
         }
+    }
+}
+
+enum SetPin {
+    There(Pin),
+    Prepared(PreparedPin, Pin),
+}
+
+/// Writes a name aside, unless it says so already.
+fn prepare_pin(
+    store: &Inner,
+    name: &str,
+    cid: &Cid,
+    kind: PinKind,
+) -> Result<SetPin, StoreError> {
+    let there = names::read(store.folder(), store.id(), name)?;
+    let says_so =
+        |pin: &Pin| pin.cid == *cid && (pin.kind == kind || pin.kind == PinKind::Recursive);
+    if let Some(pin) = there.filter(says_so) {
+        return Ok(SetPin::There(pin));
     }
     let pin = Pin {
         name: name.to_owned(),
@@ -366,8 +402,8 @@ pub(crate) fn set_pin(
         kind,
         created_ms: now_ms(),
     };
-    store.durable(names::publish(store.folder(), store.id(), &pin))?;
-    Ok(pin)
+    let prepared = store.durable(names::prepare(store.folder(), store.id(), &pin))?;
+    Ok(SetPin::Prepared(prepared, pin))
 }
 
 /// Makes removals of names or roots durable.

@@ -1,8 +1,9 @@
 //! Cutting input into batches of chunks that are hashed side by side.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 
+use super::options::AddOptions;
 use super::walk::SourceFile;
 use crate::error::FileError;
 use crate::store::error::StoreError;
@@ -80,18 +81,20 @@ impl Feed for FilesFeed {
 }
 
 /// The chunks of a stream. The last one is known only when the stream ends, so one is held back.
-pub(crate) struct StreamFeed<R> {
+pub(crate) struct StreamFeed<'o, R> {
     reader: R,
+    options: &'o AddOptions,
     chunk_bytes: usize,
     held: Option<Vec<u8>>,
     ended: bool,
 }
 
-impl<R: Read + Send> StreamFeed<R> {
-    pub(crate) fn new(reader: R, chunk_bytes: usize) -> Self {
+impl<'o, R: Read + Send> StreamFeed<'o, R> {
+    pub(crate) fn new(reader: R, options: &'o AddOptions) -> Self {
         Self {
             reader,
-            chunk_bytes,
+            options,
+            chunk_bytes: options.profile.chunk_bytes(),
             held: None,
             ended: false,
         }
@@ -101,15 +104,15 @@ impl<R: Read + Send> StreamFeed<R> {
     fn read_chunk(&mut self) -> Result<Vec<u8>, StoreError> {
         let mut chunk = Vec::with_capacity(self.chunk_bytes);
         let limit = self.chunk_bytes as u64;
-        match self.reader.by_ref().take(limit).read_to_end(&mut chunk) {
-            Ok(_) => Ok(chunk),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(StoreError::Cancelled),
-            Err(e) => Err(FileError::new("read", "the stream", e).into()),
-        }
+        let read = self.reader.by_ref().take(limit).read_to_end(&mut chunk);
+        // A reader that was told to stop too fails in a way of its own.
+        self.options.check_cancel()?;
+        read.map_err(|e| FileError::new("read", "the stream", e))?;
+        Ok(chunk)
     }
 }
 
-impl<R: Read + Send> Feed for StreamFeed<R> {
+impl<R: Read + Send> Feed for StreamFeed<'_, R> {
     fn next(&mut self) -> Result<Vec<Chunk>, StoreError> {
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -157,7 +160,10 @@ mod tests {
 
     fn chunks(len: usize, chunk_bytes: usize) -> Vec<(usize, bool)> {
         let bytes = vec![7; len];
-        let mut feed = StreamFeed::new(&bytes[..], chunk_bytes);
+        let profile = crate::dag::Profile::default();
+        let options =
+            AddOptions::default().with_profile(profile.with_chunk_bytes(chunk_bytes).unwrap());
+        let mut feed = StreamFeed::new(&bytes[..], &options);
         let mut all = Vec::new();
         loop {
             let batch = feed.next().unwrap();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::feed::{Chunk, Feed, From};
@@ -83,10 +84,14 @@ impl Sink<'_, '_> {
 }
 
 /// Hashes everything the feed has; returns the files in its order.
+///
+/// Only hashing and writing go to the pool. The rest stays on the caller's thread, so that an add whose
+/// input or whose progress callback waits keeps no thread from the others.
 pub(crate) fn hash_all(
     feed: &mut dyn Feed,
     options: &AddOptions,
     total_bytes: Option<u64>,
+    pool: &ThreadPool,
     sink: &mut Sink<'_, '_>,
 ) -> Result<(Vec<Hashed>, Bytes), StoreError> {
     let profile = &options.profile;
@@ -102,15 +107,21 @@ pub(crate) fn hash_all(
         let finished = batch.is_empty();
         // The batch before is written while this one is hashed.
         let (seals, leaves) = match sink {
-            Sink::Nowhere => (0, hash_batch(batch, profile, &buffers, &|_| Ok(None))?),
+            Sink::Nowhere => {
+                let hash = || hash_batch(batch, profile, &buffers, &|_| Ok(None));
+                (0, pool.install(hash)?)
+            }
             Sink::Store { store, writer, .. } => {
                 let seals = store.seals();
                 let (pack, id) = (writer.open_pack(), writer.id());
                 let find = |cid: &Cid| store.find(cid.hash(), id);
-                let (written, leaves) = rayon::join(
-                    || BlockWriter::write(pack, std::mem::take(&mut unwritten)),
-                    || hash_batch(batch, profile, &buffers, &find),
-                );
+                let before = std::mem::take(&mut unwritten);
+                let (written, leaves) = pool.install(|| {
+                    rayon::join(
+                        || BlockWriter::write(pack, before),
+                        || hash_batch(batch, profile, &buffers, &find),
+                    )
+                });
                 written?.into_iter().for_each(|buffer| buffers.put(buffer));
                 writer.note_written();
                 (seals, leaves?)
@@ -219,7 +230,7 @@ fn hash_batch(
                 let handle = file.file()?;
                 let mut data = buffers.take(chunk.len);
                 read_chunk(handle, &mut data, offset, &file.path)?;
-                if chunk.last {
+                if file.note_read(chunk.len) {
                     file.check(handle)?;
                     check_end(handle, file.size, &file.path)?;
                 }

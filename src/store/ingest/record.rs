@@ -53,13 +53,17 @@ impl Moves {
     }
 
     fn place(&self, place: Place) -> Place {
-        let moves = self.0.get(&place.pack);
-        let found = moves.and_then(|all| {
-            all.binary_search_by_key(&place.offset, |(offset, _)| *offset)
-                .ok()
-                .map(|i| all[i].1)
-        });
-        found.unwrap_or(place)
+        let Some(moves) = self.0.get(&place.pack) else {
+            return place;
+        };
+        let first = moves.partition_point(|(offset, _)| *offset < place.offset);
+        // An empty block takes no room, so another one may begin where it does.
+        let here = moves[first..]
+            .iter()
+            .take_while(|(offset, _)| *offset == place.offset);
+        here.map(|(_, to)| *to)
+            .find(|to| to.len == place.len)
+            .unwrap_or(place)
     }
 }
 
@@ -139,9 +143,21 @@ impl RootBuilder {
         }
     }
 
-    pub(crate) fn build(mut self, head: Head, moves: &Moves) -> RootRecord {
-        self.paths.sort_by(|a, b| a.0.cmp(&b.0));
+    pub(crate) fn build(self, head: Head, moves: &Moves) -> RootRecord {
+        self.record(Packs::default(), head, moves)
+    }
+
+    /// A record that covers whole packs besides.
+    pub(crate) fn build_over(self, whole: Vec<PackId>, head: Head) -> RootRecord {
         let mut packs = Packs::default();
+        for pack in whole {
+            packs.number(pack);
+        }
+        self.record(packs, head, &Moves::default())
+    }
+
+    fn record(mut self, mut packs: Packs, head: Head, moves: &Moves) -> RootRecord {
+        self.paths.sort_by(|a, b| a.0.cmp(&b.0));
         let mut extents: Vec<RootExtent> = Vec::new();
         let mut paths = Vec::with_capacity(self.paths.len());
         for (path, cid, size, content) in self.paths {

@@ -1,9 +1,11 @@
 //! Writing single blocks: they count once the session commits.
 
 use crate::block::{Block, Cid};
+use crate::dag::{DagError, MAX_BLOCK_BYTES};
 use crate::store::error::StoreError;
 use crate::store::ingest::BlockWriter;
 use crate::store::inner::Inner;
+use crate::store::pack::Place;
 
 /// The CID of a block that a session holds and has not committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,8 +49,11 @@ pub struct SessionReport {
 /// ```
 pub struct WriteSession<'s> {
     store: &'s Inner,
-    writer: BlockWriter<'s>,
+    /// Begins with the first put.
+    writer: Option<BlockWriter<'s>>,
     cids: Vec<Cid>,
+    /// Blocks that were there already.
+    found: Vec<(Cid, Place)>,
     new_blocks: u64,
     new_bytes: u64,
     waiting_bytes: u64,
@@ -61,8 +66,9 @@ impl<'s> WriteSession<'s> {
     pub(crate) fn new(store: &'s Inner) -> Self {
         Self {
             store,
-            writer: BlockWriter::new(store),
+            writer: None,
             cids: Vec::new(),
+            found: Vec::new(),
             new_blocks: 0,
             new_bytes: 0,
             waiting_bytes: 0,
@@ -72,33 +78,36 @@ impl<'s> WriteSession<'s> {
     /// Puts a block; one that is in the store already writes nothing.
     ///
     /// # Errors
-    /// [`StoreError::File`] when the pack cannot be written.
+    /// [`StoreError::File`] when the pack cannot be written; [`StoreError::Dag`] for a block over 2 MiB.
     pub fn put_block(&mut self, block: &Block) -> Result<PendingCid, StoreError> {
         let cid = *block.cid();
-        self.cids.push(cid);
+        let len = block.data().len();
+        if len > MAX_BLOCK_BYTES {
+            let limit = MAX_BLOCK_BYTES;
+            return Err(DagError::BlockTooLarge { cid, len, limit }.into());
+        }
         if crate::block::inline_data(&cid).is_some() {
+            self.cids.push(cid);
             return Ok(PendingCid(cid));
         }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(BlockWriter::new(self.store)?),
+        };
         let seals = self.store.seals();
-        let seen = self.store.find(cid.hash(), self.writer.id())?;
-        self.writer.end_run();
-        let (put, _) = self.writer.put(
-            &cid,
-            block.data().to_vec(),
-            block.data().len() as u64,
-            seen,
-            seals,
-        )?;
+        let seen = self.store.find(cid.hash(), writer.id())?;
+        writer.end_run();
+        let (put, _) = writer.put(&cid, block.data().to_vec(), len as u64, seen, seals)?;
+        self.cids.push(cid);
         if put.is_new {
-            let len = block.data().len() as u64;
             self.new_blocks += 1;
-            self.new_bytes += len;
-            self.waiting_bytes += len;
+            self.new_bytes += len as u64;
+            self.waiting_bytes += len as u64;
+        } else {
+            self.found.push((cid, put.place));
         }
         if self.waiting_bytes >= FLUSH_BYTES {
-            let waiting = self.writer.take_unwritten();
-            let pool = self.store.pool()?;
-            pool.install(|| BlockWriter::write(self.writer.open_pack(), waiting))?;
+            writer.flush()?;
             self.waiting_bytes = 0;
         }
         Ok(PendingCid(cid))
@@ -108,17 +117,19 @@ impl<'s> WriteSession<'s> {
     ///
     /// # Errors
     /// [`StoreError::File`] when it cannot be made durable; nothing was then committed.
-    pub fn commit(mut self) -> Result<SessionReport, StoreError> {
-        let store = self.store;
-        let pool = store.pool()?;
-        pool.install(|| {
-            self.writer.flush()?;
-            let guard = store.commit_guard()?;
-            self.writer.seal_last(Vec::new())?;
-            self.writer.keep_loose()?;
+    pub fn commit(self) -> Result<SessionReport, StoreError> {
+        if let Some(mut writer) = self.writer {
+            writer.flush()?;
+            let guard = self.store.commit_guard()?;
+            writer.seal_last(Vec::new())?;
+            writer.keep_loose(&self.found)?;
+            // What the index does not learn now it learns when the store is next opened.
+            if let Err(e) = writer.index_last() {
+                tracing::warn!("{e}");
+            }
             drop(guard);
-            self.writer.finish()
-        })?;
+            writer.finish();
+        }
         Ok(SessionReport {
             cids: self.cids,
             new_blocks: self.new_blocks,

@@ -1,9 +1,10 @@
 //! Listing what is to be added, in the order in which it will be hashed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use globset::{GlobSet, GlobSetBuilder};
@@ -20,6 +21,8 @@ pub(crate) struct SourceFile {
     stamp: Stamp,
     /// Opened by whichever worker comes first.
     handle: OnceLock<File>,
+    /// Bytes that no worker has read yet.
+    unread: AtomicU64,
 }
 
 /// What changes when a file does.
@@ -64,6 +67,7 @@ impl SourceFile {
             size: metadata.len(),
             stamp: Stamp::of(metadata),
             handle: OnceLock::new(),
+            unread: AtomicU64::new(metadata.len()),
         }
     }
 
@@ -75,6 +79,12 @@ impl SourceFile {
         let file = crate::fsio::open_read(&self.path)?;
         self.check(&file)?;
         Ok(self.handle.get_or_init(|| file))
+    }
+
+    /// Notes that a chunk was read, and says whether that was the last of them to be read: chunks of one
+    /// file are read side by side, so the last one in the file may not be.
+    pub(crate) fn note_read(&self, len: usize) -> bool {
+        self.unread.fetch_sub(len as u64, Ordering::AcqRel) == len as u64
     }
 
     /// Refuses a file that is not what was listed.
@@ -96,14 +106,25 @@ pub(crate) enum Found {
     /// An index into [`Walk::files`].
     File(usize),
     Symlink(String),
-    /// In the byte order of the names.
-    Folder(Vec<(String, Found)>),
+    /// The last `entries` steps that no folder has taken yet stand in it.
+    Folder {
+        entries: usize,
+    },
+}
+
+/// One path of what is to be added. A list of them needs no recursion, however deep the folders are.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Below the top, components joined by `/`; empty for the top itself.
+    pub(crate) path: String,
+    pub(crate) found: Found,
 }
 
 /// Everything that is to be added.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    pub(crate) root: Found,
+    /// Folders come after what they hold, and the entries of one in the byte order of their names.
+    pub(crate) steps: Vec<Step>,
     pub(crate) name: String,
     pub(crate) files: Vec<Arc<SourceFile>>,
     pub(crate) total_bytes: u64,
@@ -120,6 +141,7 @@ pub(crate) fn walk(path: &Path, options: &AddOptions) -> Result<Walk, StoreError
         hidden: options.hidden,
         ignore: globs(&options.ignore)?,
         options,
+        steps: Vec::new(),
         files: Vec::new(),
         total_bytes: 0,
         above: Vec::new(),
@@ -127,7 +149,7 @@ pub(crate) fn walk(path: &Path, options: &AddOptions) -> Result<Walk, StoreError
         leaving: Tally::default(),
         skipped: Tally::default(),
     };
-    let root = walker.visit(path, &metadata)?;
+    walker.walk(path, &metadata)?;
     let mut notes = Vec::new();
     if snapshot && walker.followed > 0 {
         notes.push(AddNote::FollowedSnapshotLinks {
@@ -153,7 +175,7 @@ pub(crate) fn walk(path: &Path, options: &AddOptions) -> Result<Walk, StoreError
         .file_name()
         .or_else(|| name.as_deref().and_then(Path::file_name));
     Ok(Walk {
-        root,
+        steps: walker.steps,
         name: named.unwrap_or_default().to_string_lossy().into_owned(),
         files: walker.files,
         total_bytes: walker.total_bytes,
@@ -182,6 +204,7 @@ struct Walker<'a> {
     hidden: bool,
     ignore: GlobSet,
     options: &'a AddOptions,
+    steps: Vec<Step>,
     files: Vec<Arc<SourceFile>>,
     total_bytes: u64,
     /// Device and inode of the folders that lead here.
@@ -191,34 +214,92 @@ struct Walker<'a> {
     skipped: Tally,
 }
 
+/// A folder whose entries are being visited.
+struct OpenFolder {
+    path: PathBuf,
+    /// Below the top, as in [`Step::path`].
+    below_top: String,
+    names: std::vec::IntoIter<OsString>,
+    entries: usize,
+}
+
 impl Walker<'_> {
-    fn visit(&mut self, path: &Path, metadata: &Metadata) -> Result<Found, StoreError> {
+    fn walk(&mut self, top: &Path, metadata: &Metadata) -> Result<(), StoreError> {
+        let mut open = Vec::new();
+        self.visit(top, String::new(), metadata, &mut open)?;
+        while let Some(folder) = open.last_mut() {
+            let Some(name) = folder.names.next() else {
+                let (path, entries) = (std::mem::take(&mut folder.below_top), folder.entries);
+                let found = Found::Folder { entries };
+                self.steps.push(Step { path, found });
+                self.above.pop();
+                open.pop();
+                continue;
+            };
+            let path = folder.path.join(&name);
+            if self.leaves_out(&path, &name) {
+                continue;
+            }
+            let Some(text) = name.to_str() else {
+                return Err(StoreError::NameNotUtf8 { path });
+            };
+            let below_top = match folder.below_top.as_str() {
+                "" => text.to_owned(),
+                above => format!("{above}/{text}"),
+            };
+            folder.entries += 1;
+            let metadata = fs::symlink_metadata(&path).map_err(FileError::at("stat", &path))?;
+            self.visit(&path, below_top, &metadata, &mut open)?;
+        }
+        Ok(())
+    }
+
+    /// Takes one path in; a folder is opened, and what stands in it is visited next.
+    fn visit(
+        &mut self,
+        path: &Path,
+        below_top: String,
+        metadata: &Metadata,
+        open: &mut Vec<OpenFolder>,
+    ) -> Result<(), StoreError> {
         let kind = metadata.file_type();
-        if kind.is_file() {
+        if kind.is_dir() {
+            open.push(self.open_folder(path, below_top, metadata)?);
+            return Ok(());
+        }
+        if kind.is_symlink() && self.follow {
+            let metadata = fs::metadata(path).map_err(FileError::at("follow the link", path))?;
+            self.followed += 1;
+            return self.visit(path, below_top, &metadata, open);
+        }
+        let found = if kind.is_file() {
             self.total_bytes += metadata.len();
             self.files
                 .push(Arc::new(SourceFile::new(path.to_path_buf(), metadata)));
-            return Ok(Found::File(self.files.len() - 1));
-        }
-        if kind.is_dir() {
-            return self.visit_folder(path, metadata);
-        }
-        if kind.is_symlink() {
-            return self.visit_link(path);
-        }
-        let found = match () {
-            () if kind.is_fifo() => "named pipe",
-            () if kind.is_socket() => "socket",
-            () if kind.is_block_device() || kind.is_char_device() => "device",
-            () => "file of an unknown kind",
+            Found::File(self.files.len() - 1)
+        } else if kind.is_symlink() {
+            self.read_link(path)?
+        } else {
+            let found = match () {
+                () if kind.is_fifo() => "named pipe",
+                () if kind.is_socket() => "socket",
+                () if kind.is_block_device() || kind.is_char_device() => "device",
+                () => "file of an unknown kind",
+            };
+            let path = path.to_path_buf();
+            return Err(StoreError::UnsupportedFile { path, found });
         };
-        Err(StoreError::UnsupportedFile {
-            path: path.to_path_buf(),
-            found,
-        })
+        let path = below_top;
+        self.steps.push(Step { path, found });
+        Ok(())
     }
 
-    fn visit_folder(&mut self, path: &Path, metadata: &Metadata) -> Result<Found, StoreError> {
+    fn open_folder(
+        &mut self,
+        path: &Path,
+        below_top: String,
+        metadata: &Metadata,
+    ) -> Result<OpenFolder, StoreError> {
         self.options.check_cancel()?;
         let id = (metadata.dev(), metadata.ino());
         if self.above.contains(&id) {
@@ -232,20 +313,12 @@ impl Walker<'_> {
         }
         names.sort_unstable_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
         self.above.push(id);
-        let mut entries = Vec::with_capacity(names.len());
-        for name in names {
-            let below = path.join(&name);
-            if self.leaves_out(&below, &name) {
-                continue;
-            }
-            let Some(text) = name.to_str() else {
-                return Err(StoreError::NameNotUtf8 { path: below });
-            };
-            let metadata = fs::symlink_metadata(&below).map_err(FileError::at("stat", &below))?;
-            entries.push((text.to_owned(), self.visit(&below, &metadata)?));
-        }
-        self.above.pop();
-        Ok(Found::Folder(entries))
+        Ok(OpenFolder {
+            path: path.to_path_buf(),
+            below_top,
+            names: names.into_iter(),
+            entries: 0,
+        })
     }
 
     fn leaves_out(&mut self, path: &Path, name: &OsStr) -> bool {
@@ -260,12 +333,7 @@ impl Walker<'_> {
         hidden
     }
 
-    fn visit_link(&mut self, path: &Path) -> Result<Found, StoreError> {
-        if self.follow {
-            let metadata = fs::metadata(path).map_err(FileError::at("follow the link", path))?;
-            self.followed += 1;
-            return self.visit(path, &metadata);
-        }
+    fn read_link(&mut self, path: &Path) -> Result<Found, StoreError> {
         let target = fs::read_link(path).map_err(FileError::at("read the link", path))?;
         if leaves(self.top, path, &target) {
             self.leaving.add(path);

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::record::Moves;
+use super::record::{Moves, RootBuilder};
 use crate::block::{Cid, Multihash};
 use crate::error::FileError;
 use crate::fsio::{self, TempFile};
@@ -18,6 +19,7 @@ use crate::store::root::{self, Head, ObjectKind, RootRecord};
 /// what nobody else has come to rely on.
 pub(crate) struct BlockWriter<'s> {
     store: &'s Inner,
+    pool: &'s ThreadPool,
     id: WriterId,
     pack: Option<PackWriter>,
     /// Blocks of the open pack, which the index does not know yet.
@@ -25,11 +27,15 @@ pub(crate) struct BlockWriter<'s> {
     /// Bytes that the open pack still waits for.
     unwritten: Vec<(u64, Vec<u8>)>,
     sealed: Vec<SealedPack>,
+    /// How many of them the index knows.
+    indexed: usize,
     /// Covers the sealed packs until the commit.
     loose: Option<PathBuf>,
     /// The store's count of seals when the open pack's lookups began.
     seals_seen: u64,
     moves: Moves,
+    /// Blocks of the open pack that were left out, because another pack has them.
+    elsewhere: Vec<(Cid, Place)>,
     /// The last block of the open pack was a leaf that the next one may follow.
     in_run: bool,
     finished: bool,
@@ -43,20 +49,23 @@ pub(crate) struct Put {
 }
 
 impl<'s> BlockWriter<'s> {
-    pub(crate) fn new(store: &'s Inner) -> Self {
-        Self {
+    pub(crate) fn new(store: &'s Inner) -> Result<Self, StoreError> {
+        Ok(Self {
             store,
+            pool: store.pool()?,
             id: store.next_writer(),
             pack: None,
             open: HashMap::new(),
             unwritten: Vec::new(),
             sealed: Vec::new(),
+            indexed: 0,
             loose: None,
             seals_seen: store.seals(),
             moves: Moves::default(),
+            elsewhere: Vec::new(),
             in_run: false,
             finished: false,
-        }
+        })
     }
 
     /// The next leaf begins a run of its own.
@@ -74,8 +83,10 @@ impl<'s> BlockWriter<'s> {
         seen: Option<Place>,
         seen_at: u64,
     ) -> Result<(Put, Option<Vec<u8>>), StoreError> {
+        // Read before the lookup: a seal after this moves the count on, and is seen when the pack is sealed.
+        let seals = self.store.seals();
         let mut known = seen.or_else(|| self.open.get(cid.hash()).copied());
-        if known.is_none() && seen_at != self.store.seals() {
+        if known.is_none() && seen_at != seals {
             known = self.store.find(cid.hash(), self.id)?;
         }
         if let Some(place) = known {
@@ -103,7 +114,7 @@ impl<'s> BlockWriter<'s> {
                     run_bytes = u64::MAX;
                 }
                 self.in_run = false;
-                self.seals_seen = self.store.seals();
+                self.seals_seen = seals;
                 empty.insert(PackWriter::create(&self.store.tmp(), self.store.id())?)
             }
         };
@@ -154,11 +165,14 @@ impl<'s> BlockWriter<'s> {
         }
     }
 
-    /// Writes what waits. Done before the commit's guard is taken: a thread of the pool that waits for
-    /// others may be handed another add's work, and that add may want the guard.
+    /// Writes what waits. Done before the commit's guard is taken: a thread that waits for the pool may,
+    /// when it belongs to a pool of the caller's, be handed other work that wants the guard.
     pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
         let blocks = self.take_unwritten();
-        Self::write(self.pack.as_ref(), blocks)?;
+        if !blocks.is_empty() {
+            let pack = self.pack.as_ref();
+            self.pool.install(|| Self::write(pack, blocks))?;
+        }
         Ok(())
     }
 
@@ -170,6 +184,7 @@ impl<'s> BlockWriter<'s> {
         let Some(mut pack) = self.pack.take() else {
             return Ok(());
         };
+        self.open.clear();
         self.leave_out_known(&mut pack)?;
         if !pack.rows().is_empty() {
             let covered = self
@@ -178,15 +193,11 @@ impl<'s> BlockWriter<'s> {
                 .map(|s| s.id)
                 .chain([pack.id()])
                 .collect();
-            self.publish_loose(covered)?;
+            self.publish_loose(covered, Vec::new())?;
             self.publish_pack(pack, Vec::new())?;
+            self.index_last()?;
         }
         drop(guard);
-        let Some(sealed) = self.sealed.last() else {
-            return Ok(());
-        };
-        self.store.index_pack(sealed)?;
-        self.open.clear();
         Ok(())
     }
 
@@ -217,6 +228,7 @@ impl<'s> BlockWriter<'s> {
             if let Some(place) = self.store.find(hash, self.id)? {
                 known.insert(*hash);
                 self.moves.add(pack.id(), row.offset, place);
+                self.elsewhere.push((row.cid.0, place));
             }
         }
         pack.leave_out(&known);
@@ -233,38 +245,61 @@ impl<'s> BlockWriter<'s> {
             self.store.withdraw(id);
         }
         self.sealed.push(sealed?);
-        self.store.count_seal();
         Ok(())
     }
 
-    fn publish_loose(&mut self, packs: Vec<PackId>) -> Result<(), StoreError> {
+    /// Makes the blocks of the pack that was sealed last known to the others. The caller holds the commit's
+    /// guard, and the count moves after the index: who seals next either finds them, or looks again.
+    pub(crate) fn index_last(&mut self) -> Result<(), StoreError> {
+        let Some(sealed) = self.sealed.get(self.indexed..) else {
+            return Ok(());
+        };
+        for sealed in sealed {
+            self.store.index_pack(sealed)?;
+            self.indexed += 1;
+            self.store.count_seal();
+        }
+        Ok(())
+    }
+
+    fn publish_loose(
+        &mut self,
+        packs: Vec<PackId>,
+        blocks: Vec<(Cid, Place)>,
+    ) -> Result<(), StoreError> {
         let path = match &self.loose {
             Some(path) => path.clone(),
             None => root::loose_path(self.store.folder())?,
         };
-        write_root(self.store, &loose_record(packs), &path)?;
+        write_root(self.store, &loose_record(packs, blocks), &path)?;
         self.loose = Some(path);
         Ok(())
     }
 
     /// Keeps what was written: the commit is done, or the loose root is to stay.
-    pub(crate) fn finish(mut self) -> Result<(), StoreError> {
+    pub(crate) fn finish(mut self) {
         self.finished = true;
         for sealed in &self.sealed {
             self.store.settle(sealed.id);
-            self.store.index_pack(sealed)?;
         }
         if let Some(loose) = self.loose.take() {
             // The root covers the packs now. A loose root that stays behind only keeps them longer.
             let _ = fsio::remove_file(&loose);
         }
-        Ok(())
     }
 
-    /// Publishes a loose root over everything sealed, in place of an object's root.
-    pub(crate) fn keep_loose(&mut self) -> Result<(), StoreError> {
-        if !self.sealed.is_empty() {
-            self.publish_loose(self.sealed.iter().map(|sealed| sealed.id).collect())?;
+    /// Publishes a loose root over everything sealed, and over `found`, which other packs have, in place of
+    /// an object's root.
+    pub(crate) fn keep_loose(&mut self, found: &[(Cid, Place)]) -> Result<(), StoreError> {
+        let packs: Vec<PackId> = self.sealed.iter().map(|sealed| sealed.id).collect();
+        let mut blocks = std::mem::take(&mut self.elsewhere);
+        // What lay in a pack of this session that was never sealed was left out of it, and stands there.
+        let theirs = found.iter().filter(|(_, place)| {
+            !packs.contains(&place.pack) && self.store.has_pack(place.pack)
+        });
+        blocks.extend(theirs);
+        if !packs.is_empty() || !blocks.is_empty() {
+            self.publish_loose(packs, blocks)?;
         }
         // It stays after `finish`.
         self.loose = None;
@@ -288,11 +323,16 @@ impl Drop for BlockWriter<'_> {
     }
 }
 
-fn loose_record(packs: Vec<PackId>) -> RootRecord {
+fn loose_record(packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
     let nothing = crate::dag::Profile::default();
     let empty = crate::dag::leaf(&[], &nothing);
-    RootRecord {
-        head: Head {
+    let mut root = RootBuilder::default();
+    for (cid, place) in blocks {
+        root.node(cid, place);
+    }
+    root.build_over(
+        packs,
+        Head {
             cid: crate::store::format::StoredCid(empty),
             kind: ObjectKind::Loose,
             profile: String::new(),
@@ -302,11 +342,7 @@ fn loose_record(packs: Vec<PackId>) -> RootRecord {
             blocks: 0,
             tsize: 0,
         },
-        paths: Vec::new(),
-        packs,
-        extents: Vec::new(),
-        nodes: Vec::new(),
-    }
+    )
 }
 
 /// Publishes a root file; what stands at the path is replaced.

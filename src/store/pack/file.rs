@@ -8,10 +8,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::PackId;
 use super::header::Header;
 use super::table::Table;
+use crate::dag::MAX_BLOCK_BYTES;
 use crate::error::FileError;
 use crate::fsio;
 use crate::store::error::StoreError;
 use crate::store::format::StoreId;
+
+/// Far more than the most rows of a pack take.
+const MAX_TABLE_BYTES: u64 = 256 << 20;
 
 #[derive(Debug)]
 pub(crate) struct PackFile {
@@ -73,7 +77,16 @@ impl PackFile {
         })
     }
 
+    /// One block's bytes.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, StoreError> {
+        if len > MAX_BLOCK_BYTES {
+            return Err(StoreError::Damaged {
+                path: self.path.clone(),
+                what: "length of a block",
+                expected: format!("up to {MAX_BLOCK_BYTES} bytes"),
+                found: format!("{len} bytes from {offset}"),
+            });
+        }
         self.check_range(offset, len as u64)?;
         let mut bytes = vec![0; len];
         fsio::read_exact_at(&self.file, &mut bytes, offset, &self.path)?;
@@ -81,6 +94,14 @@ impl PackFile {
     }
 
     pub(crate) fn table(&self) -> Result<Table, StoreError> {
+        if self.header.table_len > MAX_TABLE_BYTES {
+            return Err(StoreError::Damaged {
+                path: self.path.clone(),
+                what: "length of the table",
+                expected: format!("up to {MAX_TABLE_BYTES} bytes"),
+                found: format!("{} bytes", self.header.table_len),
+            });
+        }
         let mut bytes = vec![0; self.header.table_len as usize];
         fsio::read_exact_at(&self.file, &mut bytes, self.header.table_offset, &self.path)?;
         let found = xxh3_64(&bytes);

@@ -12,7 +12,7 @@ use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::names::{self, Pin};
-use crate::store::root::{self, LeasedRoot, RootRecord};
+use crate::store::root::{self, LeasedRoot, ObjectKind, RootRecord};
 use crate::store::target::{Head, Target};
 use crate::store::time::unix_ms;
 
@@ -89,7 +89,8 @@ impl ReadCore {
     /// The object under a CID, or the first object that holds it at some path.
     fn find(self: &Arc<Self>, cid: &Cid) -> Result<Option<Object>, StoreError> {
         let object = |root, path| Object::new(Arc::clone(self), root, path);
-        if let Some(root) = self.open_root(cid, false)? {
+        let mut own = self.open_root(cid, false)?;
+        if let Some(root) = own.take_if(|root| root.record.head.kind != ObjectKind::Block) {
             return Ok(Some(object(root, String::new())));
         }
         for published in root::published(&self.folder.roots())? {
@@ -106,7 +107,8 @@ impl ReadCore {
                 return Ok(Some(object(root, path)));
             }
         }
-        Ok(None)
+        // A direct pin keeps one block of something that no object holds whole.
+        Ok(own.map(|root| object(root, String::new())))
     }
 
     /// All published objects, in the order of their CIDs.
@@ -122,7 +124,7 @@ impl ReadCore {
             };
             let metadata = file.metadata().map_err(FileError::at("stat", &path))?;
             let bytes = crate::fsio::read_file(&file, &path, metadata.len())?;
-            let head = RootRecord::parse_head(&bytes, self.id, &path)?;
+            let head = RootRecord::parse_head(&bytes, self.id, &cid, &path)?;
             objects.push(ObjectInfo {
                 cid,
                 name: head.name,

@@ -60,18 +60,25 @@ pub(crate) fn export(
         });
     }
     check_links(object)?;
-    let name = output.file_name().ok_or_else(|| StoreError::OutputExists {
-        path: output.to_path_buf(),
-    })?;
+    // `.`, `..` and `/` name folders that are there.
+    if output.file_name().is_none() {
+        let path = output.to_path_buf();
+        return Err(StoreError::OutputExists { path });
+    }
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let aside = parent.join(format!(
-        ".{}.{}",
-        name.to_string_lossy(),
-        hex(&random_id()?[..4])
-    ));
+    // Said here, where the name beside the output is not in the message yet.
+    let into = "write into the folder";
+    let folder = fs::metadata(parent).map_err(FileError::at(into, parent))?;
+    if !folder.is_dir() {
+        let source = std::io::ErrorKind::NotADirectory.into();
+        return Err(FileError::new(into, parent, source).into());
+    }
+    fs::metadata(parent).map_err(FileError::at("write into", parent))?;
+    // A name of its own, because one with the output's in it could be too long.
+    let aside = parent.join(format!(".ipfs-accelerate-{}", hex(&random_id()?)));
     let mut aside = Aside {
         path: aside,
         keep: false,

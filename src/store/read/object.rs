@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::core::ReadCore;
 use super::entry::{Entry, EntryType, ObjectStat};
 use super::file::{Backing, Extent, StoredFile};
-use crate::block::{Cid, RAW, canonical};
+use crate::block::{Block, Cid, RAW, canonical};
 use crate::dag::{self, Node};
 use crate::store::error::StoreError;
 use crate::store::root::{EntryKind, LeasedRoot, NodePlace, ObjectKind, PathEntry, RootRecord};
@@ -128,7 +128,7 @@ impl Object {
         }
     }
 
-    /// Everything below this folder, in the byte order of the paths; a file or link lists itself.
+    /// Everything below this folder, in the byte order of the paths; nothing below a file or link.
     pub fn walk(&self) -> impl Iterator<Item = Entry> + '_ {
         let prefix = if self.path.is_empty() {
             String::new()
@@ -271,36 +271,54 @@ impl Object {
         })
     }
 
-    /// Counts the blocks of a DAG inside the object by reading its nodes.
+    /// Counts the blocks of a DAG inside the object by reading its nodes, each once: what a node holds
+    /// several times counts as often.
     fn count_blocks(&self) -> Result<u64, StoreError> {
-        let root = self.core.open_root(&self.object_cid(), true)?;
-        let root = root.ok_or_else(|| self.core.not_published(&self.object_cid()))?;
-        let places: HashMap<Cid, &NodePlace> = root
-            .record
-            .nodes
-            .iter()
-            .map(|node| (node.cid.0, node))
-            .collect();
-        let mut open = vec![self.cid()];
-        let mut blocks = 0;
-        while let Some(cid) = open.pop() {
-            blocks += 1;
-            if cid.codec() == RAW {
-                continue;
-            }
-            let place = places.get(&cid).ok_or_else(|| StoreError::BlockAbsent {
-                cid,
-                path: self.core.folder.path().to_path_buf(),
-            })?;
-            let pack = self.core.packs.open(root.record.pack(place.pack))?;
-            let data = pack.read(place.offset, place.len as usize)?;
-            match dag::decode(&cid, &data)? {
-                Node::File { children, .. } => open.extend(children.iter().map(|c| c.cid)),
-                Node::Folder { entries } => open.extend(entries.iter().map(|e| e.cid)),
-                _ => {}
-            }
+        let record = self.root.with_nodes(&self.core.folder, self.core.id)?;
+        let places: HashMap<Cid, &NodePlace> =
+            record.nodes.iter().map(|node| (node.cid.0, node)).collect();
+        let mut counts: HashMap<Cid, u64> = HashMap::new();
+        // A node is looked at again once everything below it is counted.
+        let mut open = vec![(self.cid(), None)];
+        while let Some((cid, below)) = open.pop() {
+            let below: Vec<Cid> = match below {
+                Some(below) => below,
+                None if counts.contains_key(&cid) => continue,
+                None if cid.codec() == RAW => Vec::new(),
+                None => {
+                    let below = self.children_of(&cid, &record, &places)?;
+                    open.push((cid, Some(below.clone())));
+                    open.extend(below.into_iter().map(|child| (child, None)));
+                    continue;
+                }
+            };
+            let sum = below.iter().fold(1_u64, |sum, child| {
+                sum.saturating_add(counts.get(child).copied().unwrap_or(0))
+            });
+            counts.insert(cid, sum);
         }
-        Ok(blocks)
+        Ok(counts.get(&self.cid()).copied().unwrap_or(0))
+    }
+
+    fn children_of(
+        &self,
+        cid: &Cid,
+        record: &RootRecord,
+        places: &HashMap<Cid, &NodePlace>,
+    ) -> Result<Vec<Cid>, StoreError> {
+        let place = places.get(cid).ok_or_else(|| StoreError::BlockAbsent {
+            cid: *cid,
+            path: self.core.folder.path().to_path_buf(),
+        })?;
+        let pack = self.core.packs.open(record.pack(place.pack))?;
+        let data = pack.read(place.offset, place.len as usize)?;
+        // Checked, so that no node can lead back to itself.
+        let block = Block::verified(*cid, data)?;
+        Ok(match dag::decode(cid, block.data())? {
+            Node::File { children, .. } => children.iter().map(|c| c.cid).collect(),
+            Node::Folder { entries } => entries.iter().map(|e| e.cid).collect(),
+            _ => Vec::new(),
+        })
     }
 }
 

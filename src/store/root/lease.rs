@@ -45,6 +45,24 @@ impl Lease {
     }
 }
 
+impl LeasedRoot {
+    /// The record with the places of its nodes, from the file that the lease is on: its path may name
+    /// another one by now, or none.
+    pub(crate) fn with_nodes(
+        &self,
+        folder: &StoreFolder,
+        store: StoreId,
+    ) -> Result<Arc<RootRecord>, StoreError> {
+        let Some(lease) = &self.lease else {
+            return Ok(Arc::clone(&self.record));
+        };
+        let cid = self.record.head.cid.0;
+        let path = super::object_path(folder, &cid);
+        let bytes = fsio::read_file(lease.0.file(), &path, ROOT_LIMIT)?;
+        RootRecord::parse(&bytes, store, &cid, &path, true).map(Arc::new)
+    }
+}
+
 /// Opens a published object's root under a lease; none if there is no such object.
 pub(crate) fn open_root(
     folder: &StoreFolder,
@@ -65,7 +83,7 @@ pub(crate) fn open_root(
             continue;
         }
         let bytes = fsio::read_file(locked.file(), &path, ROOT_LIMIT)?;
-        let record = RootRecord::parse(&bytes, store, &path, with_nodes)?;
+        let record = RootRecord::parse(&bytes, store, cid, &path, with_nodes)?;
         return Ok(Some(LeasedRoot {
             record: Arc::new(record),
             lease: Some(Arc::new(Lease(locked))),

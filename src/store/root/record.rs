@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::block::{Cid, canonical};
+use crate::dag::check_name;
 use crate::store::error::StoreError;
 use crate::store::format::{self, Envelope, FileKind, StoreId, StoredCid};
 use crate::store::pack::PackId;
@@ -98,10 +100,11 @@ impl RootRecord {
         format::seal(FileKind::Root, store, &sections)
     }
 
-    /// Reads a root; the nodes only when asked for.
+    /// Reads the root of an object; the nodes only when asked for.
     pub(crate) fn parse(
         bytes: &[u8],
         store: StoreId,
+        cid: &Cid,
         path: &Path,
         with_nodes: bool,
     ) -> Result<Self, StoreError> {
@@ -118,6 +121,7 @@ impl RootRecord {
                 false => Vec::new(),
             },
         };
+        check_cid(&record.head, cid, path)?;
         record.check(path)?;
         Ok(record)
     }
@@ -126,10 +130,13 @@ impl RootRecord {
     pub(crate) fn parse_head(
         bytes: &[u8],
         store: StoreId,
+        cid: &Cid,
         path: &Path,
     ) -> Result<Head, StoreError> {
         let envelope = Envelope::open(bytes, FileKind::Root, Some(store), path)?;
-        format::decode(envelope.section(bytes, 0, path, "head")?, path, "head")
+        let head = format::decode(envelope.section(bytes, 0, path, "head")?, path, "head")?;
+        check_cid(&head, cid, path)?;
+        Ok(head)
     }
 
     /// The entry at a path below the object.
@@ -186,7 +193,25 @@ impl RootRecord {
                 "another order".into(),
             ));
         }
+        let ends = self
+            .extents
+            .iter()
+            .map(|e| (e.offset, e.len))
+            .chain(self.nodes.iter().map(|n| (n.offset, u64::from(n.len))));
+        if let Some((offset, len)) = ends
+            .into_iter()
+            .find(|(offset, len)| offset.checked_add(*len).is_none())
+        {
+            let found = format!("{len} bytes from {offset}");
+            return Err(damaged("place", "a range within a pack".into(), found));
+        }
         for entry in &self.paths {
+            // What is written out of the store is named by these.
+            let mut names = entry.path.split('/');
+            if !entry.path.is_empty() && !names.all(|name| check_name(name).is_ok()) {
+                let expected = "names joined by slashes".into();
+                return Err(damaged("path", expected, format!("{:?}", entry.path)));
+            }
             let EntryKind::File { first, count } = entry.kind else {
                 continue;
             };
@@ -203,4 +228,17 @@ impl RootRecord {
         }
         Ok(())
     }
+}
+
+/// A root under another object's name would give that object other bytes.
+fn check_cid(head: &Head, cid: &Cid, path: &Path) -> Result<(), StoreError> {
+    if canonical(&head.cid.0) == canonical(cid) {
+        return Ok(());
+    }
+    Err(StoreError::Damaged {
+        path: path.to_path_buf(),
+        what: "CID",
+        expected: canonical(cid).to_string(),
+        found: head.cid.0.to_string(),
+    })
 }

@@ -1,0 +1,224 @@
+//! SIGINT and SIGTERM in the middle of a command, and what a terminal sees.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{HELLO, Ran, Sandbox, noise, snapshot};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Waits until there is work in progress in the store.
+fn wait_for_work(store: &Path) {
+    let begun = Instant::now();
+    let works =
+        || fs::read_dir(store.join("tmp")).is_ok_and(|mut entries| entries.next().is_some());
+    while !works() {
+        assert!(begun.elapsed() < PATIENCE, "nothing appeared in tmp/");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The end of a process, which must come by itself.
+fn wait(mut child: Child) -> Ran {
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begun.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("the process went on after the signal");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ran::from(child.wait_with_output().unwrap())
+}
+
+fn spawn(sandbox: &Sandbox, args: &[&str]) -> Child {
+    sandbox
+        .command(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// A file that takes seconds to hash, and no space.
+fn large(sandbox: &Sandbox) {
+    File::create(sandbox.path("large"))
+        .unwrap()
+        .set_len(64 << 30)
+        .unwrap();
+}
+
+#[test]
+fn a_signal_during_a_large_add_leaves_the_store_as_it_was() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    sandbox.add(&["hello.txt"]);
+    large(&sandbox);
+    let before = snapshot(&sandbox.store());
+    for which in [Signal::INT, Signal::TERM] {
+        let child = spawn(&sandbox, &["add", "large", "--pin-name", "large"]);
+        wait_for_work(&sandbox.store());
+        signal(&child, which);
+        let ran = wait(child);
+        assert_eq!((ran.code, ran.text().as_str()), (Some(2), ""));
+        assert_eq!(ran.stderr, "error: cancelled; the store is as it was\n");
+        assert_eq!(snapshot(&sandbox.store()), before);
+    }
+    assert_eq!(sandbox.ok(&["ls", "-q"]), format!("{HELLO}\n"));
+}
+
+#[test]
+fn a_signal_while_standard_input_is_silent_ends_the_add() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&["init"]);
+    let before = snapshot(&sandbox.store());
+    let mut child = spawn(&sandbox, &["add", "-", "--json"]);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&noise(40 << 20, 15)).unwrap();
+    wait_for_work(&sandbox.store());
+    signal(&child, Signal::INT);
+    let ran = wait(child);
+    // Only now: an end of the input would have been the end of the file.
+    drop(stdin);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(
+        ran.text().contains(r#""kind":"cancelled""#),
+        "{}",
+        ran.text()
+    );
+    assert_eq!(snapshot(&sandbox.store()), before);
+}
+
+#[test]
+fn a_signal_during_get_leaves_the_output_whole_or_not_at_all() {
+    let sandbox = Sandbox::new();
+    let file = File::create(sandbox.path("half")).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let cid = sandbox.add(&["half"]);
+    let before: Vec<_> = snapshot(sandbox.dir.path());
+    let child = spawn(&sandbox, &["get", &cid, "-o", "out"]);
+    let begun = Instant::now();
+    let is_aside = |name: &str| name.starts_with(".out.");
+    let aside = || {
+        let mut names = fs::read_dir(sandbox.dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name());
+        names.any(|name| is_aside(&name.to_string_lossy()))
+    };
+    while !aside() {
+        assert!(begun.elapsed() < PATIENCE);
+        std::hint::spin_loop();
+    }
+    signal(&child, Signal::INT);
+    let ran = wait(child);
+    if ran.code == Some(0) {
+        // A file system that shares blocks may be faster than the signal.
+        assert_eq!(fs::metadata(sandbox.path("out")).unwrap().len(), 1 << 30);
+        fs::remove_file(sandbox.path("out")).unwrap();
+    } else {
+        assert_eq!(ran.stderr, "error: cancelled; the store is as it was\n");
+    }
+    assert_eq!(snapshot(sandbox.dir.path()), before);
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    // A full pipe that nobody reads, so that the first signal cannot end it.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[0; 1 << 16]).unwrap();
+    let mut command = sandbox.command(["add", "hello.txt"]);
+    let mut child = command
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while fs::read_dir(sandbox.store().join("names")).map_or(0, Iterator::count) == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nothing was pinned");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&child, Signal::INT);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "the first signal ended it"
+    );
+    signal(&child, Signal::INT);
+    while child.try_wait().unwrap().is_none() {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the second signal did not end it"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::INT.as_raw()));
+    drop(reader);
+    assert_eq!(sandbox.ok(&["cat", HELLO]), "hello world");
+}
+
+#[test]
+fn progress_with_rate_and_time_left_is_drawn_on_a_terminal_only() {
+    let sandbox = Sandbox::new();
+    let file = File::create(sandbox.path("slow")).unwrap();
+    file.set_len(4 << 30).unwrap();
+    let args = ["add", "--only-hash", "slow"];
+    // `script` gives the command a terminal.
+    let on_terminal = |options: &str| {
+        let binary = env!("CARGO_BIN_EXE_ipfs-accelerate");
+        let command = format!("{binary} {options} add --only-hash slow");
+        let ran = Command::new("script")
+            .args(["-q", "-e", "-c", &command, "/dev/null"])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("TERM", "xterm")
+            .env("HOME", sandbox.dir.path())
+            .current_dir(sandbox.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(ran.status.code(), Some(0));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let drawn = on_terminal("");
+    for part in ["hashing slow [", " of 4.00 GiB", "/s", " left"] {
+        assert!(drawn.contains(part), "{part:?} in {drawn:?}");
+    }
+    assert!(!on_terminal("-q").contains(" left"));
+    let piped = sandbox.run(&args);
+    assert_eq!((piped.code, piped.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn errors_are_coloured_on_a_terminal_that_wants_it() {
+    let on_terminal = |variables: &[(&str, &str)]| {
+        let binary = env!("CARGO_BIN_EXE_ipfs-accelerate");
+        let command = format!("{binary} --config /nonexistent ls");
+        let ran = Command::new("script")
+            .args(["-q", "-e", "-c", &command, "/dev/null"])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("TERM", "xterm")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(ran.status.code(), Some(2));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    assert!(on_terminal(&[]).contains("\u{1b}[1m\u{1b}[31merror:\u{1b}[0m "));
+    assert!(on_terminal(&[("NO_COLOR", "1")]).starts_with("error: "));
+    assert!(on_terminal(&[("TERM", "dumb")]).starts_with("error: "));
+}

@@ -1,0 +1,204 @@
+//! `ls`, `stat` and `pin ls`.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::{Value, json};
+
+use super::{HELLO, Sandbox, noise};
+
+#[test]
+fn ls_shows_every_object_with_its_pins() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    sandbox.write("other", noise(2_000_000, 8));
+    sandbox.add(&["hello.txt", "--pin-name", "greeting"]);
+    let other = sandbox.add(&["other", "--no-pin"]);
+
+    let listed = sandbox.ok(&["ls"]);
+    let lines: Vec<_> = listed.lines().collect();
+    let heads: Vec<_> = lines[0].split_whitespace().collect();
+    assert_eq!(heads, ["CID", "NAME", "SIZE", "PINNED", "LAST", "USED"]);
+    assert_eq!(lines.len(), 3);
+    let row = |cid: &str| -> Vec<_> {
+        let line = lines.iter().find(|line| line.starts_with(cid)).unwrap();
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(row(HELLO)[1..5], ["hello.txt", "11", "B", "greeting"]);
+    assert_eq!(row(&other)[1..5], ["other", "1.9", "MiB", "no"]);
+
+    let entries = sandbox.json(&["ls"])["entries"].clone();
+    let hello = entries
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|e| e["cid"] == HELLO)
+        .unwrap();
+    let times = [&hello["created"], &hello["last_used"]];
+    for time in times {
+        assert!(time.as_str().unwrap().starts_with("20") && time.as_str().unwrap().ends_with('Z'));
+    }
+    let expected = json!({
+        "cid": HELLO, "name": "hello.txt", "kind": "file", "size": 11, "profile": "unixfs-v1-2025",
+        "pinned": true, "pins": ["greeting"], "created": times[0], "last_used": times[1],
+    });
+    assert_eq!(*hello, expected);
+    let unpinned = entries
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|e| e["cid"] == other.as_str())
+        .unwrap();
+    assert_eq!(
+        (&unpinned["pinned"], &unpinned["pins"]),
+        (&json!(false), &json!([]))
+    );
+    assert_eq!(sandbox.ok(&["ls", "-q"]).lines().count(), 2);
+}
+
+#[test]
+fn ls_of_a_folder_shows_what_stands_in_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("m/hello.txt", "hello world");
+    sandbox.write("m/sub/inner", "x");
+    symlink("hello.txt", sandbox.path("m/link")).unwrap();
+    sandbox.add(&["m", "--pin-name", "m"]);
+    let listed = sandbox.ok(&["ls", "m"]);
+    let rows: Vec<Vec<_>> = listed
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["KIND", "SIZE", "NAME", "CID"]);
+    assert_eq!(rows[1], ["file", "11", "B", "hello.txt", HELLO]);
+    assert_eq!(rows[2][3..6], ["link", "->", "hello.txt"]);
+    assert_eq!(rows[3][..4], ["folder", "1", "B", "sub"]);
+    assert_eq!(rows.len(), 4);
+
+    let entries = sandbox.json(&["ls", "m"])["entries"].clone();
+    let hello =
+        json!({"name": "hello.txt", "kind": "file", "size": 11, "cid": HELLO, "link": null});
+    assert_eq!(entries[0], hello);
+    assert_eq!(
+        (&entries[1]["kind"], &entries[1]["link"]),
+        (&json!("symlink"), &json!("hello.txt"))
+    );
+    assert_eq!(sandbox.ok(&["ls", "-q", "m/sub"]), "inner\n");
+}
+
+#[test]
+fn an_empty_folder_and_an_empty_store_are_said_to_be_empty() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("nothing")).unwrap();
+    sandbox.ok(&["init"]);
+    assert_eq!(sandbox.ok(&["ls"]), "The store is empty.\n");
+    assert_eq!(
+        sandbox.json(&["ls"]),
+        json!({"status": "success", "entries": []})
+    );
+    sandbox.add(&["nothing", "--pin-name", "nothing"]);
+    assert_eq!(sandbox.ok(&["ls", "nothing"]), "The folder is empty.\n");
+}
+
+#[test]
+fn a_name_cannot_steer_the_terminal_it_is_listed_on() {
+    let sandbox = Sandbox::new();
+    sandbox.write("m/a\u{1b}[31mred", "x");
+    sandbox.add(&["m", "--pin-name", "m"]);
+    let listed = sandbox.ok(&["ls", "m"]);
+    assert!(
+        !listed.contains('\u{1b}') && listed.contains("a\\u{1b}[31mred"),
+        "{listed:?}"
+    );
+    assert_eq!(
+        sandbox.json(&["ls", "m"])["entries"][0]["name"],
+        "a\u{1b}[31mred"
+    );
+}
+
+#[test]
+fn stat_of_a_target_says_what_it_is_and_what_keeps_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("m/hello.txt", "hello world");
+    sandbox.write("m/big", noise(3_000_000, 9));
+    let cid = sandbox.add(&["m", "--pin-name", "model"]);
+    let expected = json!({
+        "status": "success", "cid": HELLO, "size": 11, "blocks": 1, "kind": "file", "pinned": true,
+        "codec": "raw", "hash": "sha2-256", "pins": ["model"], "object": cid,
+        "profile": "unixfs-v1-2025", "extents": 1,
+    });
+    assert_eq!(sandbox.json(&["stat", "model/hello.txt"]), expected);
+    let folder = sandbox.json(&["stat", "model"]);
+    assert_eq!(folder["size"], 3_000_011);
+    // The folder, the small file, the root of the big one and its three leaves.
+    assert_eq!(
+        (&folder["blocks"], &folder["codec"]),
+        (&json!(6), &json!("dag-pb"))
+    );
+
+    let shown = sandbox.ok(&["stat", "model/hello.txt"]);
+    for line in [
+        format!("cid      {HELLO}"),
+        "size     11 bytes".into(),
+        "pinned   as model".into(),
+        format!("part of  {cid}"),
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "{line:?} in\n{shown}"
+        );
+    }
+    assert_eq!(
+        sandbox.ok(&["stat", "-q", "model/hello.txt"]),
+        format!("{HELLO}\n")
+    );
+}
+
+#[test]
+fn stat_of_the_store_counts_objects_packs_index_and_cache() {
+    let sandbox = Sandbox::new();
+    sandbox.write("big", noise(3_000_000, 10));
+    sandbox.add(&["big"]);
+    sandbox.add(&["big", "--pin-name", "again"]);
+    let stat = sandbox.json(&["stat"]);
+    assert_eq!(stat["store"], sandbox.store().to_str().unwrap());
+    let counts: Vec<_> = ["objects", "pins", "packs", "blocks", "content_bytes"]
+        .map(|field| stat[field].as_u64().unwrap())
+        .into();
+    assert_eq!(counts, [1, 2, 1, 4, 3_000_000]);
+    assert!(stat["pack_bytes"].as_u64().unwrap() >= 3_000_000);
+    assert!(stat["pack_disk_bytes"].as_u64().unwrap() > 0);
+    assert!(stat["index_disk_bytes"].as_u64().unwrap() > 0);
+    let cache = json!({
+        "hits": 0, "misses": 0, "evictions": 0, "entries": 0, "bytes": 0, "budget_bytes": 500_000_000,
+    });
+    assert_eq!(stat["cache"], cache);
+
+    let shown = sandbox.ok(&["stat"]);
+    assert!(
+        shown.contains("objects      1, 2.9 MiB of content"),
+        "{shown}"
+    );
+    assert!(shown.contains("0 hits, 0 misses, 0 evictions"), "{shown}");
+}
+
+#[test]
+fn pins_are_listed_by_name() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    sandbox.add(&["hello.txt", "--pin-name", "zoo"]);
+    sandbox.add(&["hello.txt", "--pin-name", "ant"]);
+    assert_eq!(sandbox.ok(&["pin", "ls", "-q"]), "ant\nzoo\n");
+    let entries = sandbox.json(&["pin", "ls"])["entries"].clone();
+    let created = entries[0]["created"].clone();
+    let ant = json!({"name": "ant", "cid": HELLO, "kind": "recursive", "created": created});
+    assert_eq!(entries[0], ant);
+    assert_eq!(entries.as_array().map(Vec::len), Some(2));
+    let table = sandbox.ok(&["pin", "ls"]);
+    let rows: Vec<Vec<_>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["NAME", "CID", "KIND", "CREATED"]);
+    assert_eq!(rows[1][..3], ["ant", HELLO, "recursive"]);
+    assert_eq!(created, Value::from(rows[1][3]));
+}

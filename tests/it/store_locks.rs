@@ -1,0 +1,170 @@
+//! Making and opening stores: one writer, and folders that are none.
+
+use std::fs;
+use std::sync::Barrier;
+
+use ipfs_accelerate::{Explain, Store, StoreError, StoreOptions, StoreReader};
+
+use super::store_kit::*;
+
+#[test]
+fn a_second_writer_is_told_who_the_first_one_is() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let before = stage.on_disk();
+    let error = Store::open(stage.store_path()).unwrap_err();
+    let StoreError::Locked { pid, host, since, path } = &error else { panic!("{error}") };
+    assert_eq!(*pid, std::process::id().to_string());
+    assert_eq!(host, &*rustix::system::uname().nodename().to_string_lossy());
+    assert!(since.len() == 20 && since.ends_with('Z'), "{since}");
+    assert_eq!(*path, stage.store_path());
+    assert_eq!(stage.on_disk(), before);
+    assert!(matches!(Store::create(stage.store_path()), Err(StoreError::Exists { .. })));
+    let again = Store::open_or_create(stage.store_path(), StoreOptions::default());
+    assert!(matches!(again, Err(StoreError::Locked { .. })));
+    // A clone is the same writer, and the lock goes with the last of them.
+    let clone = store.clone();
+    drop(store);
+    assert!(matches!(Store::open(stage.store_path()), Err(StoreError::Locked { .. })));
+    drop(clone);
+    stage.open();
+}
+
+#[test]
+fn what_an_abandoned_lock_says_does_not_matter() {
+    let stage = Stage::new();
+    drop(stage.create());
+    for text in [&b"pid 1\nhost other\nsince never\n"[..], b"", &[0xff; 10_000]] {
+        fs::write(stage.store_path().join("lock"), text).unwrap();
+        stage.open();
+    }
+    fs::remove_file(stage.store_path().join("lock")).unwrap();
+    stage.open();
+}
+
+#[test]
+fn absent_stores_and_foreign_folders_are_told_apart_and_left_alone() {
+    let stage = Stage::new();
+    let absent = stage.path("absent");
+    assert!(matches!(Store::open(&absent), Err(StoreError::Absent { path }) if path == absent));
+    assert!(matches!(StoreReader::open(&absent), Err(StoreError::Absent { .. })));
+    assert!(!absent.exists());
+
+    fs::create_dir(stage.path("empty")).unwrap();
+    assert!(matches!(Store::open(stage.path("empty")), Err(StoreError::Absent { .. })));
+    assert_eq!(fs::read_dir(stage.path("empty")).unwrap().count(), 0);
+
+    stage.file("foreign/thesis.txt", b"mine");
+    let open = |path: &str| -> Vec<StoreError> {
+        let path = stage.path(path);
+        vec![
+            Store::open(&path).unwrap_err(),
+            Store::create(&path).unwrap_err(),
+            Store::open_or_create(&path, StoreOptions::default()).unwrap_err(),
+            StoreReader::open(&path).unwrap_err(),
+        ]
+    };
+    for error in open("foreign") {
+        assert!(
+            matches!(&error, StoreError::NotAStore { found, .. } if found == "thesis.txt"),
+            "{error}"
+        );
+        assert!(error.hint().is_some());
+    }
+    assert_eq!(fs::read_dir(stage.path("foreign")).unwrap().count(), 1);
+    // Folders with our names and somebody's files in them are not ours either.
+    for inside in ["packs/x", "db/x", "tmp/notes.txt", "roots/x", "names/x"] {
+        stage.file(&format!("half/{inside}"), b"mine");
+        for error in open("half") {
+            assert!(matches!(error, StoreError::NotAStore { .. }), "{inside}: {error}");
+        }
+        assert_eq!(fs::read(stage.path("half").join(inside)).unwrap(), b"mine");
+        fs::remove_dir_all(stage.path("half")).unwrap();
+    }
+    let file = stage.file("a-file", b"mine");
+    for error in open("a-file") {
+        assert!(matches!(&error, StoreError::NotAStore { .. }), "{error}");
+    }
+    assert_eq!(fs::read(file).unwrap(), b"mine");
+}
+
+#[test]
+fn a_creation_that_was_cut_off_is_begun_again() {
+    let stage = Stage::new();
+    for folder in ["packs", "roots", "names", "db", "tmp"] {
+        fs::create_dir_all(stage.store_path().join(folder)).unwrap();
+        // What is there so far is no store, and no obstacle.
+        assert!(matches!(StoreReader::open(stage.store_path()), Err(StoreError::Absent { .. })));
+    }
+    fs::write(stage.store_path().join("lock"), b"pid 1\n").unwrap();
+    fs::write(stage.store_path().join("tmp").join("0".repeat(32)), b"half a FORMAT").unwrap();
+    let store = Store::open_or_create(stage.store_path(), StoreOptions::default()).unwrap();
+    assert!(stage.stored("tmp").is_empty());
+    add_bytes(&store, b"works");
+}
+
+#[test]
+fn a_store_is_made_with_the_folders_above_it_and_in_the_current_one() {
+    let stage = Stage::new();
+    let deep = stage.path("a/b/c/store");
+    drop(Store::create(&deep).unwrap());
+    drop(Store::open_or_create(&deep, StoreOptions::default()).unwrap());
+    assert!(matches!(Store::create(&deep), Err(StoreError::Exists { .. })));
+}
+
+#[test]
+fn of_several_that_make_a_store_at_once_one_has_it_and_the_others_are_told() {
+    for round in 0..40 {
+        let stage = Stage::new();
+        let barrier = Barrier::new(4);
+        std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..4)
+                .map(|maker| {
+                    let (stage, barrier) = (&stage, &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let made = match (round + maker) % 2 {
+                            0 => Store::create(stage.store_path()),
+                            _ => Store::open_or_create(stage.store_path(), StoreOptions::default()),
+                        };
+                        match &made {
+                            Ok(store) => {
+                                add_bytes(store, b"first");
+                            }
+                            Err(StoreError::Locked { .. } | StoreError::Exists { .. }) => {}
+                            Err(e) => panic!("{e}"),
+                        }
+                        made
+                    })
+                })
+                .collect();
+            let made: Vec<_> = makers.into_iter().map(|m| m.join().unwrap()).collect();
+            assert_eq!(made.iter().filter(|m| m.is_ok()).count(), 1);
+        });
+        assert_eq!(stage.open().objects().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn opening_empties_tmp_and_deletes_nothing_else() {
+    let stage = Stage::new();
+    let store = stage.create();
+    store.add_reader(&bytes(1, 10_000)[..], &Default::default()).unwrap();
+    drop(store);
+    let before = stage.on_disk();
+    fs::write(stage.store_path().join("tmp/left-over"), b"x").unwrap();
+    fs::write(stage.store_path().join("tmp/another"), b"y").unwrap();
+    stage.file("store/roots/notes.txt", b"not ours");
+    stage.file("store/packs/readme", b"not ours");
+    stage.file("store/extra", b"not ours");
+    let store = stage.open();
+    assert!(stage.stored("tmp").is_empty());
+    assert_eq!(store.objects().unwrap().len(), 1);
+    assert_eq!(store.totals().unwrap().packs, 1);
+    for foreign in ["roots/notes.txt", "packs/readme", "extra"] {
+        let path = stage.store_path().join(foreign);
+        assert_eq!(fs::read(&path).unwrap(), b"not ours");
+        fs::remove_file(path).unwrap();
+    }
+    assert_eq!(stage.on_disk(), before);
+}
