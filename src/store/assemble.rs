@@ -6,8 +6,8 @@ use super::ingest::{FileSpans, Moves, RootBuilder};
 use super::inner::{Inner, WriterId};
 use super::pack::Place;
 use super::root::{Head, ObjectKind, RootRecord};
-use super::store::get_node;
 use super::time::now_ms;
+use super::writable::get_node;
 use crate::block::{Cid, RAW};
 use crate::dag::Node;
 

@@ -84,10 +84,12 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(
         found,
     };
     // Without a limit bincode allocates whatever a length in the bytes says.
-    let decoded = match bytes.len() {
-        ..=SMALL => decode_up_to::<T, SMALL>(bytes),
-        ..=MIDDLE => decode_up_to::<T, MIDDLE>(bytes),
-        _ => decode_up_to::<T, LARGE>(bytes),
+    let decoded = if bytes.len() <= SMALL {
+        decode_up_to::<T, SMALL>(bytes)
+    } else if bytes.len() <= MIDDLE {
+        decode_up_to::<T, MIDDLE>(bytes)
+    } else {
+        decode_up_to::<T, LARGE>(bytes)
     };
     match decoded {
         Ok((value, used)) if used == bytes.len() => Ok(value),

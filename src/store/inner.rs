@@ -12,7 +12,7 @@ use super::format::StoreId;
 use super::index::{IndexSlot, PackTables};
 use super::pack::{PackFile, PackId, Place, SealedPack};
 use super::read::ReadCore;
-use super::store::StoreOptions;
+use super::writable::StoreOptions;
 use crate::block::Multihash;
 use crate::error::FileError;
 use crate::fsio::{self, Locked};

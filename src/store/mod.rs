@@ -15,10 +15,10 @@ mod pins;
 mod read;
 mod remove;
 mod root;
-mod store;
 mod target;
 mod time;
 mod totals;
+mod writable;
 mod writer_lock;
 
 pub use cache::CacheStats;
@@ -34,7 +34,7 @@ pub use read::{
     Object, ObjectInfo, ObjectStat, StoreReader, StoredFile,
 };
 pub use remove::{RemoveOptions, RemoveReport};
-pub use store::{Store, StoreOptions, hash_path, hash_reader};
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;
+pub use writable::{Store, StoreOptions, hash_path, hash_reader};

@@ -58,8 +58,9 @@ struct Record {
     created_ms: u64,
 }
 
-/// Refuses what cannot be a file's name, and what would be taken for another object's CID.
-pub(crate) fn check(name: &str, cid: &Cid) -> Result<(), StoreError> {
+/// Refuses what cannot be a file's name, and what would be taken for another object's CID. While it is not
+/// known which object it will be, a CID may turn out to be its own.
+pub(crate) fn check(name: &str, cid: Option<&Cid>) -> Result<(), StoreError> {
     let why = if name.is_empty() {
         Some("it is empty")
     } else if name.contains('/') {
@@ -74,7 +75,9 @@ pub(crate) fn check(name: &str, cid: &Cid) -> Result<(), StoreError> {
         Some("it holds a control character")
     } else if parse_cid(name).is_ok_and(|named| canonical(&named).to_string() != name) {
         Some("it is a CID in another form")
-    } else if parse_cid(name).is_ok_and(|named| canonical(&named) != canonical(cid)) {
+    } else if cid
+        .is_some_and(|cid| parse_cid(name).is_ok_and(|named| canonical(&named) != canonical(cid)))
+    {
         Some("it is the CID of another object")
     } else {
         None

@@ -8,8 +8,8 @@ use super::ingest::{PinAs, check_pin, publish_root, set_pin, sync_folder};
 use super::inner::Inner;
 use super::names::{self, Pin, PinKind};
 use super::root::ObjectKind;
-use super::store::resolve;
 use super::target::{Head, Target};
+use super::writable::resolve;
 use crate::block::canonical;
 
 /// How [`Store::pin`](crate::Store::pin) pins.

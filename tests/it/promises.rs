@@ -46,7 +46,11 @@ fn i1_identity_a_stored_object_has_the_cid_that_the_plain_algorithm_computes() {
             let bytes = payload(1, len);
             let plain = cid_of_reader(&bytes[..], &profile).unwrap().cid;
             let options = AddOptions::default().with_profile(profile.clone());
-            assert_eq!(store.add_reader(&bytes[..], &options).unwrap().cid, plain, "{profile} {len}");
+            assert_eq!(
+                store.add_reader(&bytes[..], &options).unwrap().cid,
+                plain,
+                "{profile} {len}"
+            );
         }
     }
 }
@@ -54,11 +58,19 @@ fn i1_identity_a_stored_object_has_the_cid_that_the_plain_algorithm_computes() {
 /// Run as a process of its own by the test below: adds until it is killed, printing each CID.
 #[test]
 fn i2_durable_child() {
-    let Ok(store) = std::env::var("IPFS_ACCELERATE_TEST_I2_STORE") else { return };
+    let Ok(store) = std::env::var("IPFS_ACCELERATE_TEST_I2_STORE") else {
+        return;
+    };
     let store = Store::open_or_create(store, StoreOptions::default()).unwrap();
     for seed in 0.. {
         let bytes = payload(seed, 3_000_000);
-        println!("added {seed} {}", store.add_reader(&bytes[..], &AddOptions::default()).unwrap().cid);
+        println!(
+            "added {seed} {}",
+            store
+                .add_reader(&bytes[..], &AddOptions::default())
+                .unwrap()
+                .cid
+        );
     }
 }
 
@@ -77,7 +89,9 @@ fn i2_durable_what_was_returned_survives_sigkill() {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for line in lines.map(Result::unwrap) {
             // libtest may have begun the line with the test's name.
-            let Some(at) = line.find("added ") else { continue };
+            let Some(at) = line.find("added ") else {
+                continue;
+            };
             let mut words = line[at..].split(' ').skip(1);
             let seed: u32 = words.next().unwrap().parse().unwrap();
             printed.push((seed, words.next().unwrap().parse::<Target>().unwrap()));
@@ -92,7 +106,10 @@ fn i2_durable_what_was_returned_survives_sigkill() {
     let store = Store::open(&path).unwrap();
     assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
     for (seed, target) in printed {
-        assert!(store.to_reader().read(&target).unwrap() == payload(seed, 3_000_000), "{target}");
+        assert!(
+            store.to_reader().read(&target).unwrap() == payload(seed, 3_000_000),
+            "{target}"
+        );
     }
 }
 
@@ -102,11 +119,18 @@ fn i3_immutable_sealed_packs_never_change_and_damage_makes_no_block() {
     let path = dir.path().join("store");
     let store = Store::create(&path).unwrap();
     let first = payload(1, 2_000_000);
-    let cid = store.add_reader(&first[..1_000_000], &AddOptions::default()).unwrap().cid;
+    let cid = store
+        .add_reader(&first[..1_000_000], &AddOptions::default())
+        .unwrap()
+        .cid;
     let pack = packs(&path).pop().unwrap();
     let before = fs::read(&pack).unwrap();
-    store.add_reader(&first[..], &AddOptions::default()).unwrap();
-    store.remove(&cid.into(), &ipfs_accelerate::RemoveOptions::with_unpin()).unwrap();
+    store
+        .add_reader(&first[..], &AddOptions::default())
+        .unwrap();
+    store
+        .remove(&cid.into(), &ipfs_accelerate::RemoveOptions::with_unpin())
+        .unwrap();
     assert!(fs::read(&pack).unwrap() == before);
     assert!(fs::metadata(&pack).unwrap().permissions().readonly());
 
@@ -128,17 +152,24 @@ fn i4_rebuildable_a_store_without_its_database_has_everything() {
     let bytes = payload(1, 3_000_000);
     let cid = {
         let store = Store::create(&path).unwrap();
-        store.add_reader(&bytes[..], &AddOptions::default().named("kept")).unwrap().cid
+        store
+            .add_reader(&bytes[..], &AddOptions::default().named("kept"))
+            .unwrap()
+            .cid
     };
     let damages: [(&str, fn(&Path)); 3] = [
         ("deleted", |db| fs::remove_dir_all(db).unwrap()),
         ("truncated", |db| fs::write(db.join("db"), b"").unwrap()),
-        ("overwritten", |db| fs::write(db.join("db"), [0x5A; 70_000]).unwrap()),
+        ("overwritten", |db| {
+            fs::write(db.join("db"), [0x5A; 70_000]).unwrap()
+        }),
     ];
     for (damage, inflict) in damages {
         inflict(&path.join("db"));
         let store = Store::open(&path).unwrap();
-        let again = store.add_reader(&bytes[..], &AddOptions::default()).unwrap();
+        let again = store
+            .add_reader(&bytes[..], &AddOptions::default())
+            .unwrap();
         assert_eq!((again.cid, again.new_bytes), (cid, 0), "{damage}");
         assert!(store.get_node(&cid).is_ok(), "{damage}");
         assert!(content(&store.to_reader(), &cid) == bytes, "{damage}");
@@ -152,12 +183,14 @@ fn i5_once_a_block_is_stored_once_and_reaches_a_tensor_uncopied() {
     let path = dir.path().join("store");
     let store = Store::create(&path).unwrap();
     let cid = store.add_path(FIXTURE, &AddOptions::default()).unwrap().cid;
-    let size = packs(&path).iter().map(|p| fs::metadata(p).unwrap().len()).sum::<u64>();
+    let size = packs(&path)
+        .iter()
+        .map(|p| fs::metadata(p).unwrap().len())
+        .sum::<u64>();
     let again = store.add_path(FIXTURE, &AddOptions::default()).unwrap();
     assert_eq!((again.new_bytes, packs(&path).len()), (0, 1));
     assert_eq!(fs::metadata(&packs(&path)[0]).unwrap().len(), size);
-    let loaded =
-        load_checkpoint_and_dispatch(&store, &cid.into(), LoadOptions::default()).unwrap();
+    let loaded = load_checkpoint_and_dispatch(&store, &cid.into(), LoadOptions::default()).unwrap();
     let report = loaded.report();
     assert_eq!((report.tensors, report.copied_bytes), (15, 0));
     assert_eq!(report.zero_copy_bytes, report.bytes);
@@ -173,9 +206,16 @@ fn i7_calm_a_failed_add_is_a_typed_error_and_leaves_nothing() {
     fs::write(source.join("a"), payload(1, 3_000_000)).unwrap();
     std::os::unix::net::UnixListener::bind(source.join("b")).unwrap();
     let error = store.add_path(&source, &AddOptions::default()).unwrap_err();
-    assert!(matches!(&error, StoreError::UnsupportedFile { path, .. } if path.ends_with("b")), "{error}");
+    assert!(
+        matches!(&error, StoreError::UnsupportedFile { path, .. } if path.ends_with("b")),
+        "{error}"
+    );
     for folder in ["packs", "roots", "names", "tmp"] {
-        assert_eq!(fs::read_dir(path.join(folder)).unwrap().count(), 0, "{folder}");
+        assert_eq!(
+            fs::read_dir(path.join(folder)).unwrap().count(),
+            0,
+            "{folder}"
+        );
     }
 }
 
@@ -184,11 +224,15 @@ fn i8_shared_readers_load_beside_a_writer() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
     let store = Store::create(&path).unwrap();
-    store.add_path(FIXTURE, &AddOptions::default().named("model")).unwrap();
+    store
+        .add_path(FIXTURE, &AddOptions::default().named("model"))
+        .unwrap();
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             for seed in 0..10 {
-                store.add_reader(&payload(seed, 500_000)[..], &AddOptions::default()).unwrap();
+                store
+                    .add_reader(&payload(seed, 500_000)[..], &AddOptions::default())
+                    .unwrap();
             }
         });
         for _ in 0..3 {

@@ -12,9 +12,14 @@ fn every_command_of_the_readme_works_in_its_order() {
     let fixtures = dir.path().join("fixtures");
     std::os::unix::fs::symlink(root.join("fixtures"), fixtures).unwrap();
     let mut run = 0;
-    let blocks = readme.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let blocks = readme
+        .split("```console\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
     for line in blocks.flat_map(str::lines) {
-        let Some(command) = line.strip_prefix("$ ipfs-accelerate ") else { continue };
+        let Some(command) = line.strip_prefix("$ ipfs-accelerate ") else {
+            continue;
+        };
         let output = Command::new(program)
             .args(command.split_whitespace())
             .current_dir(dir.path())
@@ -25,7 +30,10 @@ fn every_command_of_the_readme_works_in_its_order() {
             .unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{line}: {stderr}");
-        assert!(!output.stdout.is_empty() || command.starts_with("get "), "{line} printed nothing");
+        assert!(
+            !output.stdout.is_empty() || command.starts_with("get "),
+            "{line} printed nothing"
+        );
         run += 1;
     }
     assert!(run >= 10, "the README shows {run} commands");

@@ -69,7 +69,11 @@ impl Tree {
             Self::File(seed, len) => assert!(fs::read(path).unwrap() == bytes(*seed, *len)),
             Self::Link(to) => assert_eq!(fs::read_link(path).unwrap(), Path::new(to)),
             Self::Folder(entries) => {
-                assert_eq!(fs::read_dir(path).unwrap().count(), entries.len(), "{path:?}");
+                assert_eq!(
+                    fs::read_dir(path).unwrap().count(),
+                    entries.len(),
+                    "{path:?}"
+                );
                 for (name, below) in entries {
                     below.assert_at(&path.join(name));
                 }
@@ -150,7 +154,9 @@ fn the_folder_of_the_vectors_has_the_cids_of_other_implementations() {
     let text = include_str!("../../fixtures/cid_vectors.json");
     let vectors: Value = serde_json::from_str(text).unwrap();
     let stage = Stage::new();
-    let pattern: Vec<u8> = (0..(1 << 20) + 1).map(|i: u64| (i * 31 + (i >> 8)) as u8).collect();
+    let pattern: Vec<u8> = (0..(1 << 20) + 1)
+        .map(|i: u64| (i * 31 + (i >> 8)) as u8)
+        .collect();
     stage.file("dir/a.txt", b"hello world\n");
     stage.file("dir/empty.bin", b"");
     stage.file("dir/sub/p1m+1.bin", &pattern);
@@ -165,7 +171,9 @@ fn the_folder_of_the_vectors_has_the_cids_of_other_implementations() {
         assert_eq!(added.cid.to_string(), entries["dir"]);
         for (path, cid) in entries.as_object().unwrap() {
             let below = path.strip_prefix("dir").unwrap();
-            let found = store.stat(&target(format!("{}{below}", added.cid))).unwrap();
+            let found = store
+                .stat(&target(format!("{}{below}", added.cid)))
+                .unwrap();
             assert_eq!(&found.cid.to_string(), cid, "{path} {profile}");
         }
     }
@@ -200,14 +208,25 @@ fn a_file_that_stands_twice_in_a_folder_is_stored_once() {
     stage.file("twice/a", &content);
     stage.file("twice/b/c", &content);
     let added = store.add_path(stage.path("twice"), &unpinned()).unwrap();
-    assert_eq!((added.new_bytes, added.shared_bytes), (2_500_000, 2_500_000));
+    assert_eq!(
+        (added.new_bytes, added.shared_bytes),
+        (2_500_000, 2_500_000)
+    );
     assert_eq!(added.files, 2);
     // Three leaves and the file's node, and two folders.
     assert_eq!(store.totals().unwrap().blocks, 4 + 2);
     for path in ["a", "b/c"] {
         let file = target(format!("{}/{path}", added.cid));
         assert!(read(&store, &file) == content);
-        assert!(store.reader(&file).unwrap().slice(0..2_500_000).unwrap().copied().is_none());
+        assert!(
+            store
+                .reader(&file)
+                .unwrap()
+                .slice(0..2_500_000)
+                .unwrap()
+                .copied()
+                .is_none()
+        );
     }
 }
 
@@ -251,7 +270,13 @@ fn hidden_entries_are_left_out_and_said_so() {
     let folder = path.parent().unwrap();
     let report = hash_path(folder, &AddOptions::default()).unwrap();
     assert_eq!(report.files, 1);
-    let [AddNote::SkippedHidden { entries: 2, example }] = &report.notes[..] else {
+    let [
+        AddNote::SkippedHidden {
+            entries: 2,
+            example,
+        },
+    ] = &report.notes[..]
+    else {
         panic!("{:?}", report.notes);
     };
     assert!(example.starts_with(folder), "{example:?}");
@@ -272,8 +297,11 @@ fn ignore_globs_leave_out_names_and_paths() {
     let store = stage.create();
     let added = store.add_path(stage.path("model"), &options).unwrap();
     let object = store.resolve(&of(added.cid)).unwrap();
-    let files: Vec<String> =
-        object.walk().filter(|e| e.kind == EntryType::File).map(|e| e.path).collect();
+    let files: Vec<String> = object
+        .walk()
+        .filter(|e| e.kind == EntryType::File)
+        .map(|e| e.path)
+        .collect();
     assert_eq!(files, ["b.txt"]);
 
     options.ignore = vec!["a[".into()];
@@ -296,16 +324,31 @@ fn a_hugging_face_snapshot_is_followed_to_its_blobs() {
 
     // The same folder elsewhere keeps its links, and says that they lead out.
     fs::create_dir_all(stage.path("other/rev")).unwrap();
-    symlink("../../models--a--b/blobs/1234", stage.path("other/rev/model")).unwrap();
-    let kept = store.add_path(stage.path("other/rev"), &unpinned()).unwrap();
-    assert!(matches!(kept.notes[..], [AddNote::LinksLeaveFolder { links: 1, .. }]), "{kept:?}");
+    symlink(
+        "../../models--a--b/blobs/1234",
+        stage.path("other/rev/model"),
+    )
+    .unwrap();
+    let kept = store
+        .add_path(stage.path("other/rev"), &unpinned())
+        .unwrap();
+    assert!(
+        matches!(kept.notes[..], [AddNote::LinksLeaveFolder { links: 1, .. }]),
+        "{kept:?}"
+    );
     let listed = store.list(&of(kept.cid)).unwrap();
-    assert_eq!(listed[0].target.as_deref(), Some("../../models--a--b/blobs/1234"));
+    assert_eq!(
+        listed[0].target.as_deref(),
+        Some("../../models--a--b/blobs/1234")
+    );
 
     let mut follow = unpinned();
     follow.dereference_symlinks = true;
     let followed = store.add_path(stage.path("other/rev"), &follow).unwrap();
-    assert_eq!(read(&store, &target(format!("{}/model", followed.cid))), b"weights");
+    assert_eq!(
+        read(&store, &target(format!("{}/model", followed.cid))),
+        b"weights"
+    );
     assert_eq!(followed.notes, []);
 }
 
@@ -315,10 +358,20 @@ fn a_link_that_stays_inside_needs_no_note() {
     stage.file("m/sub/a", b"a");
     symlink("sub/a", stage.path("m/one")).unwrap();
     symlink("../sub/./a", stage.path("m/sub/two")).unwrap();
-    assert_eq!(hash_path(stage.path("m"), &AddOptions::default()).unwrap().notes, []);
+    assert_eq!(
+        hash_path(stage.path("m"), &AddOptions::default())
+            .unwrap()
+            .notes,
+        []
+    );
     symlink("..", stage.path("m/out")).unwrap();
-    let notes = hash_path(stage.path("m"), &AddOptions::default()).unwrap().notes;
-    assert!(matches!(notes[..], [AddNote::LinksLeaveFolder { links: 1, .. }]), "{notes:?}");
+    let notes = hash_path(stage.path("m"), &AddOptions::default())
+        .unwrap()
+        .notes;
+    assert!(
+        matches!(notes[..], [AddNote::LinksLeaveFolder { links: 1, .. }]),
+        "{notes:?}"
+    );
 }
 
 #[test]
@@ -356,7 +409,10 @@ fn a_folder_of_more_files_than_a_process_may_open_is_added() {
     const CHILD: &str = "STORE_ADD_FEW_DESCRIPTORS";
     if let Some(folder) = is_child(CHILD) {
         use rustix::process::{Resource, Rlimit, setrlimit};
-        let few = Rlimit { current: Some(128), maximum: Some(128) };
+        let few = Rlimit {
+            current: Some(128),
+            maximum: Some(128),
+        };
         setrlimit(Resource::Nofile, few).unwrap();
         let stage = Stage::new();
         let store = stage.create();
@@ -377,7 +433,11 @@ fn a_folder_of_more_files_than_a_process_may_open_is_added() {
     )
     .output()
     .unwrap();
-    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    assert!(
+        child.status.success(),
+        "{}",
+        String::from_utf8_lossy(&child.stdout)
+    );
 }
 
 #[test]
@@ -400,7 +460,13 @@ fn a_folder_as_deep_as_paths_reach_is_added_listed_and_written_out() {
     // A pin inside it walks the DAG again.
     let below = target(format!("{}/d", added.cid));
     let pin = store.pin(&below, &Default::default()).unwrap();
-    assert_eq!(read(&store, &target(format!("{}/{}f", pin.cid, "d/".repeat(levels - 1)))), b"at the bottom");
+    assert_eq!(
+        read(
+            &store,
+            &target(format!("{}/{}f", pin.cid, "d/".repeat(levels - 1)))
+        ),
+        b"at the bottom"
+    );
 }
 
 #[test]
@@ -413,5 +479,8 @@ fn a_folder_too_large_for_one_block_is_refused_and_nothing_stays() {
     }
     let store = stage.create();
     let error = refused(&stage, || store.add_path(&folder, &unpinned()));
-    assert!(matches!(&error, StoreError::Dag(_)) && error.to_string().contains("HAMT"), "{error}");
+    assert!(
+        matches!(&error, StoreError::Dag(_)) && error.to_string().contains("HAMT"),
+        "{error}"
+    );
 }

@@ -17,7 +17,10 @@ fn a_second_read_of_a_block_is_a_hit() {
     let added = add_bytes(&store, &bytes(1, 10_000));
     assert_eq!(store.cache_stats().entries, 0, "adding bypasses the tier");
     for reads in 1..4 {
-        assert_eq!(store.get_block(&added.cid).unwrap().data(), bytes(1, 10_000));
+        assert_eq!(
+            store.get_block(&added.cid).unwrap().data(),
+            bytes(1, 10_000)
+        );
         let stats = store.cache_stats();
         assert_eq!((stats.misses, stats.hits), (1, reads - 1));
     }
@@ -59,7 +62,10 @@ fn a_tier_of_no_bytes_keeps_nothing_and_works() {
         assert_eq!(store.get_block(&added.cid).unwrap().data(), b"x");
     }
     let stats = store.cache_stats();
-    assert_eq!((stats.hits, stats.misses, stats.entries, stats.bytes), (0, 2, 0, 0));
+    assert_eq!(
+        (stats.hits, stats.misses, stats.entries, stats.bytes),
+        (0, 2, 0, 0)
+    );
 }
 
 #[test]
@@ -82,7 +88,11 @@ fn a_node_is_decoded_once_and_each_read_counts_once() {
 fn a_block_that_is_no_node_is_a_typed_error() {
     let stage = Stage::new();
     let store = stage.create();
-    let block = Block::new(ipfs_accelerate::DAG_PB, HashFunction::Sha2_256, bytes(3, 100));
+    let block = Block::new(
+        ipfs_accelerate::DAG_PB,
+        HashFunction::Sha2_256,
+        bytes(3, 100),
+    );
     let mut session = store.session();
     session.put_block(&block).unwrap();
     session.commit().unwrap();

@@ -58,8 +58,16 @@ fn what_threads_add_at_once_is_stored_once() {
                 }
             });
             for content in &contents {
-                distinct.extend(content.chunks(2_000).map(|c| ipfs_accelerate::leaf(c, &profile)));
-                distinct.insert(ipfs_accelerate::cid_of_reader(&content[..], &profile).unwrap().cid);
+                distinct.extend(
+                    content
+                        .chunks(2_000)
+                        .map(|c| ipfs_accelerate::leaf(c, &profile)),
+                );
+                distinct.insert(
+                    ipfs_accelerate::cid_of_reader(&content[..], &profile)
+                        .unwrap()
+                        .cid,
+                );
             }
         }
         assert_eq!(store.totals().unwrap().blocks, distinct.len() as u64);
@@ -72,7 +80,11 @@ fn what_threads_add_at_once_is_stored_once() {
 }
 
 /// Runs `during` while an add of `folder` has everything hashed and nothing committed.
-fn beside(store: &Store, folder: &std::path::Path, during: impl FnOnce() + Send) -> ipfs_accelerate::Cid {
+fn beside(
+    store: &Store,
+    folder: &std::path::Path,
+    during: impl FnOnce() + Send,
+) -> ipfs_accelerate::Cid {
     let (hashed, reached) = channel();
     let (go, wait) = channel::<()>();
     let wait = Mutex::new(wait);
@@ -104,7 +116,10 @@ fn an_add_takes_the_places_of_what_another_sealed_meanwhile() {
     };
     let cid = beside(&store, &stage.path("a"), during);
     for (name, content) in [("1", &one), ("2", &two), ("3", &three)] {
-        assert!(read(&store, &target(format!("{cid}/{name}"))) == *content, "{name}");
+        assert!(
+            read(&store, &target(format!("{cid}/{name}"))) == *content,
+            "{name}"
+        );
     }
     // Three leaves and two folders.
     assert_eq!(store.totals().unwrap().blocks, 5);
@@ -163,7 +178,9 @@ struct Slow(Receiver<Vec<u8>>);
 
 impl Read for Slow {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let Ok(piece) = self.0.recv() else { return Ok(0) };
+        let Ok(piece) = self.0.recv() else {
+            return Ok(0);
+        };
         out[..piece.len()].copy_from_slice(&piece);
         Ok(piece.len())
     }
@@ -213,14 +230,22 @@ fn the_store_can_be_used_from_within_a_progress_callback() {
             let mut options = AddOptions::default().named("outer");
             options.progress = Some(Arc::new(move |p| {
                 let n = count.fetch_add(1, Ordering::Relaxed);
-                let added = inner.add_reader(&bytes(n, 100_000)[..], &AddOptions::default()).unwrap();
-                inner.pin(&of(added.cid), &PinOptions::named(format!("n{n}"))).unwrap();
+                let added = inner
+                    .add_reader(&bytes(n, 100_000)[..], &AddOptions::default())
+                    .unwrap();
+                inner
+                    .pin(&of(added.cid), &PinOptions::named(format!("n{n}")))
+                    .unwrap();
                 assert!(inner.get_block(&added.cid).is_ok());
                 let mut session = inner.session();
                 let data = p.done_bytes.to_le_bytes();
-                session.put_block(&Block::new(RAW, HashFunction::Sha2_256, data)).unwrap();
+                session
+                    .put_block(&Block::new(RAW, HashFunction::Sha2_256, data))
+                    .unwrap();
                 session.commit().unwrap();
-                inner.remove(&of(added.cid), &RemoveOptions::with_unpin()).unwrap();
+                inner
+                    .remove(&of(added.cid), &RemoveOptions::with_unpin())
+                    .unwrap();
             }));
             let content = bytes(999, 40 << 20);
             let added = store.add_reader(&content[..], &options).unwrap();
@@ -235,18 +260,24 @@ fn the_store_can_be_used_from_within_the_callers_rayon_pool() {
     within("the store within a rayon pool", || {
         let stage = Stage::new();
         let store = stage.create_with(small_packs(300_000));
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .build()
+            .unwrap();
         let cids = Mutex::new(Vec::new());
         pool.scope(|scope| {
             for i in 0..16_u64 {
                 let (store, cids) = (&store, &cids);
                 scope.spawn(move |_| {
                     let content = bytes(i % 5, 1_200_000);
-                    let added = store.add_reader(&content[..], &AddOptions::default()).unwrap();
+                    let added = store
+                        .add_reader(&content[..], &AddOptions::default())
+                        .unwrap();
                     assert!(read(store, &of(added.cid)) == content);
                     let mut session = store.session();
                     for k in 0..5 {
-                        let block = Block::new(RAW, HashFunction::Sha2_256, bytes(i * 10 + k, 150_000));
+                        let block =
+                            Block::new(RAW, HashFunction::Sha2_256, bytes(i * 10 + k, 150_000));
                         session.put_block(&block).unwrap();
                     }
                     session.commit().unwrap();
@@ -268,10 +299,18 @@ fn names_move_while_readers_resolve_them_and_are_never_missing() {
         let stage = Stage::new();
         let store = stage.create();
         let options = |n: u64| {
-            let pin = ipfs_accelerate::PinAs::Named { name: "latest".into(), replace: n > 0 };
+            let pin = ipfs_accelerate::PinAs::Named {
+                name: "latest".into(),
+                replace: n > 0,
+            };
             AddOptions::default().with_pin(pin)
         };
-        let add = |n: u64| store.add_reader(&bytes(n, 5_000)[..], &options(n)).unwrap().cid;
+        let add = |n: u64| {
+            store
+                .add_reader(&bytes(n, 5_000)[..], &options(n))
+                .unwrap()
+                .cid
+        };
         let mut last = add(0);
         let started = Instant::now();
         let stop = AtomicBool::new(false);
@@ -290,6 +329,11 @@ fn names_move_while_readers_resolve_them_and_are_never_missing() {
             stop.store(true, Ordering::Relaxed);
         });
         assert!(started.elapsed() < Duration::from_secs(20));
-        assert_eq!(fs::read_dir(stage.store_path().join("names")).unwrap().count(), 1);
+        assert_eq!(
+            fs::read_dir(stage.store_path().join("names"))
+                .unwrap()
+                .count(),
+            1
+        );
     });
 }

@@ -18,8 +18,9 @@ fn forced() -> ExportOptions {
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -52,12 +53,23 @@ fn a_folder_comes_out_as_it_went_in_and_its_size_is_said() {
     assert_eq!(names(&stage.path("out")), ["a", "link", "nothing", "sub"]);
     assert!(fs::read(stage.path("out/a")).unwrap() == bytes(1, 2_100_000));
     assert_eq!(fs::read(stage.path("out/link")).unwrap(), b"b");
-    assert_eq!(fs::read_link(stage.path("out/sub/up")).unwrap(), Path::new("../a"));
+    assert_eq!(
+        fs::read_link(stage.path("out/sub/up")).unwrap(),
+        Path::new("../a")
+    );
     assert_eq!(fs::read(stage.path("out/sub/empty")).unwrap(), b"");
     // A part of it alone, and a single file.
-    store.export(&folder.join("nothing").unwrap(), stage.path("none"), &options).unwrap();
+    store
+        .export(
+            &folder.join("nothing").unwrap(),
+            stage.path("none"),
+            &options,
+        )
+        .unwrap();
     assert!(names(&stage.path("none")).is_empty());
-    store.export(&folder.join("sub/b").unwrap(), stage.path("b"), &options).unwrap();
+    store
+        .export(&folder.join("sub/b").unwrap(), stage.path("b"), &options)
+        .unwrap();
     assert_eq!(fs::read(stage.path("b")).unwrap(), b"b");
     // What comes out is writable.
     fs::write(stage.path("b"), b"mine").unwrap();
@@ -75,11 +87,21 @@ fn an_existing_output_is_refused_and_replaced_with_force() {
     fs::write(stage.path("there/folder/inside"), b"old").unwrap();
     symlink("nowhere", stage.path("there/dangling")).unwrap();
     let before = names(&stage.path("there"));
-    for output in ["there/file", "there/folder", "there/dangling", ".", "there/.."] {
+    for output in [
+        "there/file",
+        "there/folder",
+        "there/dangling",
+        ".",
+        "there/..",
+    ] {
         for object in [&file, &folder] {
-            let error =
-                refused(&stage, || store.export(object, stage.path(output), &Default::default()));
-            assert!(matches!(error, StoreError::OutputExists { .. }), "{output}: {error}");
+            let error = refused(&stage, || {
+                store.export(object, stage.path(output), &Default::default())
+            });
+            assert!(
+                matches!(error, StoreError::OutputExists { .. }),
+                "{output}: {error}"
+            );
         }
     }
     assert_eq!(names(&stage.path("there")), before);
@@ -87,8 +109,14 @@ fn an_existing_output_is_refused_and_replaced_with_force() {
     for output in ["there/file", "there/folder", "there/dangling"] {
         store.export(&file, stage.path(output), &forced()).unwrap();
         assert_eq!(fs::read(stage.path(output)).unwrap(), b"b");
-        assert!(!fs::symlink_metadata(stage.path(output)).unwrap().is_symlink());
-        store.export(&folder, stage.path(output), &forced()).unwrap();
+        assert!(
+            !fs::symlink_metadata(stage.path(output))
+                .unwrap()
+                .is_symlink()
+        );
+        store
+            .export(&folder, stage.path(output), &forced())
+            .unwrap();
         assert_eq!(fs::read(stage.path(output).join("sub/b")).unwrap(), b"b");
     }
     assert_eq!(names(&stage.path("there")), before, "nothing else is left");
@@ -101,7 +129,10 @@ fn with_force_the_output_is_never_missing_and_never_half() {
     let stage = Stage::new();
     let store = stage.create();
     let contents = [bytes(2, 400_000), bytes(3, 700_000)];
-    let cids = [add_bytes(&store, &contents[0]).cid, add_bytes(&store, &contents[1]).cid];
+    let cids = [
+        add_bytes(&store, &contents[0]).cid,
+        add_bytes(&store, &contents[1]).cid,
+    ];
     let output = stage.path("out");
     store.export(&of(cids[0]), &output, &forced()).unwrap();
     let stop = AtomicBool::new(false);
@@ -136,7 +167,9 @@ fn links_that_leave_the_output_are_refused_before_anything_is_written() {
         let added = store.add_path(stage.path("m"), &unpinned()).unwrap();
         let before = names(&stage.path("."));
         for options in [ExportOptions::default(), forced()] {
-            let error = refused(&stage, || store.export(&of(added.cid), stage.path("out"), &options));
+            let error = refused(&stage, || {
+                store.export(&of(added.cid), stage.path("out"), &options)
+            });
             assert!(
                 matches!(&error, StoreError::EscapingLink { link: l, target } if l == link && target == to),
                 "{error}"
@@ -145,7 +178,9 @@ fn links_that_leave_the_output_are_refused_before_anything_is_written() {
         assert_eq!(names(&stage.path(".")), before);
         // The files that are no links can be had one by one.
         let one = target(format!("{}/sub/a", added.cid));
-        store.export(&one, stage.path("out"), &Default::default()).unwrap();
+        store
+            .export(&one, stage.path("out"), &Default::default())
+            .unwrap();
     }
 }
 
@@ -160,7 +195,9 @@ fn a_cancelled_export_leaves_nothing_and_the_old_output() {
     options.progress = Some(Arc::new(move |_| seen.store(true, Ordering::Relaxed)));
     fs::create_dir(stage.path("place")).unwrap();
     fs::write(stage.path("place/out"), b"old").unwrap();
-    let error = refused(&stage, || store.export(&folder, stage.path("place/out"), &options));
+    let error = refused(&stage, || {
+        store.export(&folder, stage.path("place/out"), &options)
+    });
     assert!(matches!(error, StoreError::Cancelled), "{error}");
     assert_eq!(names(&stage.path("place")), ["out"]);
     assert_eq!(fs::read(stage.path("place/out")).unwrap(), b"old");
@@ -171,8 +208,9 @@ fn an_output_in_a_folder_that_is_not_there_is_an_error_that_names_it() {
     let stage = Stage::new();
     let (store, folder) = with_folder(&stage);
     for output in ["missing/out", "m/a/out"] {
-        let error =
-            refused(&stage, || store.export(&folder, stage.path(output), &Default::default()));
+        let error = refused(&stage, || {
+            store.export(&folder, stage.path(output), &Default::default())
+        });
         let parent = stage.path(output).parent().unwrap().display().to_string();
         assert!(error.to_string().contains(&parent), "{error}");
         assert!(!stage.path("missing").exists());
@@ -199,7 +237,12 @@ fn a_single_block_cannot_be_written_out() {
     store.pin(&of(sub), &direct).unwrap();
     store.remove(&folder, &RemoveOptions::default()).unwrap();
     let reader = store.to_reader();
-    let error = refused(&stage, || reader.export(&of(sub), stage.path("out"), &Default::default()));
-    assert!(matches!(error, StoreError::NotAFile { found: "block", .. }), "{error}");
+    let error = refused(&stage, || {
+        reader.export(&of(sub), stage.path("out"), &Default::default())
+    });
+    assert!(
+        matches!(error, StoreError::NotAFile { found: "block", .. }),
+        "{error}"
+    );
     assert!(!stage.path("out").exists());
 }

@@ -123,7 +123,10 @@ impl OnDisk {
     }
 
     pub(crate) fn has_nothing_in_tmp(&self) -> bool {
-        !self.0.keys().any(|path| path.parent().unwrap().ends_with("tmp"))
+        !self
+            .0
+            .keys()
+            .any(|path| path.parent().unwrap().ends_with("tmp"))
     }
 }
 

@@ -13,19 +13,33 @@ fn a_second_writer_is_told_who_the_first_one_is() {
     let store = stage.create();
     let before = stage.on_disk();
     let error = Store::open(stage.store_path()).unwrap_err();
-    let StoreError::Locked { pid, host, since, path } = &error else { panic!("{error}") };
+    let StoreError::Locked {
+        pid,
+        host,
+        since,
+        path,
+    } = &error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(*pid, std::process::id().to_string());
     assert_eq!(host, &*rustix::system::uname().nodename().to_string_lossy());
     assert!(since.len() == 20 && since.ends_with('Z'), "{since}");
     assert_eq!(*path, stage.store_path());
     assert_eq!(stage.on_disk(), before);
-    assert!(matches!(Store::create(stage.store_path()), Err(StoreError::Exists { .. })));
+    assert!(matches!(
+        Store::create(stage.store_path()),
+        Err(StoreError::Exists { .. })
+    ));
     let again = Store::open_or_create(stage.store_path(), StoreOptions::default());
     assert!(matches!(again, Err(StoreError::Locked { .. })));
     // A clone is the same writer, and the lock goes with the last of them.
     let clone = store.clone();
     drop(store);
-    assert!(matches!(Store::open(stage.store_path()), Err(StoreError::Locked { .. })));
+    assert!(matches!(
+        Store::open(stage.store_path()),
+        Err(StoreError::Locked { .. })
+    ));
     drop(clone);
     stage.open();
 }
@@ -34,7 +48,11 @@ fn a_second_writer_is_told_who_the_first_one_is() {
 fn what_an_abandoned_lock_says_does_not_matter() {
     let stage = Stage::new();
     drop(stage.create());
-    for text in [&b"pid 1\nhost other\nsince never\n"[..], b"", &[0xff; 10_000]] {
+    for text in [
+        &b"pid 1\nhost other\nsince never\n"[..],
+        b"",
+        &[0xff; 10_000],
+    ] {
         fs::write(stage.store_path().join("lock"), text).unwrap();
         stage.open();
     }
@@ -47,11 +65,17 @@ fn absent_stores_and_foreign_folders_are_told_apart_and_left_alone() {
     let stage = Stage::new();
     let absent = stage.path("absent");
     assert!(matches!(Store::open(&absent), Err(StoreError::Absent { path }) if path == absent));
-    assert!(matches!(StoreReader::open(&absent), Err(StoreError::Absent { .. })));
+    assert!(matches!(
+        StoreReader::open(&absent),
+        Err(StoreError::Absent { .. })
+    ));
     assert!(!absent.exists());
 
     fs::create_dir(stage.path("empty")).unwrap();
-    assert!(matches!(Store::open(stage.path("empty")), Err(StoreError::Absent { .. })));
+    assert!(matches!(
+        Store::open(stage.path("empty")),
+        Err(StoreError::Absent { .. })
+    ));
     assert_eq!(fs::read_dir(stage.path("empty")).unwrap().count(), 0);
 
     stage.file("foreign/thesis.txt", b"mine");
@@ -76,7 +100,10 @@ fn absent_stores_and_foreign_folders_are_told_apart_and_left_alone() {
     for inside in ["packs/x", "db/x", "tmp/notes.txt", "roots/x", "names/x"] {
         stage.file(&format!("half/{inside}"), b"mine");
         for error in open("half") {
-            assert!(matches!(error, StoreError::NotAStore { .. }), "{inside}: {error}");
+            assert!(
+                matches!(error, StoreError::NotAStore { .. }),
+                "{inside}: {error}"
+            );
         }
         assert_eq!(fs::read(stage.path("half").join(inside)).unwrap(), b"mine");
         fs::remove_dir_all(stage.path("half")).unwrap();
@@ -94,10 +121,17 @@ fn a_creation_that_was_cut_off_is_begun_again() {
     for folder in ["packs", "roots", "names", "db", "tmp"] {
         fs::create_dir_all(stage.store_path().join(folder)).unwrap();
         // What is there so far is no store, and no obstacle.
-        assert!(matches!(StoreReader::open(stage.store_path()), Err(StoreError::Absent { .. })));
+        assert!(matches!(
+            StoreReader::open(stage.store_path()),
+            Err(StoreError::Absent { .. })
+        ));
     }
     fs::write(stage.store_path().join("lock"), b"pid 1\n").unwrap();
-    fs::write(stage.store_path().join("tmp").join("0".repeat(32)), b"half a FORMAT").unwrap();
+    fs::write(
+        stage.store_path().join("tmp").join("0".repeat(32)),
+        b"half a FORMAT",
+    )
+    .unwrap();
     let store = Store::open_or_create(stage.store_path(), StoreOptions::default()).unwrap();
     assert!(stage.stored("tmp").is_empty());
     add_bytes(&store, b"works");
@@ -109,7 +143,10 @@ fn a_store_is_made_with_the_folders_above_it_and_in_the_current_one() {
     let deep = stage.path("a/b/c/store");
     drop(Store::create(&deep).unwrap());
     drop(Store::open_or_create(&deep, StoreOptions::default()).unwrap());
-    assert!(matches!(Store::create(&deep), Err(StoreError::Exists { .. })));
+    assert!(matches!(
+        Store::create(&deep),
+        Err(StoreError::Exists { .. })
+    ));
 }
 
 #[test]
@@ -149,7 +186,9 @@ fn of_several_that_make_a_store_at_once_one_has_it_and_the_others_are_told() {
 fn opening_empties_tmp_and_deletes_nothing_else() {
     let stage = Stage::new();
     let store = stage.create();
-    store.add_reader(&bytes(1, 10_000)[..], &Default::default()).unwrap();
+    store
+        .add_reader(&bytes(1, 10_000)[..], &Default::default())
+        .unwrap();
     drop(store);
     let before = stage.on_disk();
     fs::write(stage.store_path().join("tmp/left-over"), b"x").unwrap();

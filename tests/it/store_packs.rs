@@ -19,7 +19,11 @@ fn offsets_of(stage: &Stage, piece: &[u8]) -> Vec<usize> {
     let mut found = Vec::new();
     for path in stage.stored("packs") {
         let pack = fs::read(path).unwrap();
-        found.extend((0..pack.len()).step_by(64).filter(|&at| pack[at..].starts_with(piece)));
+        found.extend(
+            (0..pack.len())
+                .step_by(64)
+                .filter(|&at| pack[at..].starts_with(piece)),
+        );
     }
     found
 }
@@ -35,7 +39,11 @@ fn a_file_over_several_packs_reads_back_and_maps_as_one_slice() {
     let stat = store.stat(&of(added.cid)).unwrap();
     assert_eq!(stat.extents, 4);
     let reader = store.reader(&of(added.cid)).unwrap();
-    for range in [0..content.len(), MIB + 7..5 * MIB + 3, 2 * MIB - 1..2 * MIB + 1] {
+    for range in [
+        0..content.len(),
+        MIB + 7..5 * MIB + 3,
+        2 * MIB - 1..2 * MIB + 1,
+    ] {
         let slice = reader.slice(range.start as u64..range.end as u64).unwrap();
         assert_eq!(slice.copied(), None, "{range:?}");
         assert!(slice[..] == content[range.clone()], "{range:?}");
@@ -53,7 +61,11 @@ fn chunks_smaller_than_a_page_boundary_stitch_across_packs_too() {
         let path = stage.file("f", &content);
         let added = store.add_path(&path, &options).unwrap();
         assert!(stage.stored("packs").len() > 3);
-        let slice = store.reader(&of(added.cid)).unwrap().slice(0..1_500_000).unwrap();
+        let slice = store
+            .reader(&of(added.cid))
+            .unwrap()
+            .slice(0..1_500_000)
+            .unwrap();
         assert_eq!(slice.copied(), None);
         assert!(slice[..] == content);
     }
@@ -68,7 +80,12 @@ fn runs_of_64_kib_start_on_65536_bytes_and_smaller_ones_on_64() {
         (11, 65_537, Profile::default(), 65_536),
         (12, 3 * MIB + 1, Profile::default(), 65_536),
         // A run of small chunks is as long as the file.
-        (13, 70_000, Profile::default().with_chunk_bytes(1_000).unwrap(), 65_536),
+        (
+            13,
+            70_000,
+            Profile::default().with_chunk_bytes(1_000).unwrap(),
+            65_536,
+        ),
         (14, 65_535, Profile::default(), 64),
         (15, 100, Profile::default(), 64),
     ];
@@ -79,20 +96,30 @@ fn runs_of_64_kib_start_on_65536_bytes_and_smaller_ones_on_64() {
     }
     for (seed, len, profile, align) in cases {
         let options = unpinned().with_profile(profile);
-        let added = store.add_path(stage.path(&format!("all/{seed}-b")), &options).unwrap();
+        let added = store
+            .add_path(stage.path(&format!("all/{seed}-b")), &options)
+            .unwrap();
         assert_eq!(added.new_bytes, len as u64);
         let content = bytes(seed, len);
         let offsets = offsets_of(&stage, &content[..content.len().min(1_000)]);
-        let [offset] = offsets[..] else { panic!("{seed}: {offsets:?}") };
+        let [offset] = offsets[..] else {
+            panic!("{seed}: {offsets:?}")
+        };
         assert_eq!(offset % align, 0, "{len} bytes at {offset}");
     }
     let other = Stage::new();
     let store = other.create();
     store.add_path(stage.path("all"), &unpinned()).unwrap();
     assert_eq!(other.stored("packs").len(), 1);
-    for (seed, len, align) in [(10, 65_536, 65_536), (12, 3 * MIB + 1, 65_536), (15, 100, 64)] {
+    for (seed, len, align) in [
+        (10, 65_536, 65_536),
+        (12, 3 * MIB + 1, 65_536),
+        (15, 100, 64),
+    ] {
         let offsets = offsets_of(&other, &bytes(seed, len));
-        let [offset] = offsets[..] else { panic!("{seed}: {offsets:?}") };
+        let [offset] = offsets[..] else {
+            panic!("{seed}: {offsets:?}")
+        };
         assert_eq!(offset % align, 0, "{len} bytes at {offset}");
     }
 }
@@ -103,7 +130,9 @@ fn a_pack_is_read_only_and_takes_little_more_than_its_payload() {
     let store = stage.create();
     let content = bytes(3, 40 * MIB);
     add_bytes(&store, &content);
-    let [pack] = &stage.stored("packs")[..] else { panic!("one pack") };
+    let [pack] = &stage.stored("packs")[..] else {
+        panic!("one pack")
+    };
     let metadata = fs::metadata(pack).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o444);
     let on_disk = metadata.blocks() * 512;
@@ -124,8 +153,11 @@ fn a_killed_import_keeps_its_sealed_packs_and_adding_again_finds_them() {
         let mut options = AddOptions::default();
         options.progress = Some(Arc::new(|p| {
             if p.done_bytes >= 40 << 20 {
-                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
-                    .unwrap();
+                rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::KILL,
+                )
+                .unwrap();
             }
         }));
         let _ = store.add_reader(&content[..], &options);
@@ -156,8 +188,13 @@ fn a_killed_import_keeps_its_sealed_packs_and_adding_again_finds_them() {
 
     let store = stage.open();
     assert!(stage.stored("tmp").is_empty());
-    let added = store.add_reader(&content[..], &AddOptions::default()).unwrap();
-    assert!(added.shared_bytes >= 8 * MIB as u64 * sealed.len() as u64, "{added:?}");
+    let added = store
+        .add_reader(&content[..], &AddOptions::default())
+        .unwrap();
+    assert!(
+        added.shared_bytes >= 8 * MIB as u64 * sealed.len() as u64,
+        "{added:?}"
+    );
     assert!(read(&store, &of(added.cid)) == content);
     assert!(sealed.iter().all(|pack| pack.exists()));
 }
@@ -175,7 +212,10 @@ fn an_add_that_is_cancelled_or_panics_leaves_the_store_as_it_was() {
     let packs = stage.store_path().join("packs");
     options.progress = Some(Arc::new(move |p| {
         if p.done_bytes >= 40 << 20 {
-            assert!(fs::read_dir(&packs).unwrap().count() > 5, "packs were sealed");
+            assert!(
+                fs::read_dir(&packs).unwrap().count() > 5,
+                "packs were sealed"
+            );
             cancel.store(true, Ordering::Relaxed);
         }
     }));
@@ -183,9 +223,13 @@ fn an_add_that_is_cancelled_or_panics_leaves_the_store_as_it_was() {
     assert_eq!(error.kind(), "cancelled");
 
     options.cancel = None;
-    options.progress = Some(Arc::new(|p| assert!(p.done_bytes < 40 << 20, "the caller's own panic")));
+    options.progress = Some(Arc::new(|p| {
+        assert!(p.done_bytes < 40 << 20, "the caller's own panic")
+    }));
     let before = stage.on_disk();
-    let panic = catch_unwind(AssertUnwindSafe(|| store.add_reader(&content[..], &options)));
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        store.add_reader(&content[..], &options)
+    }));
     assert!(panic.is_err());
     assert_eq!(stage.on_disk(), before);
     // Nothing is locked for good, and nothing is known that is not there.
@@ -200,7 +244,10 @@ struct Fed(Receiver<Vec<u8>>, Vec<u8>);
 impl Read for Fed {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         if self.1.is_empty() {
-            self.1 = self.0.recv().map_err(|_| std::io::Error::other("the line was cut"))?;
+            self.1 = self
+                .0
+                .recv()
+                .map_err(|_| std::io::Error::other("the line was cut"))?;
         }
         let len = out.len().min(self.1.len());
         out[..len].copy_from_slice(&self.1[..len]);
@@ -233,7 +280,11 @@ fn packs_of_a_failed_add_stay_only_if_another_add_found_a_block_in_them() {
     drop(feed);
     let error = failing.join().unwrap().unwrap_err();
     assert!(error.to_string().contains("the line was cut"), "{error}");
-    assert_eq!(stage.stored("packs").len(), 1, "the one that was found stays");
+    assert_eq!(
+        stage.stored("packs").len(),
+        1,
+        "the one that was found stays"
+    );
     assert!(stage.stored("tmp").is_empty());
     assert!(read(&store, &of(kept.cid)) == content[..MIB]);
     drop(store);
@@ -276,19 +327,27 @@ fn a_damaged_pack_is_not_taken_for_content_that_is_there() {
     let content = bytes(8, 2 * MIB);
     let added = add_bytes(&store, &content);
     drop(store);
-    let [pack] = &stage.stored("packs")[..] else { panic!("one pack") };
+    let [pack] = &stage.stored("packs")[..] else {
+        panic!("one pack")
+    };
     fs::set_permissions(pack, fs::Permissions::from_mode(0o644)).unwrap();
     let file = fs::OpenOptions::new().write(true).open(pack).unwrap();
     file.set_len(MIB as u64).unwrap();
 
     let store = stage.open();
     let error = store.to_reader().read(&of(added.cid)).unwrap_err();
-    assert!(matches!(&error, StoreError::Damaged { path, .. } if path == pack), "{error}");
+    assert!(
+        matches!(&error, StoreError::Damaged { path, .. } if path == pack),
+        "{error}"
+    );
     // Adding it again writes it again, and the object is whole.
     let again = add_bytes(&store, &content);
     assert_eq!((again.cid, again.new_bytes), (added.cid, 2 * MIB as u64));
     assert!(read(&store, &of(added.cid)) == content);
-    for cid in [added.cid, ipfs_accelerate::leaf(&content[..MIB], &Profile::default())] {
+    for cid in [
+        added.cid,
+        ipfs_accelerate::leaf(&content[..MIB], &Profile::default()),
+    ] {
         assert_eq!(*store.get_block(&cid).unwrap().cid(), cid);
     }
     drop(store);

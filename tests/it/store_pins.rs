@@ -7,7 +7,12 @@ use ipfs_accelerate::{
 use super::store_kit::*;
 
 fn pinned(store: &Store) -> Vec<(String, PinKind)> {
-    store.pins().unwrap().into_iter().map(|pin| (pin.name, pin.kind)).collect()
+    store
+        .pins()
+        .unwrap()
+        .into_iter()
+        .map(|pin| (pin.name, pin.kind))
+        .collect()
 }
 
 fn direct() -> PinOptions {
@@ -22,8 +27,13 @@ fn an_added_object_is_pinned_under_its_cid_unless_told_otherwise() {
     let store = stage.create();
     let added = store.add_reader(&b"a"[..], &AddOptions::default()).unwrap();
     assert_eq!(added.pin, Some(added.cid.to_string()));
-    assert_eq!(pinned(&store), [(added.cid.to_string(), PinKind::Recursive)]);
-    let named = store.add_reader(&b"b"[..], &AddOptions::default().named("b")).unwrap();
+    assert_eq!(
+        pinned(&store),
+        [(added.cid.to_string(), PinKind::Recursive)]
+    );
+    let named = store
+        .add_reader(&b"b"[..], &AddOptions::default().named("b"))
+        .unwrap();
     assert_eq!(named.pin.as_deref(), Some("b"));
     assert_eq!(store.add_reader(&b"c"[..], &unpinned()).unwrap().pin, None);
     assert_eq!(store.pins().unwrap().len(), 2);
@@ -37,25 +47,36 @@ fn an_added_object_is_pinned_under_its_cid_unless_told_otherwise() {
 fn a_taken_name_is_refused_and_moves_with_replace_only() {
     let stage = Stage::new();
     let store = stage.create_with(small_packs(300_000));
-    let first = store.add_reader(&b"1"[..], &AddOptions::default().named("n")).unwrap();
+    let first = store
+        .add_reader(&b"1"[..], &AddOptions::default().named("n"))
+        .unwrap();
     // Over several packs, so that sealed ones have to go again.
     let content = bytes(1, 3 << 20);
-    let error = refused(&stage, || store.add_reader(&content[..], &AddOptions::default().named("n")));
+    let error = refused(&stage, || {
+        store.add_reader(&content[..], &AddOptions::default().named("n"))
+    });
     assert!(
         matches!(&error, StoreError::NameTaken { name, cid } if name == "n" && *cid == first.cid),
         "{error}"
     );
     assert!(error.hint().unwrap().contains("--replace"));
     // The same content under the same name is no conflict.
-    store.add_reader(&b"1"[..], &AddOptions::default().named("n")).unwrap();
+    store
+        .add_reader(&b"1"[..], &AddOptions::default().named("n"))
+        .unwrap();
 
-    let replace = PinAs::Named { name: "n".into(), replace: true };
+    let replace = PinAs::Named {
+        name: "n".into(),
+        replace: true,
+    };
     let options = AddOptions::default().with_pin(replace);
     let second = store.add_reader(&content[..], &options).unwrap();
     assert_eq!(store.stat(&target("n")).unwrap().cid, second.cid);
     assert_eq!(pinned(&store), [("n".to_owned(), PinKind::Recursive)]);
 
-    let error = refused(&stage, || store.pin(&of(first.cid), &PinOptions::named("n")));
+    let error = refused(&stage, || {
+        store.pin(&of(first.cid), &PinOptions::named("n"))
+    });
     assert!(matches!(error, StoreError::NameTaken { .. }), "{error}");
     let mut options = PinOptions::named("n");
     options.replace = true;
@@ -72,10 +93,27 @@ fn names_that_cannot_be_are_refused_before_anything_is_hashed() {
     let other = add_bytes(&store, b"y").cid.to_string();
     let v0 = "QmT78zSuBmuS4z925WZfrqQ1qHaJ56DQaTfyMUF7F8ff5o";
     let long = "n".repeat(256);
-    let bad = ["", "a/b", "/", "a\0b", ".", "..", ".hidden", "line\nbreak", "\u{7f}", &long, v0];
+    let bad = [
+        "",
+        "a/b",
+        "/",
+        "a\0b",
+        ".",
+        "..",
+        ".hidden",
+        "line\nbreak",
+        "\u{7f}",
+        &long,
+        v0,
+    ];
     for name in bad.into_iter().chain([other.as_str()]) {
-        let error = refused(&stage, || store.pin(&of(added.cid), &PinOptions::named(name)));
-        assert!(matches!(&error, StoreError::BadName { name: n, .. } if n == name), "{error}");
+        let error = refused(&stage, || {
+            store.pin(&of(added.cid), &PinOptions::named(name))
+        });
+        assert!(
+            matches!(&error, StoreError::BadName { name: n, .. } if n == name),
+            "{error}"
+        );
         struct Unread;
         impl std::io::Read for Unread {
             fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
@@ -92,8 +130,21 @@ fn names_that_cannot_be_are_refused_before_anything_is_hashed() {
     let options = AddOptions::default().named(&other);
     let error = refused(&stage, || store.add_reader(&b"z"[..], &options));
     assert!(matches!(error, StoreError::BadName { .. }), "{error}");
-    for name in ["a b", "é日", "v1.0", &"n".repeat(255), "-x", &added.cid.to_string()] {
-        assert_eq!(store.pin(&of(added.cid), &PinOptions::named(name)).unwrap().name, name);
+    for name in [
+        "a b",
+        "é日",
+        "v1.0",
+        &"n".repeat(255),
+        "-x",
+        &added.cid.to_string(),
+    ] {
+        assert_eq!(
+            store
+                .pin(&of(added.cid), &PinOptions::named(name))
+                .unwrap()
+                .name,
+            name
+        );
         assert_eq!(read(&store, &target(name)), b"x");
     }
 }
@@ -106,15 +157,27 @@ fn a_pin_inside_an_object_stands_on_its_own() {
     stage.file("m/sub/weights", &content);
     stage.file("m/sub/empty", b"");
     stage.file("m/config", b"{}");
-    let added = store.add_path(stage.path("m"), &AddOptions::default().named("m")).unwrap();
-    let below = store.pin(&target("m/sub"), &PinOptions::named("below")).unwrap();
+    let added = store
+        .add_path(stage.path("m"), &AddOptions::default().named("m"))
+        .unwrap();
+    let below = store
+        .pin(&target("m/sub"), &PinOptions::named("below"))
+        .unwrap();
     assert_ne!(below.cid, added.cid);
     let stat = store.stat(&target("below")).unwrap();
-    assert_eq!((stat.object, stat.size, stat.blocks), (below.cid, 2_500_000, 1 + 1 + 4));
-    let removed = store.remove(&target("m"), &RemoveOptions::with_unpin()).unwrap();
+    assert_eq!(
+        (stat.object, stat.size, stat.blocks),
+        (below.cid, 2_500_000, 1 + 1 + 4)
+    );
+    let removed = store
+        .remove(&target("m"), &RemoveOptions::with_unpin())
+        .unwrap();
     assert_eq!(removed.unpinned, ["m"]);
     // Only the config's leaf and the folder's node are not the pin's too.
-    assert!(removed.freeable_bytes < 300 && removed.freeable_bytes > 2, "{removed:?}");
+    assert!(
+        removed.freeable_bytes < 300 && removed.freeable_bytes > 2,
+        "{removed:?}"
+    );
     assert!(removed.shared_bytes > 2_500_000, "{removed:?}");
     drop(store);
     let store = stage.open();
@@ -129,18 +192,29 @@ fn a_direct_pin_keeps_one_block_and_hides_nothing() {
     let store = stage.create();
     stage.file("m/sub/a", &bytes(3, 100_000));
     let added = store.add_path(stage.path("m"), &unpinned()).unwrap();
-    let sub = store.stat(&target(format!("{}/sub", added.cid))).unwrap().cid;
+    let sub = store
+        .stat(&target(format!("{}/sub", added.cid)))
+        .unwrap()
+        .cid;
     let pin = store.pin(&of(sub), &direct()).unwrap();
     assert_eq!((pin.kind, pin.name), (PinKind::Direct, sub.to_string()));
     // The folder is still found in the object that holds all of it.
     assert_eq!(store.list(&of(sub)).unwrap().len(), 1);
     assert_eq!(store.to_reader().list(&of(sub)).unwrap().len(), 1);
-    store.remove(&of(added.cid), &RemoveOptions::default()).unwrap();
+    store
+        .remove(&of(added.cid), &RemoveOptions::default())
+        .unwrap();
     let error = store.to_reader().list(&of(sub)).unwrap_err();
-    assert!(matches!(error, StoreError::NotAFolder { found: "block", .. }), "{error}");
+    assert!(
+        matches!(error, StoreError::NotAFolder { found: "block", .. }),
+        "{error}"
+    );
     assert!(store.get_block(&sub).is_ok());
     // A recursive pin puts the whole in its place.
-    assert_eq!(store.pin(&of(sub), &PinOptions::default()).unwrap().kind, PinKind::Recursive);
+    assert_eq!(
+        store.pin(&of(sub), &PinOptions::default()).unwrap().kind,
+        PinKind::Recursive
+    );
     assert_eq!(store.to_reader().list(&of(sub)).unwrap().len(), 1);
 }
 
@@ -148,9 +222,17 @@ fn a_direct_pin_keeps_one_block_and_hides_nothing() {
 fn a_direct_pin_does_not_weaken_a_recursive_one() {
     let stage = Stage::new();
     let store = stage.create();
-    let added = store.add_reader(&bytes(4, 3 << 20)[..], &AddOptions::default()).unwrap();
-    assert_eq!(store.pin(&of(added.cid), &direct()).unwrap().kind, PinKind::Recursive);
-    assert_eq!(pinned(&store), [(added.cid.to_string(), PinKind::Recursive)]);
+    let added = store
+        .add_reader(&bytes(4, 3 << 20)[..], &AddOptions::default())
+        .unwrap();
+    assert_eq!(
+        store.pin(&of(added.cid), &direct()).unwrap().kind,
+        PinKind::Recursive
+    );
+    assert_eq!(
+        pinned(&store),
+        [(added.cid.to_string(), PinKind::Recursive)]
+    );
 }
 
 #[test]
@@ -161,7 +243,10 @@ fn a_pin_of_what_is_absent_is_refused() {
     for options in [PinOptions::default(), direct()] {
         let error = refused(&stage, || store.pin(&of(absent), &options));
         let kinds = ["not_published", "block_absent"];
-        assert!(kinds.contains(&error.kind()) && error.to_string().contains(&absent.to_string()), "{error}");
+        assert!(
+            kinds.contains(&error.kind()) && error.to_string().contains(&absent.to_string()),
+            "{error}"
+        );
         let error = refused(&stage, || store.pin(&target("nobody"), &options));
         assert!(matches!(error, StoreError::NoSuchName { .. }), "{error}");
     }
@@ -205,8 +290,12 @@ fn remove_refuses_what_is_pinned_and_parts_of_objects() {
     stage.file("m/a", b"part");
     let options = AddOptions::default().named("m");
     let added = store.add_path(stage.path("m"), &options).unwrap();
-    store.pin(&of(added.cid), &PinOptions::named("also")).unwrap();
-    let error = refused(&stage, || store.remove(&of(added.cid), &RemoveOptions::default()));
+    store
+        .pin(&of(added.cid), &PinOptions::named("also"))
+        .unwrap();
+    let error = refused(&stage, || {
+        store.remove(&of(added.cid), &RemoveOptions::default())
+    });
     assert!(
         matches!(&error, StoreError::Pinned { names, .. } if *names == ["also", "m"]),
         "{error}"
@@ -214,15 +303,25 @@ fn remove_refuses_what_is_pinned_and_parts_of_objects() {
     let leaf = ipfs_accelerate::leaf(b"part", &Profile::default());
     for part in [target("m/a"), of(leaf)] {
         let error = refused(&stage, || store.remove(&part, &RemoveOptions::with_unpin()));
-        assert!(matches!(&error, StoreError::NotAnObject { object, .. } if *object == added.cid), "{error}");
+        assert!(
+            matches!(&error, StoreError::NotAnObject { object, .. } if *object == added.cid),
+            "{error}"
+        );
     }
-    let report = store.remove(&target("also"), &RemoveOptions::with_unpin()).unwrap();
+    let report = store
+        .remove(&target("also"), &RemoveOptions::with_unpin())
+        .unwrap();
     assert_eq!(report.unpinned, ["also", "m"]);
     assert_eq!((store.objects().unwrap(), pinned(&store)), (vec![], vec![]));
-    let error = refused(&stage, || store.remove(&of(added.cid), &RemoveOptions::default()));
+    let error = refused(&stage, || {
+        store.remove(&of(added.cid), &RemoveOptions::default())
+    });
     assert!(matches!(error, StoreError::NotPublished { .. }), "{error}");
     // Its blocks are there until a collection, so adding it again writes no payload.
-    assert_eq!(store.add_path(stage.path("m"), &options).unwrap().new_bytes, 0);
+    assert_eq!(
+        store.add_path(stage.path("m"), &options).unwrap().new_bytes,
+        0
+    );
     assert_eq!(read(&store, &target("m/a")), b"part");
 }
 
@@ -234,20 +333,32 @@ fn remove_says_how_much_nothing_else_uses() {
     let one = [&shared[..], &bytes(6, 1 << 20)].concat();
     let two = [&shared[..], &bytes(7, 2 << 20)].concat();
     let (one, two) = (add_bytes(&store, &one), add_bytes(&store, &two));
-    let removed = store.remove(&of(one.cid), &RemoveOptions::default()).unwrap();
+    let removed = store
+        .remove(&of(one.cid), &RemoveOptions::default())
+        .unwrap();
     assert_eq!(removed.shared_bytes, 4 << 20);
     // The leaf of its own, and its node.
-    assert!((1 << 20..(1 << 20) + 1_000).contains(&removed.freeable_bytes), "{removed:?}");
-    let removed = store.remove(&of(two.cid), &RemoveOptions::default()).unwrap();
+    assert!(
+        (1 << 20..(1 << 20) + 1_000).contains(&removed.freeable_bytes),
+        "{removed:?}"
+    );
+    let removed = store
+        .remove(&of(two.cid), &RemoveOptions::default())
+        .unwrap();
     assert_eq!(removed.shared_bytes, 0);
-    assert!((6 << 20..(6 << 20) + 1_000).contains(&removed.freeable_bytes), "{removed:?}");
+    assert!(
+        (6 << 20..(6 << 20) + 1_000).contains(&removed.freeable_bytes),
+        "{removed:?}"
+    );
 }
 
 #[test]
 fn a_misspelt_name_is_answered_with_the_nearest() {
     let stage = Stage::new();
     let store = stage.create();
-    store.add_reader(&b"x"[..], &AddOptions::default().named("llama-3")).unwrap();
+    store
+        .add_reader(&b"x"[..], &AddOptions::default().named("llama-3"))
+        .unwrap();
     let error = store.resolve(&target("lama-3")).unwrap_err();
     assert!(error.hint().unwrap().contains("llama-3"), "{error}");
 }

@@ -25,9 +25,13 @@ fn a_reader_beside_the_writer_knows_objects_paths_and_the_cids_below() {
     let (weights, folder) = model(&stage);
     let reader = StoreReader::open(stage.store_path()).unwrap();
     assert_eq!(reader.objects().unwrap(), []);
-    let added = store.add_path(folder, &AddOptions::default().named("m")).unwrap();
+    let added = store
+        .add_path(folder, &AddOptions::default().named("m"))
+        .unwrap();
     let objects = reader.objects().unwrap();
-    let [object] = &objects[..] else { panic!("{objects:?}") };
+    let [object] = &objects[..] else {
+        panic!("{objects:?}")
+    };
     assert_eq!((object.cid, object.name.as_str()), (added.cid, "m"));
     assert_eq!((object.kind, object.size), (EntryType::Folder, 2_300_002));
     assert_eq!(object.profile, "unixfs-v1-2025");
@@ -36,27 +40,49 @@ fn a_reader_beside_the_writer_knows_objects_paths_and_the_cids_below() {
     let paths: Vec<_> = entries.iter().map(|e| (e.path.as_str(), e.kind)).collect();
     assert_eq!(
         paths,
-        [("config.json", EntryType::File), ("link", EntryType::Symlink), ("sub", EntryType::Folder)]
+        [
+            ("config.json", EntryType::File),
+            ("link", EntryType::Symlink),
+            ("sub", EntryType::Folder)
+        ]
     );
     for entry in &entries {
         let by_path = reader.stat(&target(format!("m/{}", entry.path))).unwrap();
         let by_cid = reader.stat(&of(entry.cid)).unwrap();
-        assert_eq!((by_path.cid, by_path.kind, by_path.size), (entry.cid, entry.kind, entry.size));
+        assert_eq!(
+            (by_path.cid, by_path.kind, by_path.size),
+            (entry.cid, entry.kind, entry.size)
+        );
         assert_eq!((by_cid.cid, by_cid.object), (entry.cid, added.cid));
         assert_eq!(by_cid.pinned_by, ["m"]);
     }
     let file = reader.stat(&target("m/sub/weights")).unwrap();
-    assert_eq!((file.codec, file.hash, file.blocks, file.extents), ("dag-pb", "sha2-256", 4, 1));
+    assert_eq!(
+        (file.codec, file.hash, file.blocks, file.extents),
+        ("dag-pb", "sha2-256", 4, 1)
+    );
     assert!(reader.read(&of(file.cid)).unwrap() == weights);
-    assert!(reader.read(&target(format!("/ipfs/{}/sub//weights/", added.cid))).unwrap() == weights);
+    assert!(
+        reader
+            .read(&target(format!("/ipfs/{}/sub//weights/", added.cid)))
+            .unwrap()
+            == weights
+    );
 
     let leaf = ipfs_accelerate::leaf(&weights[..1 << 20], &Profile::default());
     assert!(store.has(&of(leaf)).unwrap() && !reader.has(&of(leaf)).unwrap());
     let error = reader.read(&of(leaf)).unwrap_err();
-    assert!(matches!(&error, StoreError::NotPublished { cid, .. } if *cid == leaf), "{error}");
+    assert!(
+        matches!(&error, StoreError::NotPublished { cid, .. } if *cid == leaf),
+        "{error}"
+    );
     // The writer puts it together from its blocks.
     let mut got = Vec::new();
-    store.reader(&of(leaf)).unwrap().read_to_end(&mut got).unwrap();
+    store
+        .reader(&of(leaf))
+        .unwrap()
+        .read_to_end(&mut got)
+        .unwrap();
     assert!(got == weights[..1 << 20]);
 }
 
@@ -65,23 +91,52 @@ fn wrong_kinds_and_wrong_paths_are_typed_errors() {
     let stage = Stage::new();
     let store = stage.create();
     let (_, folder) = model(&stage);
-    store.add_path(folder, &AddOptions::default().named("m")).unwrap();
+    store
+        .add_path(folder, &AddOptions::default().named("m"))
+        .unwrap();
     let reader = store.to_reader();
     for folder in ["m", "m/sub"] {
         let error = reader.read(&target(folder)).unwrap_err();
-        assert!(matches!(error, StoreError::NotAFile { found: "folder", .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                StoreError::NotAFile {
+                    found: "folder",
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
-    assert!(matches!(reader.read(&target("m/link")), Err(StoreError::NotAFile { found: "symlink", .. })));
+    assert!(matches!(
+        reader.read(&target("m/link")),
+        Err(StoreError::NotAFile {
+            found: "symlink",
+            ..
+        })
+    ));
     for file in ["m/config.json", "m/link"] {
-        assert!(matches!(reader.list(&target(file)), Err(StoreError::NotAFolder { .. })));
+        assert!(matches!(
+            reader.list(&target(file)),
+            Err(StoreError::NotAFolder { .. })
+        ));
     }
-    for (path, there) in [("m/sub/weight", "weights"), ("m/x/y/z", "config.json"), ("m/config.json/x", "sub")] {
+    for (path, there) in [
+        ("m/sub/weight", "weights"),
+        ("m/x/y/z", "config.json"),
+        ("m/config.json/x", "sub"),
+    ] {
         let error = reader.read(&target(path)).unwrap_err();
-        let StoreError::NoSuchPath { there: found, .. } = &error else { panic!("{error}") };
+        let StoreError::NoSuchPath { there: found, .. } = &error else {
+            panic!("{error}")
+        };
         assert!(found.iter().any(|f| f == there), "{path}: {found:?}");
         assert!(!reader.has(&target(path)).unwrap());
     }
-    assert!(matches!(reader.read(&target("x")), Err(StoreError::NoSuchName { .. })));
+    assert!(matches!(
+        reader.read(&target("x")),
+        Err(StoreError::NoSuchName { .. })
+    ));
 }
 
 #[test]
@@ -105,7 +160,9 @@ fn a_file_can_be_read_from_anywhere() {
     assert!(reader.seek(SeekFrom::Current(i64::MIN)).is_err());
     for bad in [0..3_500_001, u64::MAX - 1..u64::MAX] {
         let error = reader.slice(bad).unwrap_err();
-        assert!(matches!(&error, StoreError::File(e) if e.source.kind() == std::io::ErrorKind::UnexpectedEof));
+        assert!(
+            matches!(&error, StoreError::File(e) if e.source.kind() == std::io::ErrorKind::UnexpectedEof)
+        );
     }
     assert_eq!(reader.slice(5..5).unwrap().len(), 0);
 }
@@ -115,14 +172,21 @@ fn what_a_reader_holds_stays_when_the_object_is_removed_and_the_store_closed() {
     let stage = Stage::new();
     let store = stage.create();
     let (weights, folder) = model(&stage);
-    store.add_path(folder, &AddOptions::default().named("m")).unwrap();
+    store
+        .add_path(folder, &AddOptions::default().named("m"))
+        .unwrap();
     let reader = StoreReader::open(stage.store_path()).unwrap();
     let object = reader.resolve(&target("m")).unwrap();
     let sub = object.join("sub").unwrap();
     let file = object.open("sub/weights").unwrap();
     let slice = file.slice(0..file.size()).unwrap();
-    store.remove(&target("m"), &RemoveOptions::with_unpin()).unwrap();
-    assert!(matches!(reader.resolve(&target("m")), Err(StoreError::NoSuchName { .. })));
+    store
+        .remove(&target("m"), &RemoveOptions::with_unpin())
+        .unwrap();
+    assert!(matches!(
+        reader.resolve(&target("m")),
+        Err(StoreError::NoSuchName { .. })
+    ));
     drop((store, reader));
     assert!(object.read("sub/weights").unwrap() == weights);
     assert!(file.read().unwrap() == weights && slice[..] == weights[..]);
@@ -160,8 +224,12 @@ fn resolving_while_objects_come_and_go_gives_the_object_or_says_that_it_is_gone(
             });
         }
         for _ in 0..60 {
-            store.remove(&of(cid), &RemoveOptions::with_unpin()).unwrap();
-            store.add_reader(&content[..], &AddOptions::default().named("name")).unwrap();
+            store
+                .remove(&of(cid), &RemoveOptions::with_unpin())
+                .unwrap();
+            store
+                .add_reader(&content[..], &AddOptions::default().named("name"))
+                .unwrap();
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -172,24 +240,50 @@ fn a_store_that_was_moved_or_copied_is_the_same_store() {
     let stage = Stage::new();
     let store = stage.create();
     let content = bytes(4, 1_500_000);
-    store.add_reader(&content[..], &AddOptions::default().named("n")).unwrap();
+    store
+        .add_reader(&content[..], &AddOptions::default().named("n"))
+        .unwrap();
     // Copied while it is open, db/ and the lock left out: readers need neither.
     for folder in ["packs", "roots", "names"] {
         fs::create_dir_all(stage.path("copy").join(folder)).unwrap();
         for path in stage.stored(folder) {
-            fs::copy(&path, stage.path("copy").join(folder).join(path.file_name().unwrap())).unwrap();
+            fs::copy(
+                &path,
+                stage
+                    .path("copy")
+                    .join(folder)
+                    .join(path.file_name().unwrap()),
+            )
+            .unwrap();
         }
     }
     fs::copy(stage.store_path().join("FORMAT"), stage.path("copy/FORMAT")).unwrap();
-    assert!(StoreReader::open(stage.path("copy")).unwrap().read(&target("n")).unwrap() == content);
+    assert!(
+        StoreReader::open(stage.path("copy"))
+            .unwrap()
+            .read(&target("n"))
+            .unwrap()
+            == content
+    );
     let copy = ipfs_accelerate::Store::open(stage.path("copy")).unwrap();
-    assert_eq!(copy.add_reader(&content[..], &unpinned()).unwrap().new_bytes, 0);
+    assert_eq!(
+        copy.add_reader(&content[..], &unpinned())
+            .unwrap()
+            .new_bytes,
+        0
+    );
 
     drop(store);
     fs::rename(stage.store_path(), stage.path("moved")).unwrap();
     let moved = ipfs_accelerate::Store::open(stage.path("moved")).unwrap();
     assert!(read(&moved, &target("n")) == content);
-    assert_eq!(moved.add_reader(&content[..], &unpinned()).unwrap().new_bytes, 0);
+    assert_eq!(
+        moved
+            .add_reader(&content[..], &unpinned())
+            .unwrap()
+            .new_bytes,
+        0
+    );
 }
 
 #[test]
@@ -198,17 +292,25 @@ fn another_user_reads_a_store_that_it_cannot_write() {
     if let Some(store) = is_child(CHILD) {
         let reader = StoreReader::open(&store).unwrap();
         assert_eq!(reader.read(&target("m/config.json")).unwrap(), b"{}");
-        assert_eq!(reader.read(&target("m/sub/weights")).unwrap().len(), 2_300_000);
+        assert_eq!(
+            reader.read(&target("m/sub/weights")).unwrap().len(),
+            2_300_000
+        );
         assert_eq!(reader.objects().unwrap().len(), 1);
         let error = ipfs_accelerate::Store::open(&store).unwrap_err();
-        assert!(matches!(&error, StoreError::File(e)
-            if e.source.kind() == std::io::ErrorKind::PermissionDenied), "{error}");
+        assert!(
+            matches!(&error, StoreError::File(e)
+            if e.source.kind() == std::io::ErrorKind::PermissionDenied),
+            "{error}"
+        );
         return;
     }
     let stage = Stage::new();
     let store = stage.create();
     let (_, folder) = model(&stage);
-    store.add_path(folder, &AddOptions::default().named("m")).unwrap();
+    store
+        .add_path(folder, &AddOptions::default().named("m"))
+        .unwrap();
     // In the way of nobody, and writable for nobody but its owner; for root the other user is nobody.
     fs::set_permissions(stage.path("."), fs::Permissions::from_mode(0o755)).unwrap();
     let root = rustix::process::getuid().is_root();
@@ -225,7 +327,10 @@ fn another_user_reads_a_store_that_it_cannot_write() {
     fs::copy(exe, &readable).unwrap();
     let mut child = std::process::Command::new(&readable);
     child
-        .args(["--exact", "store_reader::another_user_reads_a_store_that_it_cannot_write"])
+        .args([
+            "--exact",
+            "store_reader::another_user_reads_a_store_that_it_cannot_write",
+        ])
         .current_dir("/")
         .env(CHILD, stage.store_path());
     if root {
@@ -234,5 +339,8 @@ fn another_user_reads_a_store_that_it_cannot_write() {
     let output = child.output().unwrap();
     chmod(0o755);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
 }

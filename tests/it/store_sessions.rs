@@ -1,6 +1,8 @@
 //! Write sessions: single blocks that count once they are committed.
 
-use ipfs_accelerate::{Block, DagError, Explain, HashFunction, IDENTITY, Multihash, RAW, StoreError};
+use ipfs_accelerate::{
+    Block, DagError, Explain, HashFunction, IDENTITY, Multihash, RAW, StoreError,
+};
 
 use super::store_kit::*;
 
@@ -21,7 +23,10 @@ fn committed_blocks_are_there_after_reopening_and_pending_ones_are_not() {
     session.put_block(&blocks[3]).unwrap();
     let report = session.commit().unwrap();
     assert_eq!((report.new_blocks, report.cids.len()), (50, 51));
-    assert_eq!(report.new_bytes, blocks.iter().map(|b| b.data().len() as u64).sum::<u64>());
+    assert_eq!(
+        report.new_bytes,
+        blocks.iter().map(|b| b.data().len() as u64).sum::<u64>()
+    );
     drop(store);
     let store = stage.open();
     for block in &blocks {
@@ -59,7 +64,10 @@ fn a_killed_session_leaves_its_sealed_packs_for_the_next() {
     std::mem::forget(session);
     drop(store);
     let store = stage.open();
-    assert_eq!((stage.stored("packs").len(), stage.stored("tmp").len()), (sealed, 0));
+    assert_eq!(
+        (stage.stored("packs").len(), stage.stored("tmp").len()),
+        (sealed, 0)
+    );
     let mut session = store.session();
     for i in 0..20 {
         session.put_block(&block(i, 50_000)).unwrap();
@@ -105,7 +113,9 @@ fn an_inline_block_is_read_from_its_cid_and_never_stored() {
     let before = stage.on_disk();
     let cid = ipfs_accelerate::Cid::new_v1(RAW, Multihash::wrap(IDENTITY, b"inline").unwrap());
     let mut session = store.session();
-    session.put_block(&Block::verified(cid, &b"inline"[..]).unwrap()).unwrap();
+    session
+        .put_block(&Block::verified(cid, &b"inline"[..]).unwrap())
+        .unwrap();
     session.commit().unwrap();
     assert_eq!(stage.on_disk(), before);
     assert_eq!(store.get_block(&cid).unwrap().data(), b"inline");
@@ -116,7 +126,9 @@ fn an_inline_block_is_read_from_its_cid_and_never_stored() {
 fn a_block_over_2_mib_is_refused() {
     let stage = Stage::new();
     let store = stage.create();
-    let error = refused(&stage, || store.session().put_block(&block(1, (2 << 20) + 1)));
+    let error = refused(&stage, || {
+        store.session().put_block(&block(1, (2 << 20) + 1))
+    });
     assert!(
         matches!(&error, StoreError::Dag(DagError::BlockTooLarge { len, limit, .. })
             if (*len, *limit) == ((2 << 20) + 1, 2 << 20)),
@@ -137,16 +149,28 @@ fn a_file_whose_blocks_came_by_sessions_can_be_read_and_pinned() {
     let content = bytes(9, 2_500_000);
     let added = other.add_reader(&content[..], &unpinned()).unwrap();
     let mut session = store.session();
-    session.put_block(&other.get_block(&added.cid).unwrap()).unwrap();
+    session
+        .put_block(&other.get_block(&added.cid).unwrap())
+        .unwrap();
     for chunk in content.chunks(1 << 20) {
-        session.put_block(&Block::new(RAW, HashFunction::Sha2_256, chunk)).unwrap();
+        session
+            .put_block(&Block::new(RAW, HashFunction::Sha2_256, chunk))
+            .unwrap();
     }
     session.commit().unwrap();
-    assert!(matches!(store.to_reader().read(&of(added.cid)), Err(StoreError::NotPublished { .. })));
+    assert!(matches!(
+        store.to_reader().read(&of(added.cid)),
+        Err(StoreError::NotPublished { .. })
+    ));
     let mut got = Vec::new();
     std::io::Read::read_to_end(&mut store.reader(&of(added.cid)).unwrap(), &mut got).unwrap();
     assert!(got == content);
-    store.pin(&of(added.cid), &ipfs_accelerate::PinOptions::named("by-blocks")).unwrap();
+    store
+        .pin(
+            &of(added.cid),
+            &ipfs_accelerate::PinOptions::named("by-blocks"),
+        )
+        .unwrap();
     assert!(read(&store, &target("by-blocks")) == content);
 }
 

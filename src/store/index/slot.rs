@@ -151,3 +151,82 @@ fn clear(db: &Path) -> Result<(), StoreError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::block::HashFunction;
+    use crate::store::read::ReadCore;
+    use crate::store::{AddOptions, Store, inner};
+
+    /// Fails at everything, as a database on a dying disk does.
+    struct Failing;
+
+    impl Index for Failing {
+        fn get(&self, _: &Multihash) -> Result<Option<Place>, IndexError> {
+            Err(IndexError("get".into()))
+        }
+        fn insert(
+            &self,
+            _: PackId,
+            _: &[Row],
+            _: &dyn Fn(&Place) -> bool,
+        ) -> Result<(), IndexError> {
+            Err(IndexError("insert".into()))
+        }
+        fn marked(&self) -> Result<Vec<PackId>, IndexError> {
+            Err(IndexError("marked".into()))
+        }
+        fn unmark(&self, _: PackId) -> Result<(), IndexError> {
+            Err(IndexError("unmark".into()))
+        }
+        fn len(&self) -> Result<u64, IndexError> {
+            Err(IndexError("len".into()))
+        }
+    }
+
+    struct Tables(ReadCore);
+
+    impl PackTables for Tables {
+        fn ids(&self) -> Vec<PackId> {
+            let packs = inner::list(&self.0.folder.packs()).unwrap();
+            packs.into_iter().collect()
+        }
+        fn open(&self, id: PackId) -> Result<Arc<PackFile>, StoreError> {
+            self.0.packs.open(id)
+        }
+    }
+
+    #[test]
+    fn an_index_that_fails_is_replaced_from_the_packs_and_made_anew_at_the_next_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = Store::create(&path).unwrap();
+        store
+            .add_reader(&b"content"[..], &AddOptions::default())
+            .unwrap();
+        drop(store);
+        let tables = Tables(ReadCore::open(&path).unwrap());
+        let db = path.join("db");
+
+        let slot = IndexSlot::with(Box::new(Failing), db.clone());
+        let hash = HashFunction::Sha2_256.digest(b"content");
+        let place = slot.get(&tables, &hash).unwrap().unwrap();
+        let found = tables.open(place.pack).unwrap();
+        let read = found.read(place.offset, place.len as usize).unwrap();
+        assert_eq!(read, b"content");
+        assert!(db.join(REBUILD_MARK).exists());
+
+        let slot = IndexSlot::open(db.clone()).unwrap();
+        assert!(!db.join(REBUILD_MARK).exists());
+        assert_eq!(
+            slot.get(&tables, &hash).unwrap(),
+            None,
+            "made anew, and empty"
+        );
+        slot.catch_up(&tables).unwrap();
+        assert_eq!(slot.get(&tables, &hash).unwrap(), Some(place));
+    }
+}

@@ -335,12 +335,7 @@ pub(crate) fn check_pin(store: &Inner, pin: &PinAs, cid: Option<&Cid>) -> Result
     let PinAs::Named { name, replace } = pin else {
         return Ok(());
     };
-    // Which object it will be is not known yet, and a CID as a name is judged when it is.
-    let any = dag::leaf(&[], &dag::Profile::default());
-    match names::check(name, cid.unwrap_or(&any)) {
-        Err(e) if cid.is_some() || crate::block::parse_cid(name).is_err() => return Err(e),
-        _ => {}
-    }
+    names::check(name, cid)?;
     let taken = names::read(store.folder(), store.id(), name)?;
     match taken {
         Some(there) if !replace && cid.is_some_and(|cid| there.cid != *cid) => {
@@ -384,12 +379,7 @@ enum SetPin {
 }
 
 /// Writes a name aside, unless it says so already.
-fn prepare_pin(
-    store: &Inner,
-    name: &str,
-    cid: &Cid,
-    kind: PinKind,
-) -> Result<SetPin, StoreError> {
+fn prepare_pin(store: &Inner, name: &str, cid: &Cid, kind: PinKind) -> Result<SetPin, StoreError> {
     let there = names::read(store.folder(), store.id(), name)?;
     let says_so =
         |pin: &Pin| pin.cid == *cid && (pin.kind == kind || pin.kind == PinKind::Recursive);

@@ -29,7 +29,7 @@ pub enum PinAs {
 }
 
 /// How [`Store::add_path`](crate::Store::add_path) and its kin work.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct AddOptions {
     /// Chunking, layout and hash, and with them the CID.
@@ -46,20 +46,6 @@ pub struct AddOptions {
     pub cancel: Option<Arc<AtomicBool>>,
     /// Told from time to time how far the add is.
     pub progress: Option<Arc<dyn Fn(AddProgress) + Send + Sync>>,
-}
-
-impl Default for AddOptions {
-    fn default() -> Self {
-        Self {
-            profile: Profile::default(),
-            pin: PinAs::default(),
-            dereference_symlinks: false,
-            hidden: false,
-            ignore: Vec::new(),
-            cancel: None,
-            progress: None,
-        }
-    }
 }
 
 impl AddOptions {

@@ -294,9 +294,9 @@ impl<'s> BlockWriter<'s> {
         let packs: Vec<PackId> = self.sealed.iter().map(|sealed| sealed.id).collect();
         let mut blocks = std::mem::take(&mut self.elsewhere);
         // What lay in a pack of this session that was never sealed was left out of it, and stands there.
-        let theirs = found.iter().filter(|(_, place)| {
-            !packs.contains(&place.pack) && self.store.has_pack(place.pack)
-        });
+        let theirs = found
+            .iter()
+            .filter(|(_, place)| !packs.contains(&place.pack) && self.store.has_pack(place.pack));
         blocks.extend(theirs);
         if !packs.is_empty() || !blocks.is_empty() {
             self.publish_loose(packs, blocks)?;

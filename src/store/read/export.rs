@@ -70,13 +70,12 @@ pub(crate) fn export(
         _ => Path::new("."),
     };
     // Said here, where the name beside the output is not in the message yet.
-    let into = "write into the folder";
+    let into = "write into";
     let folder = fs::metadata(parent).map_err(FileError::at(into, parent))?;
     if !folder.is_dir() {
         let source = std::io::ErrorKind::NotADirectory.into();
         return Err(FileError::new(into, parent, source).into());
     }
-    fs::metadata(parent).map_err(FileError::at("write into", parent))?;
     // A name of its own, because one with the output's in it could be too long.
     let aside = parent.join(format!(".ipfs-accelerate-{}", hex(&random_id()?)));
     let mut aside = Aside {

@@ -109,7 +109,7 @@ fn a_signal_during_get_leaves_the_output_whole_or_not_at_all() {
     let before: Vec<_> = snapshot(sandbox.dir.path());
     let child = spawn(&sandbox, &["get", &cid, "-o", "out"]);
     let begun = Instant::now();
-    let is_aside = |name: &str| name.starts_with(".out.");
+    let is_aside = |name: &str| name.starts_with(".ipfs-accelerate-");
     let aside = || {
         let mut names = fs::read_dir(sandbox.dir.path())
             .unwrap()

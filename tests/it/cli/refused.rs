@@ -244,13 +244,13 @@ fn an_output_without_a_folder_to_stand_in_is_named() {
     let error = sandbox.refused(&["get", "model", "-o", "no/such/folder"], "file_not_found");
     let message = error["message"].as_str().unwrap();
     assert!(
-        message.starts_with("cannot write into the folder no/such: "),
+        message.starts_with("cannot write into no/such: "),
         "{message}"
     );
     let error = sandbox.refused(&["get", "model", "-o", "m/hello.txt/below"], "io");
     let message = error["message"].as_str().unwrap();
     assert!(
-        message.starts_with("cannot write into the folder m/hello.txt: "),
+        message.starts_with("cannot write into m/hello.txt: "),
         "{message}"
     );
 }
