@@ -17,10 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip(1)
         .filter(|a| a != "--bench")
         .collect();
-    if let [what, store, rest] = &arguments[..] {
-        if what == "child-add" || what == "child-load" {
-            return child(what, store, rest);
-        }
+    if let [what, store, rest] = &arguments[..]
+        && what.starts_with("child-")
+    {
+        return child(what, store, rest);
     }
     let sizes = match arguments.is_empty() {
         true => vec![

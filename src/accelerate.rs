@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::checkpoint::{self, DeviceMap, Dispatched, LoadError, LoadOptions};
-use crate::config::{CheckpointConfig, Config, ConfigError, DeviceMapSetting};
+use crate::config::{CheckpointConfig, Config, ConfigError, DeviceMapSetting, Origin};
 use crate::dag::{Profile, ProfileError};
 use crate::error::{Explain, FileError};
 use crate::store::{
@@ -177,14 +177,22 @@ impl IpfsAccelerate {
     /// [`Error::Store`] as [`Store::open_or_create`].
     pub fn open(config: &Config) -> Result<Self, Error> {
         let path = config.store_path(None, std::env::vars_os())?;
-        let options = StoreOptions {
+        let mut options = StoreOptions {
             memory_bytes: config.cache.budget().bytes(),
             ..StoreOptions::default()
         };
+        let profile: Profile = config.store.profile.parse()?;
+        options.profile = profile.clone();
+        let store = Store::open_or_create(path, options)?;
+        let is_set = config.origin("store", "profile") != Some(Origin::Default);
         Ok(Self {
-            profile: config.store.profile.parse()?,
+            profile: if is_set {
+                profile
+            } else {
+                store.profile().clone()
+            },
             checkpoint: config.checkpoint.clone(),
-            store: Store::open_or_create(path, options)?,
+            store,
         })
     }
 

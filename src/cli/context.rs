@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ipfs_accelerate::{Config, Profile, Store, StoreOptions, StoreReader};
+use ipfs_accelerate::{Config, Origin, Profile, Store, StoreOptions, StoreReader};
 
 use super::args::GlobalArgs;
 use super::error::CliError;
@@ -77,9 +77,12 @@ impl<'a> Context<'a> {
         options
     }
 
-    /// The profile that a flag or the configuration names.
-    pub(crate) fn profile(&self, flag: Option<&str>) -> Result<Profile, CliError> {
-        Ok(flag.unwrap_or(&self.config.store.profile).parse()?)
+    /// The profile that a flag or the configuration names; none if neither does, and the store's own is to
+    /// hold.
+    pub(crate) fn profile(&self, flag: Option<&str>) -> Result<Option<Profile>, CliError> {
+        let is_set = self.config.origin("store", "profile") != Some(Origin::Default);
+        let configured = Some(self.config.store.profile.as_str()).filter(|_| is_set);
+        Ok(flag.or(configured).map(str::parse).transpose()?)
     }
 
     /// From now on a first SIGINT or SIGTERM sets the flag instead of ending the process, so that what has

@@ -13,9 +13,9 @@ mod writeback;
 pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive};
 pub(crate) use map::{MapError, Mapping, Piece, stitches};
 pub(crate) use publish::{
-    SyncedFile, TempFile, copy_range, is_same_file, make_dir, make_dirs, open_read, punch_hole,
-    read_exact_at, read_file, remove_file, rename, rename_exchange, rename_new, sync_dir,
-    write_all_at,
+    SyncedFile, TempFile, copy_range, is_same_file, make_dir, make_dirs, open_read,
+    open_without_waiting, punch_hole, read_exact_at, read_file, remove_file, rename,
+    rename_exchange, rename_new, sync_dir, write_all_at,
 };
 pub use tally::{IoTally, io_tally};
 pub(crate) use writeback::start_writeback;

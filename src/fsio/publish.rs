@@ -99,6 +99,15 @@ pub(crate) fn open_read(path: &Path) -> Result<File, FileError> {
     File::open(path).map_err(FileError::at("open", path))
 }
 
+/// As [`open_read`], for a path that may have become a named pipe: opening that would wait for a writer.
+pub(crate) fn open_without_waiting(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(FileError::at("open", path))
+}
+
 /// Reads a whole small file, refusing one over `limit` bytes.
 pub(crate) fn read_file(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let len = file.metadata().map_err(FileError::at("stat", path))?.len();

@@ -26,6 +26,7 @@ pub(crate) fn assemble(store: &Inner, cid: &Cid) -> Result<RootRecord, StoreErro
         store,
         writer: store.next_writer(),
         root: RootBuilder::default(),
+        paths: 0,
     };
     let (kind, below) = walk.object(cid)?;
     let head = head(cid, kind, below);
@@ -71,12 +72,19 @@ struct Assembly<'s> {
     store: &'s Inner,
     writer: WriterId,
     root: RootBuilder,
+    paths: usize,
 }
 
 /// Levels below a file's root. One of 2^64 bytes over nodes of two links has 64.
 const MAX_FILE_LEVELS: usize = 128;
 /// Below an object; longer than any path of a file system.
 const MAX_PATH_BYTES: usize = 16_384;
+
+/// Blocks of one object, each place counted: 16 TiB in chunks of 1 MiB. A few nodes that repeat each other
+/// can stand for any number.
+const MAX_BLOCKS: u64 = 1 << 24;
+/// Paths of one object, for the same reason.
+const MAX_PATHS: usize = 1 << 20;
 
 /// What is left to do, the next one last.
 enum Task {
@@ -111,6 +119,11 @@ impl Assembly<'_> {
         sum: &mut Below,
         tasks: &mut Vec<Task>,
     ) -> Result<ObjectKind, StoreError> {
+        self.paths += 1;
+        if self.paths > MAX_PATHS {
+            let (what, limit) = ("paths", MAX_PATHS);
+            return Err(StoreError::TooDeep { cid, what, limit });
+        }
         if cid.codec() == RAW {
             return self.file(cid, path, sum);
         }
@@ -166,6 +179,10 @@ impl Assembly<'_> {
         sum: &mut Below,
         level: usize,
     ) -> Result<(), StoreError> {
+        if sum.blocks > MAX_BLOCKS {
+            let (cid, what, limit) = (*cid, "blocks", MAX_BLOCKS as usize);
+            return Err(StoreError::TooDeep { cid, what, limit });
+        }
         if level > MAX_FILE_LEVELS {
             let (cid, what, limit) = (*cid, "levels of nodes", MAX_FILE_LEVELS);
             return Err(StoreError::TooDeep { cid, what, limit });

@@ -327,8 +327,8 @@ impl Explain for StoreError {
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
             Self::Damaged { .. } => {
-                "keep the store as it is; `repair` is not built yet, so add the content again \
-                 to a new store"
+                "adding the same content again writes a damaged root anew; for anything else keep the \
+                 store as it is, because `repair` is not built yet"
             }
             Self::NotPublished { .. } => {
                 "`ls` lists the objects; inner nodes and leaves of an object are read by the \

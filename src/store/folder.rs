@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 use super::format::{self, Envelope, FileKind, StoreId, random_id};
+use super::pack::PackId;
 use super::writer_lock;
+use crate::dag::Profile;
 use crate::error::FileError;
 use crate::fsio::{self, Locked, TempFile};
 
@@ -25,6 +27,8 @@ pub(crate) struct StoreFolder {
 struct Format {
     version: u32,
     required: Vec<String>,
+    /// What is added under unless the caller says otherwise.
+    profile: String,
 }
 
 impl StoreFolder {
@@ -65,7 +69,7 @@ impl StoreFolder {
     }
 
     /// Reads `FORMAT`; an absent store and a folder that is none are told apart.
-    pub(crate) fn identify(&self) -> Result<StoreId, StoreError> {
+    pub(crate) fn identify(&self) -> Result<(StoreId, Profile), StoreError> {
         let path = self.format();
         let file = match fs::File::open(&path) {
             Ok(file) => file,
@@ -96,7 +100,14 @@ impl StoreFolder {
                 feature,
             });
         }
-        Ok(envelope.store)
+        // A profile that is not known here is a feature of a later version.
+        match format.profile.parse() {
+            Ok(profile) => Ok((envelope.store, profile)),
+            Err(_) => Err(StoreError::MissingFeature {
+                path: self.root.clone(),
+                feature: format!("profile {}", format.profile),
+            }),
+        }
     }
 
     /// Whether a store may be made here: the folder is absent, or holds nothing but our own empty folders
@@ -107,7 +118,7 @@ impl StoreFolder {
 
     /// Makes a store and returns the lock that it was made under. `FORMAT` comes last, so that a creation
     /// cut off leaves a vacant folder.
-    pub(crate) fn create(&self) -> Result<Locked, StoreError> {
+    pub(crate) fn create(&self, profile: &Profile) -> Result<Locked, StoreError> {
         self.check_vacant()?;
         fsio::make_dirs(&self.root)?;
         let lock = writer_lock::take(self)?;
@@ -121,6 +132,7 @@ impl StoreFolder {
         let format = Format {
             version: VERSION,
             required: Vec::new(),
+            profile: profile.name().to_owned(),
         };
         let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
         self.publish_format(&bytes)?;
@@ -154,7 +166,16 @@ impl StoreFolder {
         let tmp = self.tmp();
         fsio::make_dir(&tmp)?;
         for entry in fs::read_dir(&tmp).map_err(FileError::at("list", &tmp))? {
-            let path = entry.map_err(FileError::at("list", &tmp))?.path();
+            let entry = entry.map_err(FileError::at("list", &tmp))?;
+            let name = entry.file_name();
+            let ours = name.to_str().is_some_and(|name| {
+                format::unhex(name).is_some() || PackId::from_file_name(name).is_some()
+            });
+            if !ours {
+                // Only what bears a name of ours is ever deleted.
+                continue;
+            }
+            let path = entry.path();
             match fsio::remove_file(&path) {
                 Err(e) if e.source.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
                 _ => {}
@@ -192,6 +213,8 @@ impl StoreFolder {
             let path = self.root.join(&name);
             let ours = match name.as_str() {
                 "lock" | "FORMAT" => true,
+                // What a fresh file system holds.
+                "lost+found" => true,
                 // An unfinished FORMAT may lie in tmp/, named by 32 hex digits.
                 "tmp" => list(&path)?.iter().all(|n| format::unhex(n).is_some()),
                 known if FOLDERS.contains(&known) => path.is_dir() && list(&path)?.is_empty(),
@@ -202,5 +225,70 @@ impl StoreFolder {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Explain;
+    use crate::store::{Store, StoreReader};
+
+    /// Changes what the FORMAT of a store says.
+    fn reformat(path: &Path, change: impl Fn(&mut Format)) {
+        let folder = StoreFolder::new(path);
+        let bytes = fs::read(folder.format()).unwrap();
+        let envelope = Envelope::open(&bytes, FileKind::Format, None, path).unwrap();
+        let section = envelope.section(&bytes, 0, path, "format").unwrap();
+        let mut format: Format = format::decode(section, path, "format").unwrap();
+        change(&mut format);
+        let bytes = format::seal(
+            FileKind::Format,
+            envelope.store,
+            &[format::section(&format)],
+        );
+        fs::write(folder.format(), bytes).unwrap();
+    }
+
+    #[test]
+    fn a_store_of_a_later_format_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        drop(Store::create(&path).unwrap());
+        reformat(&path, |format| format.version += 1);
+        let before = fs::read(path.join("lock")).unwrap();
+        for error in [
+            Store::open(&path).unwrap_err(),
+            Store::open_or_create(&path, Default::default()).unwrap_err(),
+            StoreReader::open(&path).unwrap_err(),
+        ] {
+            assert!(
+                matches!(&error, StoreError::NewerFormat { found: 2, supported: 1, path: p } if *p == path),
+                "{error}"
+            );
+            assert!(error.hint().unwrap().contains("newer"));
+        }
+        assert!(matches!(
+            Store::create(&path),
+            Err(StoreError::Exists { .. })
+        ));
+        assert_eq!(
+            fs::read(path.join("lock")).unwrap(),
+            before,
+            "not even locked"
+        );
+    }
+
+    #[test]
+    fn a_store_that_needs_an_unknown_feature_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        drop(Store::create(&path).unwrap());
+        reformat(&path, |format| format.required.push("teleport".into()));
+        let error = StoreReader::open(&path).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::MissingFeature { feature, .. } if feature == "teleport"),
+            "{error}"
+        );
     }
 }

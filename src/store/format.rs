@@ -296,3 +296,72 @@ pub(crate) fn random_id() -> Result<[u8; 16], StoreError> {
     }
     Ok(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: StoreId = StoreId([7; 16]);
+
+    fn path() -> &'static Path {
+        Path::new("store/file")
+    }
+
+    #[test]
+    fn a_length_that_the_bytes_cannot_hold_is_an_error_and_takes_no_memory() {
+        // A string, a list of strings and a list of numbers that say they are as long as memory.
+        for len in [u64::MAX, u64::MAX >> 1, 1 << 60, 1 << 40, 1 << 33] {
+            let mut bytes = len.to_le_bytes().to_vec();
+            bytes.extend_from_slice(&[0; 100]);
+            assert!(decode::<String>(&bytes, path(), "text").is_err());
+            assert!(decode::<Vec<String>>(&bytes, path(), "texts").is_err());
+            assert!(decode::<Vec<u64>>(&bytes, path(), "numbers").is_err());
+            assert!(decode::<Vec<StoredCid>>(&bytes, path(), "CIDs").is_err());
+        }
+    }
+
+    #[test]
+    fn what_was_sealed_opens_and_each_section_is_checked_alone() {
+        let sections = [section(&"one"), section(&vec![1_u64, 2, 3])];
+        let bytes = seal(FileKind::Root, STORE, &sections);
+        let envelope = Envelope::open(&bytes, FileKind::Root, Some(STORE), path()).unwrap();
+        for (i, expected) in sections.iter().enumerate() {
+            assert_eq!(
+                envelope.section(&bytes, i, path(), "part").unwrap(),
+                expected
+            );
+        }
+        assert!(envelope.section(&bytes, 2, path(), "part").is_err());
+        let mut damaged = bytes.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert!(envelope.section(&damaged, 0, path(), "part").is_ok());
+        assert!(envelope.section(&damaged, 1, path(), "part").is_err());
+        for kind in [FileKind::Name, FileKind::Format] {
+            assert!(Envelope::open(&bytes, kind, Some(STORE), path()).is_err());
+        }
+        let other = StoreId([8; 16]);
+        let error = Envelope::open(&bytes, FileKind::Root, Some(other), path()).unwrap_err();
+        assert!(error.to_string().contains(&hex(&STORE.0)), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_is_said_to_be_one() {
+        let mut bytes = seal(FileKind::Name, STORE, &[section(&"x")]);
+        bytes[12..16].copy_from_slice(&9_u32.to_le_bytes());
+        let check_at = FIXED + SECTION;
+        let check = xxh3_64(&bytes[..check_at]);
+        bytes[check_at..check_at + 8].copy_from_slice(&check.to_le_bytes());
+        let error = Envelope::open(&bytes, FileKind::Name, Some(STORE), path()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                StoreError::NewerFormat {
+                    found: 9,
+                    supported: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+}

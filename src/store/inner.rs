@@ -52,6 +52,14 @@ impl Inner {
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         core.folder.empty_tmp()?;
+        // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
+        for folder in [
+            core.folder.packs(),
+            core.folder.roots(),
+            core.folder.names(),
+        ] {
+            fsio::sync_dir(&folder)?;
+        }
         let inner = Self {
             tier: MemoryTier::new(options.memory_bytes),
             index: IndexSlot::open(core.folder.db()),
@@ -283,4 +291,44 @@ pub(crate) fn list(folder: &Path) -> Result<HashSet<PackId>, StoreError> {
         ids.extend(name.to_str().and_then(PackId::from_file_name));
     }
     Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::folder::StoreFolder;
+
+    fn open(path: &Path) -> Inner {
+        let lock = crate::store::writer_lock::take(&StoreFolder::new(path)).unwrap();
+        Inner::open(ReadCore::open(path).unwrap(), lock, StoreOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn after_a_failed_sync_nothing_more_is_written_until_the_store_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        drop(crate::store::Store::create(&path).unwrap());
+        let inner = open(&path);
+        let failed = |action| {
+            let source = std::io::Error::other("the disk is gone");
+            Err::<(), _>(StoreError::File(FileError::new(action, "packs/x", source)))
+        };
+        // A failed write leaves nothing that counts behind; a failed sync leaves what nobody knows.
+        assert!(inner.durable(failed("write")).is_err());
+        assert!(inner.commit_guard().is_ok());
+        assert!(inner.durable(failed("sync")).is_err());
+        let error = inner.commit_guard().map(drop).unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Poisoned { cause, .. } if cause.contains("the disk is gone")),
+            "{error}"
+        );
+        let options = crate::store::AddOptions::default();
+        let error = crate::store::ingest::add_reader(&inner, &b"x"[..], &options).unwrap_err();
+        assert!(matches!(error, StoreError::Poisoned { .. }), "{error}");
+        assert_eq!(std::fs::read_dir(path.join("tmp")).unwrap().count(), 0);
+        assert_eq!(list(&path.join("packs")).unwrap().len(), 0);
+        drop(inner);
+        let inner = open(&path);
+        crate::store::ingest::add_reader(&inner, &b"x"[..], &options).unwrap();
+    }
 }

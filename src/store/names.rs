@@ -125,15 +125,36 @@ pub(crate) fn read(
     }))
 }
 
-/// All pins, in the order of their names.
+/// All pins, in the order of their names. A file that does not begin as a pin does is somebody else's.
 pub(crate) fn list(folder: &StoreFolder, store: StoreId) -> Result<Vec<Pin>, StoreError> {
+    list_but(folder, store, |error| {
+        let foreign = matches!(error, StoreError::Damaged { what: "kind", .. });
+        if foreign {
+            tracing::warn!("{error}");
+        }
+        foreign
+    })
+}
+
+/// As [`list`], for those who throw away what has no pin: whatever cannot be read may be one.
+pub(crate) fn list_strictly(folder: &StoreFolder, store: StoreId) -> Result<Vec<Pin>, StoreError> {
+    list_but(folder, store, |_| false)
+}
+
+fn list_but(
+    folder: &StoreFolder,
+    store: StoreId,
+    passes_over: impl Fn(&StoreError) -> bool,
+) -> Result<Vec<Pin>, StoreError> {
     let names = folder.names();
     let mut pins = Vec::new();
     for entry in fs::read_dir(&names).map_err(FileError::at("list", &names))? {
         let entry = entry.map_err(FileError::at("list", &names))?;
         // A pin unlinked since the listing is simply not there any more.
-        if let Some(pin) = entry.file_name().to_str().map(|n| read(folder, store, n)) {
-            pins.extend(pin?);
+        match entry.file_name().to_str().map(|n| read(folder, store, n)) {
+            Some(Err(e)) if passes_over(&e) => {}
+            Some(pin) => pins.extend(pin?),
+            None => {}
         }
     }
     pins.sort_by(|a, b| a.name.cmp(&b.name));

@@ -7,7 +7,7 @@ use super::error::StoreError;
 use super::ingest::{PinAs, check_pin, publish_root, set_pin, sync_folder};
 use super::inner::Inner;
 use super::names::{self, Pin, PinKind};
-use super::root::ObjectKind;
+use super::root::{ObjectKind, RootRecord};
 use super::target::{Head, Target};
 use super::writable::resolve;
 use crate::block::canonical;
@@ -59,21 +59,28 @@ pub(crate) fn pin(
         name: name.clone(),
         replace: options.replace,
     };
+    check_pin(store, &wanted, Some(&cid))?;
+    // A pin stands for a root, so what is inside another object gets one of its own first. It is put
+    // together before the guard is taken: a large one takes its time.
+    let missing = || -> Result<Option<RootRecord>, StoreError> {
+        let there = store.core.open_root(&cid, false)?;
+        let kind = there.map(|root| root.record.head.kind);
+        Ok(match (options.kind, kind) {
+            (PinKind::Recursive, None | Some(ObjectKind::Block)) => Some(assemble(store, &cid)?),
+            (PinKind::Direct, None) => Some(single_block(store, &cid)?),
+            _ => None,
+        })
+    };
+    let record = missing()?;
     let guard = store.commit_guard()?;
     check_pin(store, &wanted, Some(&cid))?;
-    // A pin stands for a root, so what is inside another object gets one of its own first.
-    let there = store.core.open_root(&cid, false)?;
-    let is_whole = there
-        .as_ref()
-        .is_some_and(|root| root.record.head.kind != ObjectKind::Block);
-    match options.kind {
-        PinKind::Recursive if !is_whole => {
-            publish_root(store, &assemble(store, &cid)?)?;
-        }
-        PinKind::Direct if there.is_none() => {
-            publish_root(store, &single_block(store, &cid)?)?;
-        }
-        _ => {}
+    // An object that was removed meanwhile is put together now.
+    let record = match record {
+        None => missing()?,
+        made => made,
+    };
+    if let Some(record) = record {
+        publish_root(store, &record)?;
     }
     let pin = set_pin(store, &name, &cid, options.kind)?;
     drop(guard);

@@ -52,9 +52,7 @@ pub(crate) fn remove(
         let (target, object) = (target.to_string(), object.object_cid());
         return Err(StoreError::NotAnObject { target, object });
     };
-    let pins: Vec<String> = store
-        .core
-        .pins()?
+    let pins: Vec<String> = names::list_strictly(store.folder(), store.id())?
         .into_iter()
         .filter(|pin| pin.cid == cid)
         .map(|pin| pin.name)
@@ -68,8 +66,12 @@ pub(crate) fn remove(
         .iter()
         .filter(|other| **other != cid)
     {
-        if let Some(root) = store.core.open_root(other, true)? {
-            others.add(&root.record);
+        match store.core.open_root(other, true) {
+            Ok(Some(root)) => others.add(&root.record),
+            Ok(None) => {}
+            // Only the figures below depend on it.
+            Err(e @ StoreError::Damaged { .. }) => tracing::warn!("{e}"),
+            Err(e) => return Err(e),
         }
     }
     own.normalize();

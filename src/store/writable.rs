@@ -15,7 +15,7 @@ use super::names::Pin;
 use super::pins::{self, PinOptions};
 use super::read::{
     Entry, ExportOptions, ExportReport, FileReader, Object, ObjectInfo, ObjectStat, ReadCore,
-    StoreReader, export,
+    StoreReader,
 };
 use super::remove::{self, RemoveOptions, RemoveReport};
 use super::root::LeasedRoot;
@@ -23,7 +23,7 @@ use super::target::Target;
 use super::totals::StoreTotals;
 use super::writer_lock;
 use crate::block::{Block, Cid, inline_data};
-use crate::dag::{self, Node};
+use crate::dag::{self, Node, Profile};
 use crate::fsio::Locked;
 
 /// How a [`Store`] works.
@@ -36,6 +36,9 @@ pub struct StoreOptions {
     pub threads: usize,
     /// A pack is sealed at the first leaf after this many bytes. 4 GiB unless set.
     pub pack_bytes: u64,
+    /// Of a store that is made: what is added under unless the caller says otherwise, kept in the store as
+    /// [`Store::profile`].
+    pub profile: Profile,
 }
 
 impl Default for StoreOptions {
@@ -44,6 +47,7 @@ impl Default for StoreOptions {
             memory_bytes: 500_000_000,
             threads: 0,
             pack_bytes: 4 << 30,
+            profile: Profile::default(),
         }
     }
 }
@@ -119,7 +123,7 @@ impl Store {
     /// # Errors
     /// As [`Store::create`].
     pub fn create_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
-        let lock = StoreFolder::new(path.as_ref()).create()?;
+        let lock = StoreFolder::new(path.as_ref()).create(&options.profile)?;
         Self::open_locked(path.as_ref(), lock, options)
     }
 
@@ -140,7 +144,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let folder = StoreFolder::new(path.as_ref());
         if folder.is_vacant()? {
-            match folder.create() {
+            match folder.create(&options.profile) {
                 Ok(lock) => return Self::open_locked(path.as_ref(), lock, options),
                 // Another process was faster, which is as good.
                 Err(StoreError::Exists { .. }) => {}
@@ -153,6 +157,11 @@ impl Store {
     /// The store's folder.
     pub fn path(&self) -> &Path {
         self.inner.folder().path()
+    }
+
+    /// The profile that the store was made with; for the caller to add under.
+    pub fn profile(&self) -> &Profile {
+        &self.inner.core.profile
     }
 
     /// A reader of the same store, such as another process would open.
@@ -276,9 +285,7 @@ impl Store {
         output: impl AsRef<Path>,
         options: &ExportOptions,
     ) -> Result<ExportReport, StoreError> {
-        let object = self.resolve(target)?;
-        object.touch();
-        export(&object, output.as_ref(), options)
+        self.resolve(target)?.export(output, options)
     }
 
     /// All published objects, in the order of their CIDs.

@@ -157,7 +157,8 @@ fn i4_rebuildable_a_store_without_its_database_has_everything() {
             .unwrap()
             .cid
     };
-    let damages: [(&str, fn(&Path)); 3] = [
+    type Damage = (&'static str, fn(&Path));
+    let damages: [Damage; 3] = [
         ("deleted", |db| fs::remove_dir_all(db).unwrap()),
         ("truncated", |db| fs::write(db.join("db"), b"").unwrap()),
         ("overwritten", |db| {
@@ -273,4 +274,35 @@ fn i9_bounded_the_memory_tier_keeps_to_its_budget() {
     }
     let stats = store.cache_stats();
     assert!(stats.evictions > 70 && stats.entries > 10, "{stats:?}");
+}
+
+/// Run as a process of its own by the test below: adds a long stream, and prints its peak memory.
+#[test]
+fn i9_bounded_child() {
+    let Ok(store) = std::env::var("IPFS_ACCELERATE_TEST_I9_STORE") else {
+        return;
+    };
+    let store = Store::create(store).unwrap();
+    let stream = std::io::Read::take(std::io::repeat(7), 400 << 20);
+    store.add_reader(stream, &AddOptions::default()).unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    println!("peak {}", peak.unwrap().trim());
+}
+
+#[test]
+fn i9_bounded_a_stream_takes_no_memory_for_its_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "promises::i9_bounded_child", "--nocapture"])
+        .env("IPFS_ACCELERATE_TEST_I9_STORE", dir.path().join("store"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let peak = text
+        .split("peak ")
+        .nth(1)
+        .expect("the child printed its peak");
+    let kib: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kib < 200 << 10, "400 MiB took {kib} KiB");
 }

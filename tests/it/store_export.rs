@@ -106,7 +106,12 @@ fn an_existing_output_is_refused_and_replaced_with_force() {
     }
     assert_eq!(names(&stage.path("there")), before);
     assert_eq!(fs::read(stage.path("there/file")).unwrap(), b"old");
-    for output in ["there/file", "there/folder", "there/dangling"] {
+    for output in ["there/file", "there/dangling"] {
+        // A folder is not thrown away for a file, nor the other way round.
+        let error = refused(&stage, || {
+            store.export(&folder, stage.path(output), &forced())
+        });
+        assert!(matches!(error, StoreError::NotAFolder { .. }), "{error}");
         store.export(&file, stage.path(output), &forced()).unwrap();
         assert_eq!(fs::read(stage.path(output)).unwrap(), b"b");
         assert!(
@@ -114,11 +119,17 @@ fn an_existing_output_is_refused_and_replaced_with_force() {
                 .unwrap()
                 .is_symlink()
         );
-        store
-            .export(&folder, stage.path(output), &forced())
-            .unwrap();
-        assert_eq!(fs::read(stage.path(output).join("sub/b")).unwrap(), b"b");
     }
+    let error = refused(&stage, || {
+        store.export(&file, stage.path("there/folder"), &forced())
+    });
+    assert!(matches!(error, StoreError::NotAFile { .. }), "{error}");
+    assert_eq!(fs::read(stage.path("there/folder/inside")).unwrap(), b"old");
+    store
+        .export(&folder, stage.path("there/folder"), &forced())
+        .unwrap();
+    assert_eq!(fs::read(stage.path("there/folder/sub/b")).unwrap(), b"b");
+    assert!(!stage.path("there/folder/inside").exists());
     assert_eq!(names(&stage.path("there")), before, "nothing else is left");
     store.export(&file, stage.path("fresh"), &forced()).unwrap();
     assert_eq!(fs::read(stage.path("fresh")).unwrap(), b"b");
@@ -194,13 +205,14 @@ fn a_cancelled_export_leaves_nothing_and_the_old_output() {
     let seen = Arc::clone(&cancel);
     options.progress = Some(Arc::new(move |_| seen.store(true, Ordering::Relaxed)));
     fs::create_dir(stage.path("place")).unwrap();
-    fs::write(stage.path("place/out"), b"old").unwrap();
+    fs::create_dir(stage.path("place/out")).unwrap();
+    fs::write(stage.path("place/out/file"), b"old").unwrap();
     let error = refused(&stage, || {
         store.export(&folder, stage.path("place/out"), &options)
     });
     assert!(matches!(error, StoreError::Cancelled), "{error}");
     assert_eq!(names(&stage.path("place")), ["out"]);
-    assert_eq!(fs::read(stage.path("place/out")).unwrap(), b"old");
+    assert_eq!(fs::read(stage.path("place/out/file")).unwrap(), b"old");
 }
 
 #[test]

@@ -191,16 +191,25 @@ fn opening_empties_tmp_and_deletes_nothing_else() {
         .unwrap();
     drop(store);
     let before = stage.on_disk();
-    fs::write(stage.store_path().join("tmp/left-over"), b"x").unwrap();
-    fs::write(stage.store_path().join("tmp/another"), b"y").unwrap();
+    let left_over = "0123456789abcdef".repeat(2);
+    fs::write(stage.store_path().join("tmp").join(&left_over), b"x").unwrap();
+    fs::write(
+        stage
+            .store_path()
+            .join("tmp")
+            .join(format!("{left_over}.pack")),
+        b"y",
+    )
+    .unwrap();
     stage.file("store/roots/notes.txt", b"not ours");
     stage.file("store/packs/readme", b"not ours");
+    stage.file("store/tmp/notes.txt", b"not ours");
     stage.file("store/extra", b"not ours");
     let store = stage.open();
-    assert!(stage.stored("tmp").is_empty());
+    assert_eq!(stage.stored("tmp").len(), 1);
     assert_eq!(store.objects().unwrap().len(), 1);
     assert_eq!(store.totals().unwrap().packs, 1);
-    for foreign in ["roots/notes.txt", "packs/readme", "extra"] {
+    for foreign in ["roots/notes.txt", "packs/readme", "tmp/notes.txt", "extra"] {
         let path = stage.store_path().join(foreign);
         assert_eq!(fs::read(&path).unwrap(), b"not ours");
         fs::remove_file(path).unwrap();

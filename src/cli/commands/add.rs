@@ -104,16 +104,14 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
         fs::metadata(path).map_err(FileError::at("open", path))?;
     }
     let cancel = context.cancel()?;
-    let mut options = AddOptions::default()
-        .with_profile(profile)
-        .with_pin(match args.pin_name {
-            Some(name) => PinAs::Named {
-                name,
-                replace: args.replace,
-            },
-            None if args.no_pin => PinAs::No,
-            None => PinAs::Unnamed,
-        });
+    let mut options = AddOptions::default().with_pin(match args.pin_name {
+        Some(name) => PinAs::Named {
+            name,
+            replace: args.replace,
+        },
+        None if args.no_pin => PinAs::No,
+        None => PinAs::Unnamed,
+    });
     options.dereference_symlinks = args.dereference_symlinks;
     options.hidden = args.hidden;
     options.ignore = args.ignore;
@@ -123,10 +121,16 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
         true => None,
         false => Some(context.writer_or_new()?),
     };
+    let of_store = store.as_ref().map(Store::profile).cloned();
+    options.profile = profile.or(of_store).unwrap_or_default();
     let mut last = Output::nothing();
     for (i, path) in args.paths.iter().enumerate() {
         if i > 0 {
-            context.emit(&last)?;
+            match context.emit(&last) {
+                // Nobody reads any more, but the other paths are to be added all the same.
+                Ok(()) | Err(CliError::ClosedPipe) => {}
+                Err(e) => return Err(e),
+            }
         }
         last = add(context, store.as_ref(), path, &options, &cancel)?;
     }

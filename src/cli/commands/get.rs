@@ -71,7 +71,7 @@ pub(crate) fn run(args: GetArgs, context: &Context<'_>) -> Result<Output, CliErr
     let progress = context.progress("writing", &output, Some(object.size()));
     let bar = progress.bar();
     options.progress = Some(Arc::new(move |bytes| bar.inc(bytes)));
-    let report = reader.export(&target, &output, &options)?;
+    let report = object.export(&output, &options)?;
     drop(progress);
 
     let seconds = begun.elapsed().as_secs_f64();

@@ -1,28 +1,27 @@
 //! `init`: an empty store.
 
 use clap::Args;
-use ipfs_accelerate::{Config, Store};
+use ipfs_accelerate::Store;
 use serde::Serialize;
 
-use crate::cli::commands::config;
-use crate::cli::context::{Context, config_path};
+use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
 
 /// Create an empty store
 ///
-/// `add` creates one by itself where none is named otherwise; this command makes one without adding to it,
-/// in the folder of --store or the configured one, which must be absent or empty.
+/// `add` creates one by itself where none is there; this command makes one without adding to it, and with
+/// other settings, in the folder of --store or the configured one, which must be absent or empty.
 ///
-/// With --json: store, profile, config (the file that --profile was written to, or null). With -q: nothing.
+/// With --json: store, profile. With -q: nothing.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   ipfs-accelerate init
   ipfs-accelerate --store /data/store init
-  ipfs-accelerate init --profile kubo-cidv1    and add under this profile from now on")]
+  ipfs-accelerate init --profile kubo-cidv1    a store that adds under this profile")]
 pub(crate) struct InitArgs {
-    /// Add under this profile from now on: writes `profile` in [store] of the configuration file.
+    /// What is added under unless `add --profile` or the configuration says otherwise; kept in the store.
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
 }
@@ -31,39 +30,22 @@ pub(crate) struct InitArgs {
 struct Initialised<'a> {
     store: &'a str,
     profile: &'a str,
-    config: Option<String>,
 }
 
 pub(crate) fn run(args: InitArgs, context: &Context<'_>) -> Result<Output, CliError> {
-    let profile = context.profile(args.profile.as_deref())?;
+    let mut options = context.store_options();
+    options.profile = context
+        .profile(args.profile.as_deref())?
+        .unwrap_or_default();
     let _cancel = context.cancel()?;
-    let store = Store::create_with(context.store_path()?, context.store_options())?;
-    let file = config_path(context.global);
-    let written = match &args.profile {
-        Some(_) => Some(config::write(
-            file.as_deref(),
-            "store",
-            "profile",
-            profile.name(),
-        )?),
-        None => None,
-    };
+    let store = Store::create_with(context.store_path()?, options)?;
     let shown = store.path().display().to_string();
-    let config = written
-        .as_ref()
-        .and_then(Config::config_path)
-        .map(|p| p.display().to_string());
-    let mut output = Output::new(&Initialised {
+    let profile = store.profile().name();
+    Ok(Output::new(&Initialised {
         store: &shown,
-        profile: profile.name(),
-        config: config.clone(),
+        profile,
     })
-    .line(format!("created an empty store at {shown}"));
-    if let Some(config) = config {
-        output = output.line(format!(
-            "set store.profile to {} in {config}",
-            profile.name()
-        ));
-    }
-    Ok(output)
+    .line(format!(
+        "created an empty store at {shown}, profile {profile}"
+    )))
 }

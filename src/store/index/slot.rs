@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(read, b"content");
         assert!(db.join(REBUILD_MARK).exists());
 
-        let slot = IndexSlot::open(db.clone()).unwrap();
+        let slot = IndexSlot::open(db.clone());
         assert!(!db.join(REBUILD_MARK).exists());
         assert_eq!(
             slot.get(&tables, &hash).unwrap(),

@@ -278,12 +278,27 @@ fn commit(
         Some(name) => Some(prepare_pin(store, name, &cid, PinKind::Recursive)?),
         None => None,
     };
-    let is_new = publish_root(store, &record)?;
+    let is_new = match publish_root(store, &record) {
+        Ok(is_new) => is_new,
+        Err(e) => {
+            // Where only the sync after the rename failed, the object is there, and keeps its packs.
+            let there = store.core.open_root(&cid, false);
+            if there.is_ok_and(|there| there.is_some_and(|t| t.record.packs == record.packs)) {
+                writer.finish();
+            }
+            return Err(e);
+        }
+    };
     let pinned = match pin {
         Some(SetPin::Prepared(pin, _)) => store.durable(pin.publish()),
         Some(SetPin::There(_)) | None => Ok(()),
     };
-    if pinned.is_err() && is_new {
+    let named = |name: &String| {
+        let pin = names::read(store.folder(), store.id(), name);
+        pin.is_ok_and(|pin| pin.is_some_and(|pin| pin.cid == cid))
+    };
+    // A name that was set though its sync failed keeps the object: a name never stands without its root.
+    if pinned.is_err() && is_new && !name.as_ref().is_some_and(named) {
         // The object goes again. Somebody may read it already, so its packs stay until a collection.
         let retired = root::retired_path(store.folder(), &cid)?;
         let _ = fsio::rename(&root::object_path(store.folder(), &cid), &retired);

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::feed::{Chunk, Feed, From};
+use super::feed::{BATCH_BYTES, Chunk, Feed, From};
 use super::options::{AddOptions, AddProgress};
 use super::record::{FileSpans, RootBuilder};
 use super::writer::BlockWriter;
@@ -294,11 +294,10 @@ impl Buffers {
     }
 
     fn put(&self, buffer: Vec<u8>) {
-        if buffer.len() >= KEPT_BUFFER {
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(buffer);
+        // A stream brings buffers of its own and takes none, so what is kept has an end.
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffer.len() >= KEPT_BUFFER && (kept.len() + 1) * buffer.len() <= 3 * BATCH_BYTES {
+            kept.push(buffer);
         }
     }
 }

@@ -291,4 +291,17 @@ mod tests {
             }
         );
     }
+
+    #[test]
+    fn an_empty_block_moves_alone_though_another_begins_where_it_does() {
+        let (a, b) = (PackId([1; 16]), PackId([2; 16]));
+        let place = |pack, offset, len| Place { pack, offset, len };
+        let mut moves = Moves::default();
+        moves.add(a, 128, place(b, 640, 0));
+        assert_eq!(moves.place(place(a, 128, 0)), place(b, 640, 0));
+        assert_eq!(moves.place(place(a, 128, 50)), place(a, 128, 50));
+        moves.add(a, 128, place(b, 704, 50));
+        assert_eq!(moves.place(place(a, 128, 0)), place(b, 640, 0));
+        assert_eq!(moves.place(place(a, 128, 50)), place(b, 704, 50));
+    }
 }

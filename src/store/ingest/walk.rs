@@ -76,7 +76,7 @@ impl SourceFile {
         if let Some(file) = self.handle.get() {
             return Ok(file);
         }
-        let file = crate::fsio::open_read(&self.path)?;
+        let file = crate::fsio::open_without_waiting(&self.path)?;
         self.check(&file)?;
         Ok(self.handle.get_or_init(|| file))
     }

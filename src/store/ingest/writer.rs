@@ -271,9 +271,9 @@ impl<'s> BlockWriter<'s> {
             Some(path) => path.clone(),
             None => root::loose_path(self.store.folder())?,
         };
-        write_root(self.store, &loose_record(packs, blocks), &path)?;
-        self.loose = Some(path);
-        Ok(())
+        // Noted first: should the rename succeed and its sync fail, the drop removes it with the packs.
+        self.loose = Some(path.clone());
+        write_root(self.store, &loose_record(packs, blocks), &path)
     }
 
     /// Keeps what was written: the commit is done, or the loose root is to stay.

@@ -7,6 +7,7 @@ use super::entry::ObjectInfo;
 use super::object::{Object, type_of};
 use super::packs::PackCache;
 use crate::block::{Cid, canonical};
+use crate::dag::Profile;
 use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
@@ -20,15 +21,21 @@ use crate::store::time::unix_ms;
 pub(crate) struct ReadCore {
     pub(crate) folder: StoreFolder,
     pub(crate) id: StoreId,
+    pub(crate) profile: Profile,
     pub(crate) packs: PackCache,
 }
 
 impl ReadCore {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let folder = StoreFolder::new(path);
-        let id = folder.identify()?;
+        let (id, profile) = folder.identify()?;
         let packs = PackCache::new(folder.packs(), id);
-        Ok(Self { folder, id, packs })
+        Ok(Self {
+            folder,
+            id,
+            profile,
+            packs,
+        })
     }
 
     pub(crate) fn open_root(
@@ -94,8 +101,15 @@ impl ReadCore {
             return Ok(Some(object(root, String::new())));
         }
         for published in root::published(&self.folder.roots())? {
-            let Some(root) = self.open_root(&published, false)? else {
-                continue;
+            let root = match self.open_root(&published, false) {
+                Ok(Some(root)) => root,
+                Ok(None) => continue,
+                Err(e @ StoreError::Damaged { .. }) => {
+                    // One damaged object does not hide the others.
+                    tracing::warn!("{e}");
+                    continue;
+                }
+                Err(e) => return Err(e),
             };
             let wanted = canonical(cid);
             let found = root
@@ -124,7 +138,14 @@ impl ReadCore {
             };
             let metadata = file.metadata().map_err(FileError::at("stat", &path))?;
             let bytes = crate::fsio::read_file(&file, &path, metadata.len())?;
-            let head = RootRecord::parse_head(&bytes, self.id, &cid, &path)?;
+            let head = match RootRecord::parse_head(&bytes, self.id, &cid, &path) {
+                Ok(head) => head,
+                Err(e @ StoreError::Damaged { .. }) => {
+                    tracing::warn!("{e}");
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
             objects.push(ObjectInfo {
                 cid,
                 name: head.name,

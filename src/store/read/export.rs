@@ -59,6 +59,9 @@ pub(crate) fn export(
             path: output.to_path_buf(),
         });
     }
+    if taken {
+        check_replaceable(object, output)?;
+    }
     check_links(object)?;
     // `.`, `..` and `/` name folders that are there.
     if output.file_name().is_none() {
@@ -101,6 +104,23 @@ pub(crate) fn export(
         aside.keep = true;
     }
     Ok(report)
+}
+
+/// A folder is not thrown away for a file, nor a file for a folder: that is more likely a slip.
+fn check_replaceable(object: &Object, output: &Path) -> Result<(), StoreError> {
+    let is_folder = fs::symlink_metadata(output).is_ok_and(|m| m.is_dir());
+    let target = output.display().to_string();
+    match (object.kind() == EntryType::Folder, is_folder) {
+        (false, true) => Err(StoreError::NotAFile {
+            target,
+            found: "folder",
+        }),
+        (true, false) => Err(StoreError::NotAFolder {
+            target,
+            found: "file",
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Removed when dropped, unless it became the output.

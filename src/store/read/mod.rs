@@ -12,7 +12,6 @@ mod stream;
 
 pub(crate) use core::ReadCore;
 pub use entry::{Entry, EntryType, ObjectInfo, ObjectStat};
-pub(crate) use export::export;
 pub use export::{ExportOptions, ExportReport};
 pub use file::StoredFile;
 pub(crate) use file::{Backing, Extent};

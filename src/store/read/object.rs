@@ -1,10 +1,12 @@
 //! A resolved target: an object, or a path below one, under the object's lease.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::core::ReadCore;
 use super::entry::{Entry, EntryType, ObjectStat};
+use super::export::{ExportOptions, ExportReport, export};
 use super::file::{Backing, Extent, StoredFile};
 use crate::block::{Block, Cid, RAW, canonical};
 use crate::dag::{self, Node};
@@ -227,6 +229,19 @@ impl Object {
     /// As [`Object::open`] and [`StoredFile::read`].
     pub fn read(&self, path: &str) -> Result<Vec<u8>, StoreError> {
         self.open(path)?.read()
+    }
+
+    /// Writes the file or folder to `output`, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`Store::export`](crate::Store::export).
+    pub fn export(
+        &self,
+        output: impl AsRef<Path>,
+        options: &ExportOptions,
+    ) -> Result<ExportReport, StoreError> {
+        self.touch();
+        export(self, output.as_ref(), options)
     }
 
     /// Size, blocks, codec and pins.

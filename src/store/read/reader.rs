@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::core::ReadCore;
 use super::entry::{Entry, ObjectInfo, ObjectStat};
-use super::export::{ExportOptions, ExportReport, export};
+use super::export::{ExportOptions, ExportReport};
 use super::file::StoredFile;
 use super::object::Object;
+use crate::dag::Profile;
 use crate::store::error::StoreError;
 use crate::store::names::Pin;
 use crate::store::target::Target;
@@ -55,6 +56,11 @@ impl StoreReader {
     /// The store's folder.
     pub fn path(&self) -> &Path {
         self.core.folder.path()
+    }
+
+    /// The profile that the store was made with.
+    pub fn profile(&self) -> &Profile {
+        &self.core.profile
     }
 
     /// Finds a target and takes its object's lease.
@@ -126,9 +132,7 @@ impl StoreReader {
         output: impl AsRef<Path>,
         options: &ExportOptions,
     ) -> Result<ExportReport, StoreError> {
-        let object = self.resolve(target)?;
-        object.touch();
-        export(&object, output.as_ref(), options)
+        self.resolve(target)?.export(output, options)
     }
 
     /// All published objects, in the order of their CIDs.

@@ -242,3 +242,113 @@ fn check_cid(head: &Head, cid: &Cid, path: &Path) -> Result<(), StoreError> {
         found: head.cid.0.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORE: StoreId = StoreId([7; 16]);
+
+    fn record() -> RootRecord {
+        let cid = StoredCid(crate::dag::leaf(b"x", &crate::dag::Profile::default()));
+        RootRecord {
+            head: Head {
+                cid,
+                kind: ObjectKind::Folder,
+                profile: String::new(),
+                name: String::new(),
+                created_ms: 0,
+                size: 10,
+                blocks: 2,
+                tsize: 10,
+            },
+            paths: vec![
+                PathEntry {
+                    path: String::new(),
+                    cid,
+                    kind: EntryKind::Folder,
+                    size: 10,
+                },
+                PathEntry {
+                    path: "a".into(),
+                    cid,
+                    kind: EntryKind::File { first: 0, count: 1 },
+                    size: 10,
+                },
+            ],
+            packs: vec![PackId([1; 16])],
+            extents: vec![RootExtent {
+                pack: 0,
+                offset: 128,
+                len: 10,
+            }],
+            nodes: vec![NodePlace {
+                cid,
+                pack: 0,
+                offset: 192,
+                len: 5,
+            }],
+        }
+    }
+
+    fn parse(record: &RootRecord) -> Result<RootRecord, StoreError> {
+        let path = Path::new("roots/x");
+        RootRecord::parse(
+            &record.to_bytes(STORE),
+            STORE,
+            &record.head.cid.0,
+            path,
+            true,
+        )
+    }
+
+    /// Checksums hold in all of these: somebody wrote them on purpose.
+    #[test]
+    fn a_hostile_root_is_refused() {
+        assert_eq!(parse(&record()).unwrap(), record());
+        type Change = fn(&mut RootRecord);
+        let changes: [(&str, Change); 12] = [
+            ("an absolute path", |r| {
+                r.paths[1].path = "/etc/passwd".into()
+            }),
+            ("a step up", |r| r.paths[1].path = "../a".into()),
+            ("a step up inside", |r| r.paths[1].path = "a/../../b".into()),
+            ("an empty name", |r| r.paths[1].path = "a//b".into()),
+            ("a zero byte", |r| r.paths[1].path = "a\0b".into()),
+            ("the same path twice", |r| r.paths[1].path = String::new()),
+            ("a pack that is not listed", |r| r.extents[0].pack = 1),
+            ("a node's pack that is not listed", |r| {
+                r.nodes[0].pack = u32::MAX
+            }),
+            ("an extent past all ends", |r| {
+                r.extents[0].offset = u64::MAX - 3
+            }),
+            ("a node past all ends", |r| r.nodes[0].offset = u64::MAX),
+            ("extents outside the list", |r| {
+                r.paths[1].kind = EntryKind::File {
+                    first: u32::MAX,
+                    count: u32::MAX,
+                };
+            }),
+            ("another size", |r| r.paths[1].size = 11),
+        ];
+        for (what, change) in changes {
+            let mut hostile = record();
+            change(&mut hostile);
+            let error = parse(&hostile).unwrap_err();
+            assert!(
+                matches!(error, StoreError::Damaged { .. }),
+                "{what}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_root_under_another_name_is_refused() {
+        let other = crate::dag::leaf(b"y", &crate::dag::Profile::default());
+        let path = Path::new("roots/y");
+        let bytes = record().to_bytes(STORE);
+        assert!(RootRecord::parse(&bytes, STORE, &other, path, false).is_err());
+        assert!(RootRecord::parse_head(&bytes, STORE, &other, path).is_err());
+    }
+}
