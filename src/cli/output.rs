@@ -18,7 +18,7 @@
 //! | `pin ls` | `entries: [{name, cid, kind, created}]` |
 //! | `plan` | `tensors`, `bytes`, `device_map: {tensor: device}`, `devices: {name: {tensors, bytes, limit}}` |
 //! | `load` | `tensors`, `bytes`, `zero_copy_bytes`, `copied_bytes`, `copies: {reason: bytes}`, `seconds`, `stages: {resolve, headers, plan, execute}`, `shards`, `devices: {name: {tensors, bytes, limit, thread_seconds}}` |
-//! | `init` | `store`, `profile`, `config` |
+//! | `init` | `store`, `profile` |
 //! | `config get`, `config set` | `key`, `value`; `set` also `config` |
 //! | `config show` | `config`, `entries: [{section, key, value, origin}]` |
 //! | `config path` | `config`, `exists` |

@@ -252,7 +252,7 @@ fn init_makes_an_empty_store_once() {
     let store = sandbox.store().display().to_string();
     assert_eq!(
         sandbox.ok(&["init"]),
-        format!("created an empty store at {store}\n")
+        format!("created an empty store at {store}, profile unixfs-v1-2025\n")
     );
     assert_eq!(sandbox.ok(&["ls"]), "The store is empty.\n");
     sandbox.refused(&["init"], "store_exists");

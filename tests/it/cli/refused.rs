@@ -270,7 +270,6 @@ fn a_damaged_root_is_told_with_its_path() {
     fs::write(&root, bytes).unwrap();
     for args in [
         &["cat", "model/hello.txt"][..],
-        &["ls"],
         &["load", "model"],
         &["has", "model"],
     ] {
@@ -283,6 +282,14 @@ fn a_damaged_root_is_told_with_its_path() {
             "{error}"
         );
     }
+    // A listing goes on with the other objects, and warns.
+    let listed = sandbox.run(&["ls"]);
+    assert_eq!(listed.code, Some(0));
+    assert!(
+        listed.stderr.contains(root.to_str().unwrap()),
+        "{}",
+        listed.stderr
+    );
 }
 
 #[test]
