@@ -1,6 +1,7 @@
 //! The names of the Python package that this crate replaces, with results that are true.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -9,7 +10,8 @@ use crate::config::{CheckpointConfig, Config, ConfigError, DeviceMapSetting, Ori
 use crate::dag::{Profile, ProfileError};
 use crate::error::{Explain, FileError};
 use crate::store::{
-    AddOptions, EntryType, ExportOptions, ObjectStat, Store, StoreError, StoreOptions, Target,
+    AddOptions, EntryType, ExportOptions, ObjectStat, Store, StoreError, StoreOptions, StoreReader,
+    Target,
 };
 
 mod system;
@@ -161,9 +163,15 @@ impl From<ObjectStat> for FileMetadata {
 /// assert_eq!(loaded.data.len(), 15);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// It reads as a [`StoreReader`] does, so that any number of processes may use one store; the first
+/// [`add_file`](IpfsAccelerate::add_file) opens it for writing, which one process at a time can.
 #[derive(Clone, Debug)]
 pub struct IpfsAccelerate {
-    store: Store,
+    reader: StoreReader,
+    /// Opened by the first call that writes.
+    writer: Arc<Mutex<Option<Store>>>,
+    options: StoreOptions,
     profile: Profile,
     checkpoint: CheckpointConfig,
 }
@@ -183,31 +191,53 @@ impl IpfsAccelerate {
         };
         let profile: Profile = config.store.profile.parse()?;
         options.profile = profile.clone();
-        let store = Store::open_or_create(path, options)?;
+        let reader = match StoreReader::open(&path) {
+            // Made, and given up at once for others to write to.
+            Err(StoreError::Absent { .. }) => {
+                Store::open_or_create(&path, options.clone())?.to_reader()
+            }
+            opened => opened?,
+        };
         let is_set = config.origin("store", "profile") != Some(Origin::Default);
         Ok(Self {
             profile: if is_set {
                 profile
             } else {
-                store.profile().clone()
+                reader.profile().clone()
             },
             checkpoint: config.checkpoint.clone(),
-            store,
+            writer: Arc::default(),
+            options,
+            reader,
         })
     }
 
-    /// The store itself, for everything else.
-    pub fn store(&self) -> &Store {
-        &self.store
+    /// The store's reader.
+    pub fn reader(&self) -> &StoreReader {
+        &self.reader
+    }
+
+    /// The store, open for writing from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another process has it open for writing.
+    pub fn store(&self) -> Result<Store, Error> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = &*writer {
+            return Ok(store.clone());
+        }
+        let store = Store::open_with(self.reader.path(), self.options.clone())?;
+        Ok(writer.insert(store).clone())
     }
 
     /// Adds a file or folder, and pins it.
     ///
     /// # Errors
-    /// As [`Store::add_path`].
+    /// As [`Store::add_path`], and [`StoreError::Locked`] while another process has the store open for
+    /// writing.
     pub fn add_file(&self, path: &Path) -> Result<AddedFile, Error> {
         let options = AddOptions::default().with_profile(self.profile.clone());
-        let report = self.store.add_path(path, &options)?;
+        let report = self.store()?.add_path(path, &options)?;
         Ok(AddedFile {
             status: "success",
             cid: report.cid.to_string(),
@@ -226,7 +256,7 @@ impl IpfsAccelerate {
             Some(path) => path.to_path_buf(),
             None => temporary_path()?,
         };
-        self.store
+        self.reader
             .export(&target, &file, &ExportOptions::default())?;
         Ok(FetchedFile {
             status: "success",
@@ -235,22 +265,22 @@ impl IpfsAccelerate {
         })
     }
 
-    /// Whether a file, a folder or a block is in the store.
+    /// Whether a file or folder is in the store.
     ///
     /// # Errors
     /// [`StoreError::Target`] for what is no CID, name or path.
     pub fn cid_exists(&self, cid: &str) -> Result<bool, Error> {
         let target: Target = cid.parse().map_err(StoreError::from)?;
-        Ok(self.store.has(&target)?)
+        Ok(self.reader.has(&target)?)
     }
 
     /// Size, blocks, codec, hash function and pins.
     ///
     /// # Errors
-    /// As [`Store::stat`].
+    /// As [`StoreReader::stat`].
     pub fn get_cid_metadata(&self, cid: &str) -> Result<FileMetadata, Error> {
         let target: Target = cid.parse().map_err(StoreError::from)?;
-        Ok(self.store.stat(&target)?.into())
+        Ok(self.reader.stat(&target)?.into())
     }
 
     /// Loads a checkpoint to `cpu` and `disk`, with the configured device map and limits. For devices of
@@ -269,7 +299,7 @@ impl IpfsAccelerate {
             .iter()
             .map(|(device, limit)| (device.clone(), limit.bytes()))
             .collect();
-        let data = checkpoint::load_checkpoint_and_dispatch(&self.store, &target, options)?;
+        let data = checkpoint::load_checkpoint_and_dispatch(&self.reader, &target, options)?;
         let source = LoadedFrom::Cache;
         Ok(LoadedCheckpoint {
             status: "success",

@@ -35,7 +35,7 @@ fn opened() -> (tempfile::TempDir, Config, IpfsAccelerate) {
 #[test]
 fn the_basic_usage_of_the_seed_works_and_survives_reopening() {
     let (dir, config, ipfs) = opened();
-    assert_eq!(ipfs.store().path(), dir.path().join("store"));
+    assert_eq!(ipfs.reader().path(), dir.path().join("store"));
     drop(ipfs);
     let ipfs = IpfsAccelerate::open(&config).unwrap();
     assert!(ipfs.cid_exists(HELLO).unwrap());
@@ -65,13 +65,13 @@ fn the_basic_usage_of_the_seed_works_and_survives_reopening() {
     let options = ipfs_accelerate::LoadOptions::default();
     let target = model.cid.parse().unwrap();
     let free =
-        ipfs_accelerate::load_checkpoint_and_dispatch(ipfs.store(), &target, options).unwrap();
+        ipfs_accelerate::load_checkpoint_and_dispatch(ipfs.reader(), &target, options).unwrap();
     for (info, placed) in free.iter() {
         let bytes = loaded.data.tensor(&info.name).unwrap().bytes();
         assert!(placed.mapped().unwrap().bytes() == bytes, "{}", info.name);
     }
     let folder = ipfs.get_cid_metadata(&model.cid).unwrap();
-    let size: u64 = StoreReader::open(ipfs.store().path())
+    let size: u64 = StoreReader::open(ipfs.reader().path())
         .unwrap()
         .resolve(&target)
         .unwrap()
@@ -204,6 +204,26 @@ fn the_configured_device_map_limits_and_profile_are_used() {
     let ipfs = IpfsAccelerate::open(&profile).unwrap();
     let other = ipfs.add_file(Path::new(MODEL)).unwrap().cid;
     assert_ne!(other, model.cid);
+}
+
+#[test]
+fn two_facades_read_one_store_and_one_of_them_writes() {
+    let (dir, config, first) = opened();
+    let second = IpfsAccelerate::open(&config).unwrap();
+    assert!(second.cid_exists(HELLO).unwrap());
+    let error = second.add_file(Path::new(MODEL)).unwrap_err();
+    assert_eq!(error.kind(), "locked");
+    let model = first.add_file(Path::new(MODEL)).unwrap();
+    assert_eq!(
+        second
+            .load_checkpoint_and_dispatch(&model.cid)
+            .unwrap()
+            .data
+            .len(),
+        15
+    );
+    drop(first);
+    second.add_file(&dir.path().join("hello.txt")).unwrap();
 }
 
 #[test]
