@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use crate::checkpoint::{self, DeviceMap, Dispatched, LoadError, LoadOptions};
-use crate::config::{CheckpointConfig, Config, ConfigError, DeviceMapSetting, Origin};
+use crate::config::{CheckpointConfig, Config, ConfigError, DeviceMapSetting};
 use crate::dag::{Profile, ProfileError};
 use crate::error::{Explain, FileError};
 use crate::store::{
@@ -189,8 +189,7 @@ impl IpfsAccelerate {
             memory_bytes: config.cache.budget().bytes(),
             ..StoreOptions::default()
         };
-        let profile: Profile = config.store.profile.parse()?;
-        options.profile = profile.clone();
+        options.profile = config.store.profile.parse()?;
         let reader = match StoreReader::open(&path) {
             // Made, and given up at once for others to write to.
             Err(StoreError::Absent { .. }) => {
@@ -198,13 +197,8 @@ impl IpfsAccelerate {
             }
             opened => opened?,
         };
-        let is_set = config.origin("store", "profile") != Some(Origin::Default);
         Ok(Self {
-            profile: if is_set {
-                profile
-            } else {
-                reader.profile().clone()
-            },
+            profile: reader.profile().clone(),
             checkpoint: config.checkpoint.clone(),
             writer: Arc::default(),
             options,
@@ -318,12 +312,7 @@ impl IpfsAccelerate {
 fn device_map(config: &CheckpointConfig) -> Result<DeviceMap, Error> {
     match &config.device_map {
         DeviceMapSetting::Sequential => Ok(DeviceMap::Sequential),
-        DeviceMapSetting::File(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                Error::Load(LoadError::from_source(FileError::new("read", path, e)))
-            })?;
-            Ok(DeviceMap::from_json(&text)?)
-        }
+        DeviceMapSetting::File(path) => Ok(DeviceMap::from_file(path)?),
         DeviceMapSetting::Auto => Ok(DeviceMap::Auto),
     }
 }

@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use std::path::Path;
+use std::{fs, io};
+
 use serde::{Deserialize, Serialize};
 
 use super::error::LoadError;
 use super::json::{Pairs, offset_of};
+use crate::error::FileError;
 
 /// How tensors are assigned to devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,6 +59,28 @@ enum DeviceName {
 }
 
 impl DeviceMap {
+    /// Reads an explicit map from a file of JSON; see [`DeviceMap::from_json`].
+    ///
+    /// # Errors
+    /// If the file is no regular file, is larger than 64 MiB, cannot be read, or is not such a map.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        const LIMIT: u64 = 64 << 20;
+        let path = path.as_ref();
+        let failed =
+            |source: io::Error| LoadError::from_source(FileError::new("read", path, source));
+        let refused = |why: &str| failed(io::Error::new(io::ErrorKind::InvalidData, why));
+        let found = fs::metadata(path).map_err(failed)?;
+        if !found.is_file() {
+            return Err(refused(
+                "a device map is a file, \"auto\" or \"sequential\"",
+            ));
+        }
+        if found.len() > LIMIT {
+            return Err(refused("it is larger than any device map"));
+        }
+        Self::from_json(&fs::read_to_string(path).map_err(failed)?)
+    }
+
     /// Reads an explicit map from JSON: one object of `"prefix": "device"`. A number N stands for
     /// `cuda:N`, as in accelerate's device maps.
     ///

@@ -172,7 +172,9 @@ fn prepare<D: Device>(
     stages.resolve = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
-    let shards = read_headers(opened)?;
+    // What the kernel says of its memory takes as long to read as a header.
+    let (shards, memory) = rayon::join(|| read_headers(opened), || cpu_limit(options));
+    let shards = shards?;
     stages.headers = started.elapsed().as_secs_f64();
 
     options.check_cancel()?;
@@ -185,7 +187,7 @@ fn prepare<D: Device>(
             bytes: selection.bytes(),
         })
         .collect();
-    let plan = plan_devices(&items, &options.device_map, &devices(options)?)?;
+    let plan = plan_devices(&items, &options.device_map, &devices(options, memory)?)?;
     stages.plan = started.elapsed().as_secs_f64();
     Ok((
         Prepared {
@@ -218,17 +220,16 @@ fn select<D: Device>(
 }
 
 /// The caller's devices, then the host's memory, then the disk.
-fn devices<D: Device>(options: &LoadOptions<D>) -> Result<Vec<DeviceLimit>, LoadError> {
+fn devices<D: Device>(
+    options: &LoadOptions<D>,
+    cpu_limit: Option<u64>,
+) -> Result<Vec<DeviceLimit>, LoadError> {
     let own = options.devices.iter().map(|(name, device)| DeviceLimit {
         name: name.clone(),
         limit: device.capacity_bytes(),
         kind: DeviceKind::Main,
     });
     let mut devices: Vec<DeviceLimit> = own.collect();
-    // A map given by the caller is held against the caller's limits only.
-    let unasked =
-        options.max_memory.contains_key(CPU) || matches!(options.device_map, DeviceMap::Map(_));
-    let cpu_limit = if unasked { None } else { available_memory() };
     devices.push(DeviceLimit {
         name: CPU.into(),
         limit: cpu_limit,
@@ -241,4 +242,12 @@ fn devices<D: Device>(options: &LoadOptions<D>) -> Result<Vec<DeviceLimit>, Load
     });
     apply_max_memory(&mut devices, &options.max_memory)?;
     Ok(devices)
+}
+
+/// What the host's memory may take where the caller does not say.
+fn cpu_limit<D: Device>(options: &LoadOptions<D>) -> Option<u64> {
+    // A map given by the caller is held against the caller's limits only.
+    let is_given =
+        options.max_memory.contains_key(CPU) || matches!(options.device_map, DeviceMap::Map(_));
+    if is_given { None } else { available_memory() }
 }

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use super::error::LoadError;
 use crate::error::FileError;
+use crate::fsio::thread_count;
 
 /// Runs `work` on the shared pool, or on one made for it.
 pub(super) fn run<T: Send>(
@@ -27,7 +28,7 @@ pub(super) fn run<T: Send>(
 
 fn build(threads: usize) -> Result<rayon::ThreadPool, LoadError> {
     rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(thread_count(threads))
         .thread_name(|i| format!("ipfs-load-{i}"))
         .build()
         .map_err(|e| {

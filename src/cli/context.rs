@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ipfs_accelerate::{Config, Origin, Profile, Store, StoreOptions, StoreReader};
+use ipfs_accelerate::{Config, Profile, Store, StoreOptions, StoreReader};
 
 use super::args::GlobalArgs;
 use super::error::CliError;
@@ -65,10 +65,9 @@ impl<'a> Context<'a> {
 
     /// The store for writing, made where the folder is absent or empty.
     pub(crate) fn writer_or_new(&self) -> Result<Store, CliError> {
-        Ok(Store::open_or_create(
-            self.store_path()?,
-            self.store_options(),
-        )?)
+        let mut options = self.store_options();
+        options.profile = self.configured_profile()?;
+        Ok(Store::open_or_create(self.store_path()?, options)?)
     }
 
     pub(crate) fn store_options(&self) -> StoreOptions {
@@ -77,12 +76,9 @@ impl<'a> Context<'a> {
         options
     }
 
-    /// The profile that a flag or the configuration names; none if neither does, and the store's own is to
-    /// hold.
-    pub(crate) fn profile(&self, flag: Option<&str>) -> Result<Option<Profile>, CliError> {
-        let is_set = self.config.origin("store", "profile") != Some(Origin::Default);
-        let configured = Some(self.config.store.profile.as_str()).filter(|_| is_set);
-        Ok(flag.or(configured).map(str::parse).transpose()?)
+    /// The profile that the configuration names for new stores; a store keeps its own.
+    pub(crate) fn configured_profile(&self) -> Result<Profile, CliError> {
+        Ok(self.config.store.profile.parse()?)
     }
 
     /// From now on a first SIGINT or SIGTERM sets the flag instead of ending the process, so that what has

@@ -8,6 +8,7 @@ mod lock;
 mod map;
 mod publish;
 mod tally;
+mod threads;
 mod writeback;
 
 pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive};
@@ -18,4 +19,5 @@ pub(crate) use publish::{
     rename_exchange, rename_new, sync_dir, write_all_at,
 };
 pub use tally::{IoTally, io_tally};
+pub(crate) use threads::thread_count;
 pub(crate) use writeback::start_writeback;

@@ -236,6 +236,16 @@ pub enum StoreError {
         /// The output.
         path: PathBuf,
     },
+    /// The output would be replaced by something of another kind.
+    #[error("{} is a {there}, and would be replaced by a {by}", path.display())]
+    OutputKind {
+        /// The output.
+        path: PathBuf,
+        /// What stands there.
+        there: &'static str,
+        /// What would stand there.
+        by: &'static str,
+    },
     /// A symbolic link in the object points out of the folder it would be written to.
     #[error("the symbolic link {link:?} points to {target:?}, out of the output folder")]
     EscapingLink {
@@ -299,6 +309,7 @@ impl Explain for StoreError {
             Self::LinkLoop { .. } => "link_loop",
             Self::TooDeep { .. } => "too_deep",
             Self::OutputExists { .. } => "output_exists",
+            Self::OutputKind { .. } => "output_kind",
             Self::EscapingLink { .. } => "escaping_link",
             Self::Map { .. } => "map",
             Self::BadPattern { .. } => "bad_pattern",
@@ -359,6 +370,7 @@ impl Explain for StoreError {
             Self::NameNotUtf8 { .. } => "rename it, or leave it out with --ignore",
             Self::LinkLoop { .. } => "remove the link, or add without --dereference-symlinks",
             Self::OutputExists { .. } => "--force replaces it",
+            Self::OutputKind { .. } => "remove it, or name another output",
             Self::EscapingLink { .. } => {
                 "get the files one by one, or read them with `cat CID/path`"
             }

@@ -161,6 +161,22 @@ impl StoreFolder {
         Ok(temp.publish(&self.format(), 0o644, false)?)
     }
 
+    /// Refuses a store whose folders are symbolic links: writing through one would change or delete files
+    /// elsewhere. A link in place of the database is removed when that is opened.
+    pub(crate) fn refuse_links(&self) -> Result<(), StoreError> {
+        for path in [self.tmp(), self.packs(), self.roots(), self.names()] {
+            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+                return Err(StoreError::Damaged {
+                    path,
+                    what: "kind of file",
+                    expected: "a folder of the store's own".into(),
+                    found: "a symbolic link".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Empties `tmp/`; only the holder of the lock may.
     pub(crate) fn empty_tmp(&self) -> Result<(), StoreError> {
         let tmp = self.tmp();

@@ -51,6 +51,7 @@ impl Inner {
         lock: Locked,
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
+        core.folder.refuse_links()?;
         core.folder.empty_tmp()?;
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
         for folder in [
@@ -270,7 +271,7 @@ impl PackTables for Inner {
 
 pub(crate) fn build_pool(threads: usize) -> Result<rayon::ThreadPool, StoreError> {
     rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(fsio::thread_count(threads))
         .thread_name(|i| format!("ipfs-store-{i}"))
         .build()
         .map_err(|e| {

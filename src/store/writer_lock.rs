@@ -19,6 +19,8 @@ pub(crate) fn take(folder: &StoreFolder) -> Result<Locked, StoreError> {
         .create(true)
         .truncate(false)
         .mode(0o644)
+        // What is written into it must not land in another file.
+        .custom_flags(libc::O_NOFOLLOW)
         .open(&path)
         .map_err(FileError::at("open", &path))?;
     match fsio::try_lock_exclusive(file).map_err(FileError::at("lock", &path))? {

@@ -199,11 +199,17 @@ fn the_configured_device_map_limits_and_profile_are_used() {
     assert_eq!(error.kind(), "file_not_found");
     assert!(error.to_string().contains("map.json"), "{error}");
 
+    // The profile is that of a store's making, and the store keeps it.
     let mut profile = base.clone();
     profile.set("store", "profile", "kubo-cidv1").unwrap();
     let ipfs = IpfsAccelerate::open(&profile).unwrap();
-    let other = ipfs.add_file(Path::new(MODEL)).unwrap().cid;
-    assert_ne!(other, model.cid);
+    assert_eq!(ipfs.add_file(Path::new(MODEL)).unwrap().cid, model.cid);
+    let other = dir.path().join("other");
+    profile
+        .set("store", "path", other.to_str().unwrap())
+        .unwrap();
+    let ipfs = IpfsAccelerate::open(&profile).unwrap();
+    assert_ne!(ipfs.add_file(Path::new(MODEL)).unwrap().cid, model.cid);
 }
 
 #[test]

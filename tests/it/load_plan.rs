@@ -271,3 +271,22 @@ fn planning_a_fixture_equals_loading_it() {
         assert_eq!(plan.plan.devices[1].tensors == 0, cpu == total, "{plan:?}");
     }
 }
+
+#[test]
+fn a_device_map_is_a_regular_file_of_a_sensible_size() {
+    use ipfs_accelerate::{DeviceMap, Explain};
+    for path in ["/dev/zero", "/", "/nothing/here.json"] {
+        let error = DeviceMap::from_file(path).unwrap_err();
+        assert!(error.to_string().contains(path), "{error}");
+        assert!(!error.kind().is_empty());
+    }
+}
+
+#[test]
+fn a_huge_number_of_threads_is_cut_down() {
+    let folder = ipfs_accelerate::PlainFolder::assume_unchanging("fixtures/silero-vad");
+    let mut options = ipfs_accelerate::LoadOptions::default();
+    options.threads = 1_000_000;
+    let plan = ipfs_accelerate::plan_checkpoint(&folder, &".".parse().unwrap(), &options).unwrap();
+    assert_eq!(plan.tensors.len(), 15);
+}

@@ -111,7 +111,7 @@ fn an_existing_output_is_refused_and_replaced_with_force() {
         let error = refused(&stage, || {
             store.export(&folder, stage.path(output), &forced())
         });
-        assert!(matches!(error, StoreError::NotAFolder { .. }), "{error}");
+        assert!(matches!(error, StoreError::OutputKind { .. }), "{error}");
         store.export(&file, stage.path(output), &forced()).unwrap();
         assert_eq!(fs::read(stage.path(output)).unwrap(), b"b");
         assert!(
@@ -123,7 +123,7 @@ fn an_existing_output_is_refused_and_replaced_with_force() {
     let error = refused(&stage, || {
         store.export(&file, stage.path("there/folder"), &forced())
     });
-    assert!(matches!(error, StoreError::NotAFile { .. }), "{error}");
+    assert!(matches!(error, StoreError::OutputKind { .. }), "{error}");
     assert_eq!(fs::read(stage.path("there/folder/inside")).unwrap(), b"old");
     store
         .export(&folder, stage.path("there/folder"), &forced())

@@ -216,3 +216,44 @@ fn opening_empties_tmp_and_deletes_nothing_else() {
     }
     assert_eq!(stage.on_disk(), before);
 }
+
+#[test]
+fn a_store_with_links_in_it_is_refused_and_nothing_behind_them_changes() {
+    for linked in ["tmp", "packs", "roots", "names", "db", "lock"] {
+        let stage = Stage::new();
+        drop(stage.create());
+        fs::create_dir(stage.path("victim")).unwrap();
+        fs::write(
+            stage.path("victim/0123456789abcdef0123456789abcdef"),
+            b"precious",
+        )
+        .unwrap();
+        let path = stage.store_path().join(linked);
+        let behind = match linked {
+            "lock" => {
+                fs::remove_file(&path).unwrap();
+                stage.path("victim/0123456789abcdef0123456789abcdef")
+            }
+            _ => {
+                fs::remove_dir_all(&path).unwrap();
+                stage.path("victim")
+            }
+        };
+        std::os::unix::fs::symlink(behind, &path).unwrap();
+        match Store::open(stage.store_path()) {
+            // The database is made anew beside the link's target.
+            Ok(_) => assert_eq!(linked, "db"),
+            Err(e) => assert!(
+                e.to_string().contains(path.to_str().unwrap()),
+                "{linked}: {e}"
+            ),
+        }
+        let kept = fs::read(stage.path("victim/0123456789abcdef0123456789abcdef")).unwrap();
+        assert_eq!(kept, b"precious", "{linked}");
+        assert_eq!(
+            fs::read_dir(stage.path("victim")).unwrap().count(),
+            1,
+            "{linked}"
+        );
+    }
+}

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use clap::Args;
 use ipfs_accelerate::{
-    AddNote, AddOptions, AddProgress, AddReport, FileError, PinAs, Store, StoreError, hash_path,
-    hash_reader,
+    AddNote, AddOptions, AddProgress, AddReport, FileError, PinAs, Profile, Store, StoreError,
+    hash_path, hash_reader,
 };
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ struct Added<'a> {
 }
 
 pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliError> {
-    let profile = context.profile(args.profile.as_deref())?;
+    let profile: Option<Profile> = args.profile.as_deref().map(str::parse).transpose()?;
     let is_stdin = |path: &PathBuf| path.as_os_str() == "-";
     if args.pin_name.is_some() && args.paths.len() > 1 {
         return Err(CliError::OneName {
@@ -122,7 +122,10 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
         false => Some(context.writer_or_new()?),
     };
     let of_store = store.as_ref().map(Store::profile).cloned();
-    options.profile = profile.or(of_store).unwrap_or_default();
+    options.profile = match profile.or(of_store) {
+        Some(profile) => profile,
+        None => context.configured_profile()?,
+    };
     let mut last = Output::nothing();
     for (i, path) in args.paths.iter().enumerate() {
         if i > 0 {

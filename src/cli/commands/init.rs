@@ -21,7 +21,7 @@ Examples:
   ipfs-accelerate --store /data/store init
   ipfs-accelerate init --profile kubo-cidv1    a store that adds under this profile")]
 pub(crate) struct InitArgs {
-    /// What is added under unless `add --profile` or the configuration says otherwise; kept in the store.
+    /// What is added under unless `add --profile` says otherwise; kept in the store.
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
 }
@@ -34,9 +34,10 @@ struct Initialised<'a> {
 
 pub(crate) fn run(args: InitArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let mut options = context.store_options();
-    options.profile = context
-        .profile(args.profile.as_deref())?
-        .unwrap_or_default();
+    options.profile = match &args.profile {
+        Some(profile) => profile.parse()?,
+        None => context.configured_profile()?,
+    };
     let _cancel = context.cancel()?;
     let store = Store::create_with(context.store_path()?, options)?;
     let shown = store.path().display().to_string();

@@ -1,15 +1,14 @@
 //! `plan`: what a load would do. Also the options that `load` shares.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+
 use std::sync::Arc;
 
 use clap::Args;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use ipfs_accelerate::checkpoint::collapse;
 use ipfs_accelerate::{
-    ByteSize, DeviceMap, DeviceMapSetting, FileError, LoadOptions, Select, Target, plan_checkpoint,
+    ByteSize, DeviceMap, DeviceMapSetting, LoadOptions, Select, Target, plan_checkpoint,
 };
 use serde::Serialize;
 
@@ -71,7 +70,7 @@ impl CheckpointArgs {
             LoadOptions::default().with_device_map(match self.device_map.as_deref() {
                 Some("auto") => DeviceMap::Auto,
                 Some("sequential") => DeviceMap::Sequential,
-                Some(path) => read_map(Path::new(path))?,
+                Some(path) => DeviceMap::from_file(path)?,
                 None => configured_map(&config.device_map)?,
             });
         options.threads = config.threads;
@@ -122,15 +121,9 @@ impl CheckpointArgs {
 fn configured_map(setting: &DeviceMapSetting) -> Result<DeviceMap, CliError> {
     match setting {
         DeviceMapSetting::Sequential => Ok(DeviceMap::Sequential),
-        DeviceMapSetting::File(path) => read_map(path),
+        DeviceMapSetting::File(path) => Ok(DeviceMap::from_file(path)?),
         _ => Ok(DeviceMap::Auto),
     }
-}
-
-fn read_map(path: &Path) -> Result<DeviceMap, CliError> {
-    let path = PathBuf::from(path);
-    let text = fs::read_to_string(&path).map_err(FileError::at("read", &path))?;
-    Ok(DeviceMap::from_json(&text)?)
 }
 
 /// Patterns over names of tensors, in which `*` takes dots and slashes too.

@@ -20,9 +20,12 @@ pub(crate) struct IndexSlot {
 impl IndexSlot {
     /// Opens the database, making a damaged one anew; where that fails too, memory stands in.
     pub(crate) fn open(db: PathBuf) -> Self {
-        let first = match db.join(REBUILD_MARK).exists() {
-            true => Err(IndexError("it failed before".into())),
-            false => SledIndex::open(&db),
+        let first = if leads_elsewhere(&db) {
+            Err(IndexError("it holds a symbolic link".into()))
+        } else if db.join(REBUILD_MARK).exists() {
+            Err(IndexError("it failed before".into()))
+        } else {
+            SledIndex::open(&db)
         };
         let opened = first.or_else(|first| {
             tracing::warn!("{first}; it is rebuilt from the packs");
@@ -136,6 +139,13 @@ impl IndexSlot {
             fill(index, packs).map_err(|e| IndexError(e.to_string()))
         })
     }
+}
+
+/// Whether the folder, or something in it, is a symbolic link: sled would write to what is behind it.
+fn leads_elsewhere(db: &Path) -> bool {
+    let is_link = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink());
+    let entries = std::fs::read_dir(db).into_iter().flatten().flatten();
+    is_link(db) || entries.into_iter().any(|entry| is_link(&entry.path()))
 }
 
 fn clear(db: &Path) -> Result<(), StoreError> {

@@ -109,18 +109,15 @@ pub(crate) fn export(
 /// A folder is not thrown away for a file, nor a file for a folder: that is more likely a slip.
 fn check_replaceable(object: &Object, output: &Path) -> Result<(), StoreError> {
     let is_folder = fs::symlink_metadata(output).is_ok_and(|m| m.is_dir());
-    let target = output.display().to_string();
-    match (object.kind() == EntryType::Folder, is_folder) {
-        (false, true) => Err(StoreError::NotAFile {
-            target,
-            found: "folder",
-        }),
-        (true, false) => Err(StoreError::NotAFolder {
-            target,
-            found: "file",
-        }),
-        _ => Ok(()),
+    let becomes_folder = object.kind() == EntryType::Folder;
+    if is_folder == becomes_folder {
+        return Ok(());
     }
+    Err(StoreError::OutputKind {
+        path: output.to_path_buf(),
+        there: if is_folder { "folder" } else { "file" },
+        by: object.kind().name(),
+    })
 }
 
 /// Removed when dropped, unless it became the output.
