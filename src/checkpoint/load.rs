@@ -170,12 +170,18 @@ fn prepare<D: Device>(
     let started = Instant::now();
     let opened = open(source, target)?;
     stages.resolve = started.elapsed().as_secs_f64();
+    tracing::debug!("resolved {target} in {:.6} s", stages.resolve);
 
     let started = Instant::now();
     // What the kernel says of its memory takes as long to read as a header.
     let (shards, memory) = rayon::join(|| read_headers(opened), || cpu_limit(options));
     let shards = shards?;
     stages.headers = started.elapsed().as_secs_f64();
+    tracing::debug!(
+        "read the headers of {} shards in {:.6} s",
+        shards.len(),
+        stages.headers
+    );
 
     options.check_cancel()?;
     let started = Instant::now();
@@ -189,6 +195,11 @@ fn prepare<D: Device>(
         .collect();
     let plan = plan_devices(&items, &options.device_map, &devices(options, memory)?)?;
     stages.plan = started.elapsed().as_secs_f64();
+    tracing::debug!(
+        "planned {} tensors over {} devices",
+        items.len(),
+        plan.devices.len()
+    );
     Ok((
         Prepared {
             shards,

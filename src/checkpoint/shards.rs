@@ -67,6 +67,12 @@ fn open_index(folder: &Located, name: &str) -> Result<Opened, LoadError> {
         });
     }
     let json = file.read().map_err(LoadError::from_source)?;
+    if json.starts_with(b"version https://git-lfs") {
+        return Err(LoadError::LfsPointer {
+            shard: name.to_owned(),
+            size: None,
+        });
+    }
     let index = ShardIndex::parse(name, &json)?;
     index.check_files(|shard| folder.has(shard))?;
     let open = |shard: &String| {

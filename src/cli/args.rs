@@ -89,7 +89,7 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) quiet: bool,
-    /// Log more: -v what is done, -vv for finding faults, -vvv every step.
+    /// Log more: -v each step, -vv the database's too.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
 }

@@ -12,9 +12,8 @@ use super::output::wants_colour;
 fn level(global: &GlobalArgs, config: Option<&Config>) -> LogLevel {
     match (global.quiet, global.verbose) {
         (true, _) => return LogLevel::Error,
-        (_, 1) => return LogLevel::Info,
-        (_, 2) => return LogLevel::Debug,
-        (_, 3..) => return LogLevel::Trace,
+        (_, 1) => return LogLevel::Debug,
+        (_, 2..) => return LogLevel::Trace,
         _ => {}
     }
     let Some(config) = config else {

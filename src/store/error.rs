@@ -341,10 +341,7 @@ impl Explain for StoreError {
                 "adding the same content again writes a damaged root anew; for anything else keep the \
                  store as it is, because `repair` is not built yet"
             }
-            Self::NotPublished { .. } => {
-                "`ls` lists the objects; inner nodes and leaves of an object are read by the \
-                 writer only"
-            }
+            Self::NotPublished { .. } => "`ls` lists what is there; `add` what is missing",
             Self::BlockAbsent { .. } => "add the file that holds it",
             Self::NoSuchName {
                 nearest: Some(name),

@@ -78,6 +78,7 @@ impl Inner {
             _lock: lock,
         };
         inner.index.catch_up(&inner)?;
+        tracing::debug!("opened {} for writing", inner.folder().path().display());
         Ok(inner)
     }
 

@@ -100,6 +100,13 @@ impl Explain for LoadError {
             Self::NoCheckpoint { .. } => {
                 "only safetensors is loaded: convert the weights to it".into()
             }
+            Self::AmbiguousCheckpoint { candidates }
+                if candidates.iter().all(|name| name.contains("-of-")) =>
+            {
+                "they look like shards of one checkpoint whose `model.safetensors.index.json` is \
+                 missing: add it beside them"
+                    .into()
+            }
             Self::AmbiguousCheckpoint { candidates } => {
                 let first = candidates.first().map_or("path", String::as_str);
                 format!("name one as `CID/path`, for example `CID/{first}`")

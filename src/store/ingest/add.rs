@@ -335,6 +335,11 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
         Err(e) => return Err(e),
     };
     write_root(store, record, &path)?;
+    tracing::debug!(
+        "published {cid}: {} bytes in {} blocks",
+        record.head.size,
+        record.head.blocks
+    );
     Ok(is_new)
 }
 

@@ -244,7 +244,9 @@ impl<'s> BlockWriter<'s> {
         if sealed.is_err() {
             self.store.withdraw(id);
         }
-        self.sealed.push(sealed?);
+        let sealed = sealed?;
+        tracing::debug!("sealed pack {id} with {} blocks", sealed.rows.len());
+        self.sealed.push(sealed);
         Ok(())
     }
 
