@@ -19,7 +19,7 @@ use super::select::{Select, Selection};
 use super::shards::{Shard, open, read_headers};
 use super::source::Source;
 use super::threads;
-use crate::store::Target;
+use crate::store::{StoreReader, Target};
 
 /// The name of the host's memory in device maps.
 const CPU: &str = "cpu";
@@ -101,6 +101,20 @@ pub fn load_checkpoint_and_dispatch<D: Device>(
         };
         Ok(Dispatched::new(done.slots, metadata, report))
     })
+}
+
+impl StoreReader {
+    /// [`load_checkpoint_and_dispatch`] from this reader.
+    ///
+    /// # Errors
+    /// As [`load_checkpoint_and_dispatch`].
+    pub fn load_checkpoint_and_dispatch<D: Device>(
+        &self,
+        target: &Target,
+        options: LoadOptions<D>,
+    ) -> Result<Dispatched<D::Handle>, LoadError> {
+        load_checkpoint_and_dispatch(self, target, options)
+    }
 }
 
 /// What a load would do, found out without reading payload.

@@ -243,7 +243,9 @@ fn i8_shared_readers_load_beside_a_writer() {
                     let reader = StoreReader::open(&path).unwrap();
                     let target = "model".parse().unwrap();
                     let options = LoadOptions::default();
-                    let loaded = load_checkpoint_and_dispatch(&reader, &target, options).unwrap();
+                    let loaded = reader
+                        .load_checkpoint_and_dispatch(&target, options)
+                        .unwrap();
                     assert_eq!(loaded.len(), 15);
                 }
             });
