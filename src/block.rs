@@ -7,13 +7,14 @@
 mod parse;
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use cid::Version;
 use sha2::{Digest, Sha256};
 
 pub use self::parse::{CidError, CidFault, MIN_DIGEST_BYTES, cid_from_bytes, parse_cid};
-pub use cid::Cid;
+pub use cid::{Cid, Version as CidVersion};
 
 use crate::error::Explain;
 
@@ -26,6 +27,8 @@ pub const RAW: u64 = 0x55;
 pub const DAG_PB: u64 = 0x70;
 /// Multihash code of [`HashFunction::Sha2_256`].
 pub const SHA2_256: u64 = 0x12;
+/// Multihash code of [`HashFunction::Blake3`].
+pub const BLAKE3: u64 = 0x1e;
 /// Multihash code of the identity "hash": the digest is the data itself.
 pub const IDENTITY: u64 = 0x00;
 
@@ -36,16 +39,19 @@ pub enum HashFunction {
     /// SHA-256, what every IPFS implementation reads.
     #[default]
     Sha2_256,
+    /// BLAKE3 with 32 bytes of output: several times as fast, and known to fewer implementations.
+    Blake3,
 }
 
 impl HashFunction {
     /// Every function this build can compute.
-    pub const ALL: &'static [Self] = &[Self::Sha2_256];
+    pub const ALL: &'static [Self] = &[Self::Sha2_256, Self::Blake3];
 
     /// The code in the multihash table.
     pub const fn code(self) -> u64 {
         match self {
             Self::Sha2_256 => SHA2_256,
+            Self::Blake3 => BLAKE3,
         }
     }
 
@@ -53,6 +59,7 @@ impl HashFunction {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sha2_256 => "sha2-256",
+            Self::Blake3 => "blake3",
         }
     }
 
@@ -66,11 +73,33 @@ impl HashFunction {
 
     /// Hashes `data`.
     pub fn digest(self, data: &[u8]) -> Multihash {
-        let digest = match self {
-            Self::Sha2_256 => Sha256::digest(data),
+        let digest: [u8; 32] = match self {
+            Self::Sha2_256 => Sha256::digest(data).into(),
+            Self::Blake3 => blake3::hash(data).into(),
         };
         Multihash::wrap(self.code(), &digest).expect("a digest of at most 64 bytes")
     }
+}
+
+impl FromStr for HashFunction {
+    type Err = UnknownHashName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownHashName> {
+        let mut known = Self::ALL.iter().copied();
+        known
+            .find(|function| function.name() == name)
+            .ok_or_else(|| UnknownHashName(name.to_owned()))
+    }
+}
+
+/// A name that no hash function of this build has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no hash function is called \"{}\"; known are {}", .0.escape_debug(), hash_names())]
+pub struct UnknownHashName(pub String);
+
+fn hash_names() -> String {
+    let known: Vec<_> = HashFunction::ALL.iter().map(|hash| hash.name()).collect();
+    known.join(", ")
 }
 
 impl fmt::Display for HashFunction {
@@ -266,10 +295,7 @@ impl Explain for BlockError {
             Self::Mismatch { .. } => {
                 Some("the bytes are damaged or are those of another block; fetch them again".into())
             }
-            Self::UnknownHash { .. } => {
-                let known: Vec<_> = HashFunction::ALL.iter().map(|hash| hash.name()).collect();
-                Some(format!("known hash functions: {}", known.join(", ")))
-            }
+            Self::UnknownHash { .. } => Some(format!("known hash functions: {}", hash_names())),
             Self::DigestTooShort { .. } => None,
         }
     }

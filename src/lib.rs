@@ -23,8 +23,9 @@ pub use accelerate::{
     SystemInfo,
 };
 pub use block::{
-    Block, BlockError, Cid, CidError, CidFault, DAG_PB, HashFunction, IDENTITY, MIN_DIGEST_BYTES,
-    Multihash, RAW, SHA2_256, canonical, cid_from_bytes, inline_data, parse_cid, verify,
+    BLAKE3, Block, BlockError, Cid, CidError, CidFault, CidVersion, DAG_PB, HashFunction, IDENTITY,
+    MIN_DIGEST_BYTES, Multihash, RAW, SHA2_256, UnknownHashName, canonical, cid_from_bytes,
+    inline_data, parse_cid, verify,
 };
 pub use checkpoint::{
     Device, DeviceMap, Dispatched, LoadError, LoadOptions, LoadPlan, LoadReport, Placed,
@@ -36,9 +37,10 @@ pub use config::{
     LogLevel, Origin, Secret, StoreConfig,
 };
 pub use dag::{
-    DagError, FileBuilder, FileChild, FileRoot, FolderEntry, FolderLimit, FolderMeasure,
-    MAX_BLOCK_BYTES, Malformed, NameError, NameFault, Node, Profile, ProfileError, check_name,
-    cid_of_reader, cumulative_size, decode, folder_node, leaf, symlink_node,
+    Chunker, ChunkerError, DagError, FileBuilder, FileChild, FileRoot, FolderEntry, FolderLimit,
+    FolderMeasure, LeafFormat, MAX_BLOCK_BYTES, Malformed, NameError, NameFault, Node, Profile,
+    ProfileError, check_name, cid_of_reader, cumulative_size, decode, folder_node, leaf,
+    symlink_node,
 };
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};

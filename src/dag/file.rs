@@ -1,13 +1,18 @@
-//! Files: chunks as raw leaves under a balanced tree.
+//! Files: chunks as leaves under a balanced tree.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use cid::Cid;
 
+use super::chunker::ChunkReader;
 use super::dagpb::{self, PbLink};
-use super::profile::Profile;
+use super::profile::{LeafFormat, Profile};
 use super::unixfs;
-use crate::block::{Block, DAG_PB, RAW};
+use crate::block::{Block, RAW};
+
+/// What the frame of a leaf takes at most: two keys with lengths, the type, and the size.
+pub(super) const MAX_FRAME_BYTES: usize = 17;
 
 /// What a file became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +25,55 @@ pub struct FileRoot {
     pub tsize: u64,
 }
 
-/// The CID of a chunk of a file.
-pub fn leaf(data: &[u8], profile: &Profile) -> Cid {
-    Cid::new_v1(RAW, profile.hash().digest(data))
+/// What a chunk of a file becomes.
+pub fn leaf(data: &[u8], profile: &Profile) -> FileRoot {
+    let size = data.len() as u64;
+    match profile.leaves() {
+        LeafFormat::Raw => FileRoot {
+            cid: profile.raw_cid(data),
+            size,
+            tsize: size,
+        },
+        LeafFormat::DagPb => LeafBlock::framed(data, profile).root,
+    }
+}
+
+/// A chunk as the block that is stored.
+#[derive(Debug)]
+pub(crate) struct LeafBlock {
+    pub(crate) root: FileRoot,
+    pub(crate) data: Vec<u8>,
+    /// Where in the block the chunk lies.
+    pub(crate) content: Range<usize>,
+}
+
+impl LeafBlock {
+    pub(crate) fn new(data: Vec<u8>, profile: &Profile) -> Self {
+        match profile.leaves() {
+            LeafFormat::Raw => Self {
+                root: leaf(&data, profile),
+                content: 0..data.len(),
+                data,
+            },
+            LeafFormat::DagPb => Self::framed(&data, profile),
+        }
+    }
+
+    fn framed(chunk: &[u8], profile: &Profile) -> Self {
+        let (message, in_message) = unixfs::leaf(chunk);
+        let data = dagpb::encode([], &message);
+        let ahead = data.len() - message.len();
+        let root = FileRoot {
+            cid: profile.node_cid(profile.hash().digest(&data)),
+            size: chunk.len() as u64,
+            tsize: data.len() as u64,
+        };
+        Self {
+            root,
+            data,
+            content: in_message.start + ahead..in_message.end + ahead,
+        }
+    }
 }
 
 /// Builds the tree over the leaves of one file, in the order of the file.
@@ -38,7 +89,7 @@ pub fn leaf(data: &[u8], profile: &Profile) -> Cid {
 /// let mut nodes = Vec::new();
 /// let mut builder = FileBuilder::new(&profile);
 /// for chunk in b"hello world\n".chunks(4) {
-///     builder.push_leaf(leaf(chunk, &profile), chunk.len() as u64, &mut |node| nodes.push(node));
+///     builder.push_leaf(leaf(chunk, &profile), &mut |node| nodes.push(node));
 /// }
 /// let root = builder.finish(&mut |node| nodes.push(node));
 ///
@@ -63,31 +114,21 @@ impl FileBuilder {
         }
     }
 
-    /// Appends the next chunk of the file, of `len` bytes. `emit` gets the nodes it closes.
-    pub fn push_leaf(&mut self, cid: Cid, len: u64, emit: &mut dyn FnMut(Block)) {
-        self.push(
-            0,
-            FileRoot {
-                cid,
-                size: len,
-                tsize: len,
-            },
-            emit,
-        );
+    /// Appends the next chunk of the file. `emit` gets the nodes it closes.
+    pub fn push_leaf(&mut self, leaf: FileRoot, emit: &mut dyn FnMut(Block)) {
+        self.push(0, leaf, emit);
     }
 
-    /// Closes the file. `emit` gets the remaining nodes; for a file without leaves, its one empty
-    /// leaf.
+    /// Closes the open nodes and returns the root. A file without chunks is one empty leaf, which `emit`
+    /// gets.
     pub fn finish(mut self, emit: &mut dyn FnMut(Block)) -> FileRoot {
         if self.levels.is_empty() {
-            let empty = Block::new(RAW, self.profile.hash(), Vec::new());
-            let cid = *empty.cid();
-            emit(empty);
-            return FileRoot {
-                cid,
-                size: 0,
-                tsize: 0,
-            };
+            let LeafBlock { root, data, .. } = LeafBlock::new(Vec::new(), &self.profile);
+            emit(match self.profile.leaves() {
+                LeafFormat::Raw => Block::new(RAW, self.profile.hash(), data),
+                LeafFormat::DagPb => self.profile.node(data),
+            });
+            return root;
         }
         let mut level = 0;
         loop {
@@ -124,7 +165,7 @@ impl FileBuilder {
             name: "",
             tsize: link.tsize,
         });
-        let node = Block::new(DAG_PB, self.profile.hash(), dagpb::encode(pb_links, &data));
+        let node = self.profile.node(dagpb::encode(pb_links, &data));
         let own = node.data().len() as u64;
         let tsize = links
             .iter()
@@ -152,17 +193,16 @@ impl FileBuilder {
 /// # Errors
 ///
 /// What `reader` returns.
-pub fn cid_of_reader(mut reader: impl Read, profile: &Profile) -> io::Result<FileRoot> {
+pub fn cid_of_reader(reader: impl Read, profile: &Profile) -> io::Result<FileRoot> {
     let mut builder = FileBuilder::new(profile);
-    let limit = profile.chunk_bytes() as u64;
-    let mut chunk = Vec::with_capacity(profile.chunk_bytes());
+    let mut chunks = ChunkReader::new(reader, profile.chunker());
+    let mut chunk = Vec::new();
     loop {
-        chunk.clear();
-        let len = reader.by_ref().take(limit).read_to_end(&mut chunk)? as u64;
-        if len == 0 {
+        chunks.next(&mut chunk)?;
+        if chunk.is_empty() {
             return Ok(builder.finish(&mut drop));
         }
-        builder.push_leaf(leaf(&chunk, profile), len, &mut drop);
+        builder.push_leaf(leaf(&chunk, profile), &mut drop);
     }
 }
 
@@ -173,6 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::block::{Cid, DAG_PB};
     use crate::dag::{Node, decode};
 
     fn profile(max_links: usize) -> Profile {
@@ -182,7 +223,7 @@ mod tests {
     fn leaves(count: usize) -> Vec<FileRoot> {
         (0..count as u64)
             .map(|n| FileRoot {
-                cid: leaf(&n.to_le_bytes(), &Profile::default()),
+                cid: leaf(&n.to_le_bytes(), &Profile::default()).cid,
                 size: n + 1,
                 tsize: n + 1,
             })
@@ -193,7 +234,7 @@ mod tests {
         let mut nodes = Vec::new();
         let mut builder = FileBuilder::new(profile);
         for leaf in leaves {
-            builder.push_leaf(leaf.cid, leaf.size, &mut |node| nodes.push(node));
+            builder.push_leaf(*leaf, &mut |node| nodes.push(node));
         }
         let root = builder.finish(&mut |node| nodes.push(node));
         (root, nodes)
@@ -272,14 +313,7 @@ mod tests {
     #[test]
     fn an_empty_file_is_one_empty_leaf_which_is_handed_out() {
         let (root, nodes) = build(&[], &profile(2));
-        assert_eq!(
-            root,
-            FileRoot {
-                cid: leaf(b"", &profile(2)),
-                size: 0,
-                tsize: 0
-            }
-        );
+        assert_eq!(root, leaf(b"", &profile(2)),);
         assert_eq!(nodes, [Block::new(RAW, profile(2).hash(), vec![])]);
         assert_eq!(cid_of_reader(io::empty(), &profile(2)).unwrap(), root);
     }
@@ -307,7 +341,7 @@ mod tests {
         let mut builder = FileBuilder::new(&profile(2));
         let mut nodes = 0;
         for (leaf, closed) in leaves(7).iter().zip([0, 0, 1, 1, 2, 2, 4]) {
-            builder.push_leaf(leaf.cid, leaf.size, &mut |_| nodes += 1);
+            builder.push_leaf(*leaf, &mut |_| nodes += 1);
             assert_eq!(nodes, closed);
         }
     }

@@ -63,7 +63,7 @@ pub fn folder_node(mut entries: Vec<FolderEntry>, profile: &Profile) -> Result<B
             limit: limit.max_bytes,
         });
     }
-    Ok(Block::new(DAG_PB, profile.hash(), block))
+    Ok(profile.node(block))
 }
 
 /// The block of a symlink. `target` is kept as it is and never followed.
@@ -71,11 +71,7 @@ pub fn folder_node(mut entries: Vec<FolderEntry>, profile: &Profile) -> Result<B
 /// Always dag-pb, in CIDv1 too: Kubo's `addSymlink` gives a dag-pb node the CID settings of the add
 /// and no raw form exists.
 pub fn symlink_node(target: &str, profile: &Profile) -> Block {
-    Block::new(
-        DAG_PB,
-        profile.hash(),
-        dagpb::encode([], &unixfs::symlink(target)),
-    )
+    profile.node(dagpb::encode([], &unixfs::symlink(target)))
 }
 
 /// Bytes of a block and of all below it, the `Tsize` of a link to it: its own length and the sizes
@@ -187,7 +183,7 @@ mod tests {
     use crate::dag::leaf;
 
     fn entry(name: impl Into<String>) -> FolderEntry {
-        let cid = leaf(b"", &Profile::default());
+        let cid = leaf(b"", &Profile::default()).cid;
         FolderEntry {
             name: name.into(),
             cid,

@@ -4,6 +4,7 @@
 //! [DAG-PB](https://ipld.io/specs/codecs/dag-pb/spec/), profiles by
 //! [IPIP-499](https://specs.ipfs.tech/ipips/ipip-0499/).
 
+mod chunker;
 mod dagpb;
 mod error;
 mod file;
@@ -13,13 +14,16 @@ mod profile;
 mod protobuf;
 mod unixfs;
 
+pub(crate) use self::chunker::{ChunkReader, Cut, Cutter};
+pub use self::chunker::{Chunker, ChunkerError};
 pub use self::error::{DagError, Malformed};
+pub(crate) use self::file::LeafBlock;
 pub use self::file::{FileBuilder, FileRoot, cid_of_reader, leaf};
 pub use self::folder::{
     FolderEntry, NameError, NameFault, check_name, cumulative_size, folder_node, symlink_node,
 };
 pub use self::node::{FileChild, Node, decode};
-pub use self::profile::{FolderLimit, FolderMeasure, Profile, ProfileError};
+pub use self::profile::{FolderLimit, FolderMeasure, LeafFormat, Profile, ProfileError};
 
 /// The largest block that is read or written: what
 /// [Bitswap](https://specs.ipfs.tech/bitswap-protocol/#block-sizes) transfers.

@@ -198,7 +198,7 @@ mod tests {
 
     fn link(name: &str) -> PbLink<'_> {
         PbLink {
-            cid: leaf(b"abc", &Profile::default()),
+            cid: leaf(b"abc", &Profile::default()).cid,
             name,
             tsize: 3,
         }

@@ -74,6 +74,18 @@ pub(super) fn file(file_size: u64, block_sizes: impl IntoIterator<Item = u64>) -
     out
 }
 
+/// The message of a chunk, and where in it the chunk lies. As in boxo an empty one has no `Data`.
+pub(super) fn leaf(chunk: &[u8]) -> (Vec<u8>, Range<usize>) {
+    let mut out = Vec::with_capacity(chunk.len() + 16);
+    put_number(&mut out, TYPE, Kind::File as u64);
+    if !chunk.is_empty() {
+        put_bytes(&mut out, DATA, chunk);
+    }
+    let end = out.len();
+    put_number(&mut out, FILE_SIZE, chunk.len() as u64);
+    (out, end - chunk.len()..end)
+}
+
 /// The message of a folder that fits one block.
 pub(super) fn directory() -> Vec<u8> {
     let mut out = Vec::new();

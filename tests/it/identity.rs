@@ -263,6 +263,11 @@ fn kubo_cidv1_of_300_mib() {
 }
 
 #[test]
+fn unixfs_v0_2015_of_300_mib() {
+    check("p300m", &Profile::unixfs_v0_2015());
+}
+
+#[test]
 fn unixfs_v1_2025_of_1_gib() {
     check("s1g", &Profile::unixfs_v1_2025());
 }
@@ -280,6 +285,16 @@ fn kubo_cidv1_of_1_gib() {
 #[test]
 fn kubo_cidv1_of_1_gib_and_a_byte() {
     check("s1g+1", &Profile::kubo_cidv1());
+}
+
+#[test]
+fn unixfs_v0_2015_of_1_gib() {
+    check("s1g", &Profile::unixfs_v0_2015());
+}
+
+#[test]
+fn unixfs_v0_2015_of_1_gib_and_a_byte() {
+    check("s1g+1", &Profile::unixfs_v0_2015());
 }
 
 /// A vector published with IPIP-499, for `unixfs-v1-2025`.

@@ -61,7 +61,7 @@ fn what_threads_add_at_once_is_stored_once() {
                 distinct.extend(
                     content
                         .chunks(2_000)
-                        .map(|c| ipfs_accelerate::leaf(c, &profile)),
+                        .map(|c| ipfs_accelerate::leaf(c, &profile).cid),
                 );
                 distinct.insert(
                     ipfs_accelerate::cid_of_reader(&content[..], &profile)

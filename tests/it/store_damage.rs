@@ -193,7 +193,7 @@ fn damage_in_a_pack_is_said_and_its_payload_never_passes_for_a_block() {
         let store = stage.open();
         let mut damaged = 0;
         for chunk in content.chunks(100_000) {
-            let leaf = ipfs_accelerate::leaf(chunk, &Default::default());
+            let leaf = ipfs_accelerate::leaf(chunk, &Default::default()).cid;
             match store.get_block(&leaf) {
                 Ok(block) => assert!(block.data() == chunk),
                 Err(StoreError::Block(e)) => {

@@ -299,7 +299,7 @@ fn a_pin_inside_an_add_that_fails_keeps_what_it_needs() {
     let stage = Stage::new();
     let store = stage.create_with(small_packs(4 * MIB as u64));
     let content = bytes(7, 64 * MIB);
-    let leaf = ipfs_accelerate::leaf(&content[..MIB], &Profile::default());
+    let leaf = ipfs_accelerate::leaf(&content[..MIB], &Profile::default()).cid;
     let (feed, line) = channel();
     let (sealed, reached) = channel();
     let mut options = unpinned();
@@ -345,7 +345,7 @@ fn a_damaged_pack_is_not_taken_for_content_that_is_there() {
     assert!(read(&store, &of(added.cid)) == content);
     for cid in [
         added.cid,
-        ipfs_accelerate::leaf(&content[..MIB], &Profile::default()),
+        ipfs_accelerate::leaf(&content[..MIB], &Profile::default()).cid,
     ] {
         assert_eq!(*store.get_block(&cid).unwrap().cid(), cid);
     }

@@ -239,7 +239,7 @@ fn a_direct_pin_does_not_weaken_a_recursive_one() {
 fn a_pin_of_what_is_absent_is_refused() {
     let stage = Stage::new();
     let store = stage.create();
-    let absent = ipfs_accelerate::leaf(b"absent", &Profile::default());
+    let absent = ipfs_accelerate::leaf(b"absent", &Profile::default()).cid;
     for options in [PinOptions::default(), direct()] {
         let error = refused(&stage, || store.pin(&of(absent), &options));
         let kinds = ["not_published", "block_absent"];
@@ -300,7 +300,7 @@ fn remove_refuses_what_is_pinned_and_parts_of_objects() {
         matches!(&error, StoreError::Pinned { names, .. } if *names == ["also", "m"]),
         "{error}"
     );
-    let leaf = ipfs_accelerate::leaf(b"part", &Profile::default());
+    let leaf = ipfs_accelerate::leaf(b"part", &Profile::default()).cid;
     for part in [target("m/a"), of(leaf)] {
         let error = refused(&stage, || store.remove(&part, &RemoveOptions::with_unpin()));
         assert!(

@@ -69,7 +69,7 @@ fn a_reader_beside_the_writer_knows_objects_paths_and_the_cids_below() {
             == weights
     );
 
-    let leaf = ipfs_accelerate::leaf(&weights[..1 << 20], &Profile::default());
+    let leaf = ipfs_accelerate::leaf(&weights[..1 << 20], &Profile::default()).cid;
     assert!(store.has(&of(leaf)).unwrap() && !reader.has(&of(leaf)).unwrap());
     let error = reader.read(&of(leaf)).unwrap_err();
     assert!(

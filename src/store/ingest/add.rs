@@ -70,10 +70,7 @@ pub(crate) fn hash_reader(
 
 /// Hands the files over: each is closed once its last chunk is hashed, however many there are.
 fn files_feed(walk: &mut Walk, options: &AddOptions) -> FilesFeed {
-    FilesFeed::new(
-        std::mem::take(&mut walk.files),
-        options.profile.chunk_bytes(),
-    )
+    FilesFeed::new(std::mem::take(&mut walk.files), options.profile.chunker())
 }
 
 fn stream_walk() -> Walk {

@@ -1,10 +1,13 @@
 //! Cutting input into batches of chunks that are hashed side by side.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::options::AddOptions;
 use super::walk::SourceFile;
+use crate::dag::{ChunkReader, Chunker, Cut, Cutter};
 use crate::error::FileError;
 use crate::store::error::StoreError;
 
@@ -17,8 +20,10 @@ const BATCH_CHUNKS: usize = 1_024;
 pub(crate) struct Chunk {
     pub(crate) from: From,
     pub(crate) len: usize,
-    /// What is left of its file, this chunk included; of a stream, at least this.
-    pub(crate) rest: u64,
+    /// It begins a stretch of its file that is to be contiguous.
+    pub(crate) starts_run: bool,
+    /// Length of that stretch; of a stream, at least this.
+    pub(crate) run_bytes: u64,
     /// The last of its file.
     pub(crate) last: bool,
 }
@@ -38,17 +43,27 @@ pub(crate) trait Feed: Send {
 /// The chunks of a list of files. An empty file has one empty chunk.
 pub(crate) struct FilesFeed {
     files: std::vec::IntoIter<Arc<SourceFile>>,
-    current: Option<(Arc<SourceFile>, u64)>,
-    chunk_bytes: usize,
+    current: Option<(Arc<SourceFile>, Cutter, u64)>,
+    chunker: Chunker,
 }
 
 impl FilesFeed {
-    pub(crate) fn new(files: Vec<Arc<SourceFile>>, chunk_bytes: usize) -> Self {
+    pub(crate) fn new(files: Vec<Arc<SourceFile>>, chunker: Chunker) -> Self {
         Self {
             files: files.into_iter(),
             current: None,
-            chunk_bytes,
+            chunker,
         }
+    }
+
+    fn begin(&self, file: Arc<SourceFile>) -> Result<(Arc<SourceFile>, Cutter, u64), StoreError> {
+        let cutter = match self.chunker {
+            // Nothing to look at, so the file is opened by who hashes it.
+            Chunker::Size(_) => Cutter::new(self.chunker, std::io::empty()),
+            _ => Cutter::new(self.chunker, BufReader::new(FromStart(file.file()?, 0))),
+        };
+        let cutter = cutter.map_err(FileError::at("read", &file.path))?;
+        Ok((file, cutter, 0))
     }
 }
 
@@ -57,20 +72,24 @@ impl Feed for FilesFeed {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while bytes < BATCH_BYTES && batch.len() < BATCH_CHUNKS {
-            let next = self
-                .current
-                .take()
-                .or_else(|| self.files.next().map(|file| (file, 0)));
-            let Some((file, offset)) = next else { break };
+            let (file, mut cutter, offset) = match self.current.take() {
+                Some(current) => current,
+                None => match self.files.next() {
+                    Some(file) => self.begin(file)?,
+                    None => break,
+                },
+            };
             let left = file.size - offset;
-            let len = left.min(self.chunk_bytes as u64) as usize;
+            let cut = cutter.next();
+            let len = left.min(cut.len as u64) as usize;
             let last = len as u64 == left;
             bytes += len;
             if !last {
-                self.current = Some((Arc::clone(&file), offset + len as u64));
+                self.current = Some((Arc::clone(&file), cutter, offset + len as u64));
             }
             batch.push(Chunk {
-                rest: left,
+                starts_run: cut.starts_run,
+                run_bytes: cut.run_bytes.min(file.size),
                 from: From::File { file, offset },
                 len,
                 last,
@@ -80,35 +99,43 @@ impl Feed for FilesFeed {
     }
 }
 
+/// Reads a file from its start, wherever its cursor is.
+struct FromStart<'f>(&'f File, u64);
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.0.read_at(out, self.1)?;
+        self.1 += len as u64;
+        Ok(len)
+    }
+}
+
 /// The chunks of a stream. The last one is known only when the stream ends, so one is held back.
 pub(crate) struct StreamFeed<'o, R> {
-    reader: R,
+    chunks: ChunkReader<R>,
     options: &'o AddOptions,
-    chunk_bytes: usize,
-    held: Option<Vec<u8>>,
+    held: Option<(Vec<u8>, Cut)>,
     ended: bool,
 }
 
 impl<'o, R: Read + Send> StreamFeed<'o, R> {
     pub(crate) fn new(reader: R, options: &'o AddOptions) -> Self {
         Self {
-            reader,
+            chunks: ChunkReader::new(reader, options.profile.chunker()),
             options,
-            chunk_bytes: options.profile.chunk_bytes(),
             held: None,
             ended: false,
         }
     }
 
     /// A whole chunk, or a shorter one at the end of the stream.
-    fn read_chunk(&mut self) -> Result<Vec<u8>, StoreError> {
-        let mut chunk = Vec::with_capacity(self.chunk_bytes);
-        let limit = self.chunk_bytes as u64;
-        let read = self.reader.by_ref().take(limit).read_to_end(&mut chunk);
+    fn read_chunk(&mut self) -> Result<(Vec<u8>, Cut), StoreError> {
+        let mut chunk = Vec::with_capacity(self.options.profile.chunker().max_bytes());
+        let read = self.chunks.next(&mut chunk);
         // A reader that was told to stop too fails in a way of its own.
         self.options.check_cancel()?;
-        read.map_err(|e| FileError::new("read", "the stream", e))?;
-        Ok(chunk)
+        let cut = read.map_err(|e| FileError::new("read", "the stream", e))?;
+        Ok((chunk, cut))
     }
 }
 
@@ -116,39 +143,27 @@ impl<R: Read + Send> Feed for StreamFeed<'_, R> {
     fn next(&mut self) -> Result<Vec<Chunk>, StoreError> {
         let mut batch = Vec::new();
         let mut bytes = 0;
-        while !self.ended && bytes < BATCH_BYTES {
-            let chunk = self.read_chunk()?;
-            let full = chunk.len() == self.chunk_bytes;
+        while !self.ended && bytes < BATCH_BYTES && batch.len() < BATCH_CHUNKS {
+            let (chunk, cut) = self.read_chunk()?;
             bytes += chunk.len();
-            let empty = chunk.is_empty();
-            if let Some(held) = self.held.replace(chunk) {
-                batch.push(Chunk {
-                    len: held.len(),
-                    // More chunks of this size are to be expected.
-                    rest: if empty { held.len() as u64 } else { u64::MAX },
-                    from: From::Memory(held),
-                    last: empty,
-                });
-            } else if empty {
-                // An empty stream is an empty file.
-                batch.push(Chunk {
-                    len: 0,
-                    rest: 0,
-                    from: From::Memory(Vec::new()),
-                    last: true,
-                });
-            }
-            if !full {
-                self.ended = true;
-                if let Some(rest) = self.held.take().filter(|rest| !rest.is_empty()) {
-                    batch.push(Chunk {
-                        len: rest.len(),
-                        rest: rest.len() as u64,
-                        from: From::Memory(rest),
-                        last: true,
-                    });
-                }
-            }
+            self.ended = chunk.is_empty();
+            // An empty stream is an empty file.
+            let first = self.held.is_none();
+            let ended = self.ended && !first;
+            let next = if ended { None } else { Some((chunk, cut)) };
+            let ready = std::mem::replace(&mut self.held, next);
+            let ready = ready.or_else(|| self.held.take_if(|_| self.ended));
+            batch.extend(ready.map(|(data, cut)| Chunk {
+                len: data.len(),
+                starts_run: cut.starts_run,
+                // More of the same is to be expected, unless the stream ends with its first chunk.
+                run_bytes: match self.ended && cut.starts_run {
+                    true => data.len() as u64,
+                    false => cut.run_bytes,
+                },
+                from: From::Memory(data),
+                last: self.ended,
+            }));
         }
         Ok(batch)
     }

@@ -11,8 +11,8 @@ use super::feed::{BATCH_BYTES, Chunk, Feed, From};
 use super::options::{AddOptions, AddProgress};
 use super::record::{FileSpans, RootBuilder};
 use super::writer::BlockWriter;
-use crate::block::{Block, Cid};
-use crate::dag::{self, FileBuilder, FileRoot, Profile};
+use crate::block::{Block, Cid, RAW};
+use crate::dag::{FileBuilder, FileRoot, LeafBlock, Profile};
 use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::inner::Inner;
@@ -31,11 +31,10 @@ pub(crate) struct Hashed {
 
 /// A chunk that was hashed, and what the index knew of it.
 struct Leaf {
-    cid: Cid,
-    data: Vec<u8>,
+    block: LeafBlock,
     seen: Option<Place>,
-    /// What is left of the file, this chunk included.
-    rest: u64,
+    starts_run: bool,
+    run_bytes: u64,
     last: bool,
 }
 
@@ -131,31 +130,39 @@ pub(crate) fn hash_all(
             return Ok((files, bytes));
         }
         for leaf in leaves {
-            let len = leaf.data.len() as u64;
+            let LeafBlock {
+                root,
+                data,
+                content,
+            } = leaf.block;
+            let FileRoot { cid, size, .. } = root;
             let mut nodes = Vec::new();
             current
                 .builder
-                .push_leaf(leaf.cid, len, &mut |node| nodes.push(node));
+                .push_leaf(root, &mut |node| nodes.push(node));
             current.blocks += 1;
             match sink {
-                Sink::Nowhere => buffers.put(leaf.data),
+                Sink::Nowhere => buffers.put(data),
                 Sink::Store { writer, .. } => {
-                    let (put, unused) =
-                        writer.put(&leaf.cid, leaf.data, leaf.rest, leaf.seen, seals)?;
-                    unused.into_iter().for_each(|buffer| buffers.put(buffer));
-                    if len == 0 {
-                        current.empty_leaf = Some((leaf.cid, put.place));
+                    if leaf.starts_run {
+                        writer.end_run();
                     }
-                    current.spans.push(put.place);
+                    let (put, unused) = writer.put(&cid, data, leaf.run_bytes, leaf.seen, seals)?;
+                    unused.into_iter().for_each(|buffer| buffers.put(buffer));
+                    // What is no extent by itself is remembered as a node: an empty leaf, or a framed one.
+                    if size == 0 || cid.codec() != RAW {
+                        current.leaf_nodes.push((cid, put.place));
+                    }
+                    current.spans.push(put.place.part(&content));
                     let counted = if put.is_new {
                         &mut bytes.new
                     } else {
                         &mut bytes.shared
                     };
-                    *counted += len;
+                    *counted += size;
                 }
             }
-            done_bytes += len;
+            done_bytes += size;
             current.nodes.append(&mut nodes);
             if leaf.last {
                 files.push(std::mem::replace(&mut current, Current::new(profile)).finish(sink)?);
@@ -179,8 +186,8 @@ struct Current {
     spans: FileSpans,
     /// Kept until the file ends, so that its leaves stay one run.
     nodes: Vec<Block>,
-    /// An empty file's leaf has no bytes for an extent, so it is remembered as a node.
-    empty_leaf: Option<(Cid, Place)>,
+    /// Leaves that extents do not tell.
+    leaf_nodes: Vec<(Cid, Place)>,
     blocks: u64,
 }
 
@@ -190,15 +197,17 @@ impl Current {
             builder: FileBuilder::new(profile),
             spans: FileSpans::default(),
             nodes: Vec::new(),
-            empty_leaf: None,
+            leaf_nodes: Vec::new(),
             blocks: 0,
         }
     }
 
     fn finish(mut self, sink: &mut Sink<'_, '_>) -> Result<Hashed, StoreError> {
         let root = self.builder.finish(&mut |node| self.nodes.push(node));
-        if let (Sink::Store { root, .. }, Some((cid, place))) = (&mut *sink, self.empty_leaf) {
-            root.node(cid, place);
+        if let Sink::Store { root, .. } = sink {
+            for (cid, place) in self.leaf_nodes {
+                root.node(cid, place);
+            }
         }
         self.blocks += self.nodes.len() as u64;
         for node in self.nodes {
@@ -237,13 +246,13 @@ fn hash_batch(
                 data
             }
         };
-        let cid = dag::leaf(&data, profile);
-        let seen = find(&cid)?;
+        let block = LeafBlock::new(data, profile);
+        let seen = find(&block.root.cid)?;
         Ok(Leaf {
-            cid,
-            data,
+            block,
             seen,
-            rest: chunk.rest,
+            starts_run: chunk.starts_run,
+            run_bytes: chunk.run_bytes,
             last: chunk.last,
         })
     };

@@ -24,7 +24,8 @@ impl Moves {
         };
         let end = from.offset + from.len;
         let mut at = from.offset;
-        let first = moves.partition_point(|(offset, _)| *offset < at);
+        // A span may begin and end inside a block: of a framed leaf only the content is part of the file.
+        let first = moves.partition_point(|(offset, to)| *offset + u64::from(to.len) <= at);
         for (offset, to) in moves[first..]
             .iter()
             .take_while(|(offset, _)| *offset < end)
@@ -35,13 +36,16 @@ impl Moves {
                     offset: at,
                     len: offset - at,
                 });
+                at = *offset;
             }
+            let inside = at - offset;
+            let len = (u64::from(to.len) - inside).min(end - at);
             emit(Span {
                 pack: to.pack,
-                offset: to.offset,
-                len: u64::from(to.len),
+                offset: to.offset + inside,
+                len,
             });
-            at = offset + u64::from(to.len);
+            at += len;
         }
         if at < end || from.len == 0 {
             emit(Span {
@@ -290,6 +294,31 @@ mod tests {
                 len: 50
             }
         );
+    }
+
+    #[test]
+    fn a_part_of_a_block_moves_with_it() {
+        let (a, b) = (PackId([1; 16]), PackId([2; 16]));
+        let place = |pack, offset, len| Place { pack, offset, len };
+        let span = |pack, offset, len| Span { pack, offset, len };
+        let mut moves = Moves::default();
+        moves.add(a, 128, place(b, 640, 50));
+        moves.add(a, 178, place(b, 64, 50));
+        let follow = |from| {
+            let mut spans = Vec::new();
+            moves.follow(from, |s| push(&mut spans, s));
+            spans
+        };
+        assert_eq!(follow(span(a, 130, 40)), [span(b, 642, 40)]);
+        assert_eq!(follow(span(a, 170, 20)), [span(b, 682, 8), span(b, 64, 12)]);
+        let past = [
+            span(a, 100, 28),
+            span(b, 640, 50),
+            span(b, 64, 50),
+            span(a, 228, 2),
+        ];
+        assert_eq!(follow(span(a, 100, 130)), past);
+        assert_eq!(follow(span(a, 128, 0)), []);
     }
 
     #[test]

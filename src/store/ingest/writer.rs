@@ -73,7 +73,7 @@ impl<'s> BlockWriter<'s> {
         self.in_run = false;
     }
 
-    /// Finds a block or takes a place for it; `run_bytes` is how much of the same file is left from it on,
+    /// Finds a block or takes a place for it; `run_bytes` is the length of the stretch it belongs to,
     /// `seen` what a lookup at `seen_at` seals found.
     pub(crate) fn put(
         &mut self,
@@ -327,7 +327,7 @@ impl Drop for BlockWriter<'_> {
 
 fn loose_record(packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
     let nothing = crate::dag::Profile::default();
-    let empty = crate::dag::leaf(&[], &nothing);
+    let empty = crate::dag::leaf(&[], &nothing).cid;
     let mut root = RootBuilder::default();
     for (cid, place) in blocks {
         root.node(cid, place);

@@ -15,6 +15,8 @@ pub(crate) use file::PackFile;
 pub(crate) use table::{ObjectNote, Row};
 pub(crate) use writer::{PackWriter, SealedPack};
 
+use std::ops::Range;
+
 use super::error::StoreError;
 use super::format::{hex, random_id, unhex};
 
@@ -64,6 +66,15 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) const ROW_BYTES: usize = 16 + 8 + 4;
+
+    /// A part of the block, which `range` lies in.
+    pub(crate) fn part(self, range: &Range<usize>) -> Self {
+        Self {
+            offset: self.offset + range.start as u64,
+            len: range.len() as u32,
+            ..self
+        }
+    }
 
     pub(crate) fn to_bytes(self) -> [u8; Self::ROW_BYTES] {
         let mut out = [0; Self::ROW_BYTES];

@@ -250,7 +250,7 @@ mod tests {
     const STORE: StoreId = StoreId([7; 16]);
 
     fn record() -> RootRecord {
-        let cid = StoredCid(crate::dag::leaf(b"x", &crate::dag::Profile::default()));
+        let cid = StoredCid(crate::dag::leaf(b"x", &crate::dag::Profile::default()).cid);
         RootRecord {
             head: Head {
                 cid,
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_root_under_another_name_is_refused() {
-        let other = crate::dag::leaf(b"y", &crate::dag::Profile::default());
+        let other = crate::dag::leaf(b"y", &crate::dag::Profile::default()).cid;
         let path = Path::new("roots/y");
         let bytes = record().to_bytes(STORE);
         assert!(RootRecord::parse(&bytes, STORE, &other, path, false).is_err());
