@@ -10,6 +10,7 @@ mod context;
 mod error;
 mod log;
 mod output;
+mod profile_args;
 mod progress;
 mod signals;
 mod stdin;

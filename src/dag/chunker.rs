@@ -73,16 +73,12 @@ impl FromStr for Chunker {
 
 /// Text that is no chunker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no chunker is called \"{}\"", .0.escape_debug())]
+#[error("no chunker is called \"{}\"; take size-N, for N bytes a chunk, or tensor-v1", .0.escape_debug())]
 pub struct ChunkerError(pub String);
 
 impl Explain for ChunkerError {
     fn kind(&self) -> &'static str {
         "chunker_unknown"
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some("take size-N, with N bytes a chunk, or tensor-v1".into())
     }
 }
 

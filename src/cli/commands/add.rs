@@ -9,13 +9,14 @@ use std::time::Instant;
 use clap::Args;
 use ipfs_accelerate::{
     AddNote, AddOptions, AddProgress, AddReport, FileError, PinAs, Profile, Store, StoreError,
-    hash_path, hash_reader,
+    canonical, hash_path, hash_reader,
 };
 use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::output::{Note, Output};
+use crate::cli::profile_args::ProfileArgs;
 use crate::cli::stdin::Stdin;
 use crate::cli::text;
 
@@ -39,16 +40,13 @@ Examples:
   ipfs-accelerate add --pin-name llama-3 --replace ~/models/llama-3    move the name
   ipfs-accelerate add --ignore '*.bin' --ignore 'logs/**' checkpoint/
   tar c folder | ipfs-accelerate add -
-  ipfs-accelerate add --only-hash -q model.safetensors                 the CID, nothing stored")]
+  ipfs-accelerate add --only-hash -q model.safetensors                 the CID, nothing stored
+  ipfs-accelerate add --chunker tensor-v1 fine-tune/                   share tensors with what is there
+  ipfs-accelerate add --profile unixfs-v0-2015 docs/                   the CID of an older `ipfs add`")]
 pub(crate) struct AddArgs {
     /// Files and folders; `-` is standard input.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// How files are cut and hashed, and with that the CID: unixfs-v1-2025 or kubo-cidv1.
-    ///
-    /// Without it: `profile` in [store] of the configuration, unixfs-v1-2025 unless set.
-    #[arg(long, value_name = "PROFILE")]
-    profile: Option<String>,
     /// Pin under a name, which then stands wherever a CID is taken.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["no_pin", "only_hash"])]
     pin_name: Option<String>,
@@ -70,6 +68,8 @@ pub(crate) struct AddArgs {
     /// Leave out entries whose name, or path below the folder, matches; may be given several times.
     #[arg(long, value_name = "GLOB")]
     ignore: Vec<String>,
+    #[command(flatten)]
+    profile: ProfileArgs,
 }
 
 #[derive(Serialize)]
@@ -90,7 +90,8 @@ struct Added<'a> {
 }
 
 pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliError> {
-    let profile: Option<Profile> = args.profile.as_deref().map(str::parse).transpose()?;
+    // What the flags name is looked at before a store is made.
+    args.profile.over(|| Ok(Profile::default()))?;
     let is_stdin = |path: &PathBuf| path.as_os_str() == "-";
     if args.pin_name.is_some() && args.paths.len() > 1 {
         return Err(CliError::OneName {
@@ -121,11 +122,10 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
         true => None,
         false => Some(context.writer_or_new()?),
     };
-    let of_store = store.as_ref().map(Store::profile).cloned();
-    options.profile = match profile.or(of_store) {
-        Some(profile) => profile,
-        None => context.configured_profile()?,
-    };
+    options.profile = args.profile.over(|| match &store {
+        Some(store) => Ok(store.profile().clone()),
+        None => context.configured_profile(),
+    })?;
     let mut last = Output::nothing();
     for (i, path) in args.paths.iter().enumerate() {
         if i > 0 {
@@ -222,7 +222,9 @@ fn output(report: &AddReport, options: &AddOptions, stored: bool, seconds: f64) 
     said.push(text::seconds(seconds));
     said.extend(text::rate(report.size, seconds));
     match &report.pin {
-        Some(pin) if *pin != cid => said.push(format!("pinned as {pin:?}")),
+        Some(pin) if *pin != canonical(&report.cid).to_string() => {
+            said.push(format!("pinned as {pin:?}"));
+        }
         Some(_) => said.push("pinned".into()),
         None if stored => said.push("not pinned".into()),
         None => said.push("not stored".into()),
@@ -232,7 +234,9 @@ fn output(report: &AddReport, options: &AddOptions, stored: bool, seconds: f64) 
         .quiet(cid);
     report.notes.iter().fold(output, |output, note| {
         output.note(match note {
-            AddNote::LinksLeaveFolder { .. } => Note::Warning(note.to_string()),
+            AddNote::LinksLeaveFolder { .. } | AddNote::LoadsByCopying { .. } => {
+                Note::Warning(note.to_string())
+            }
             _ => Note::Note(note.to_string()),
         })
     })

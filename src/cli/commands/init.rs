@@ -7,11 +7,12 @@ use serde::Serialize;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::output::Output;
+use crate::cli::profile_args::ProfileArgs;
 
 /// Create an empty store
 ///
 /// `add` creates one by itself where none is there; this command makes one without adding to it, and with
-/// other settings, in the folder of --store or the configured one, which must be absent or empty.
+/// another profile, which the store keeps and adds under, in the folder of --store or the configured one, which must be absent or empty.
 ///
 /// With --json: store, profile. With -q: nothing.
 #[derive(Args)]
@@ -19,11 +20,11 @@ use crate::cli::output::Output;
 Examples:
   ipfs-accelerate init
   ipfs-accelerate --store /data/store init
-  ipfs-accelerate init --profile kubo-cidv1    a store that adds under this profile")]
+  ipfs-accelerate init --profile kubo-cidv1    a store that adds under this profile
+  ipfs-accelerate init --chunker tensor-v1     a store that shares tensors between checkpoints")]
 pub(crate) struct InitArgs {
-    /// What is added under unless `add --profile` says otherwise; kept in the store.
-    #[arg(long, value_name = "PROFILE")]
-    profile: Option<String>,
+    #[command(flatten)]
+    profile: ProfileArgs,
 }
 
 #[derive(Serialize)]
@@ -34,10 +35,7 @@ struct Initialised<'a> {
 
 pub(crate) fn run(args: InitArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let mut options = context.store_options();
-    options.profile = match &args.profile {
-        Some(profile) => profile.parse()?,
-        None => context.configured_profile()?,
-    };
+    options.profile = args.profile.over(|| context.configured_profile())?;
     let _cancel = context.cancel()?;
     let store = Store::create_with(context.store_path()?, options)?;
     let shown = store.path().display().to_string();

@@ -70,18 +70,16 @@ impl Explain for ProfileError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Unknown { .. } => None,
             Self::Setting { .. } => Some(
                 "settings follow the name, as in unixfs-v1-2025+chunk=size-262144+links=174; there are \
                  chunk, links, leaves=raw or dag-pb, hash=sha2-256 or blake3, and cid=0 or 1"
                     .into(),
             ),
-            Self::Chunker(e) => e.hint(),
             Self::OutOfRange { setting: "links", .. } => Some(format!(
                 "a node of more than {} links would exceed what other implementations read",
                 MAX_LINKS.end()
             )),
-            Self::OutOfRange { .. } => None,
+            Self::Unknown { .. } | Self::Chunker(_) | Self::OutOfRange { .. } => None,
             Self::FrameTooLarge { .. } => {
                 Some("take shorter chunks, or raw leaves, which can also be mapped".into())
             }

@@ -9,7 +9,7 @@ use super::options::{AddOptions, AddReport, PinAs};
 use super::record::RootBuilder;
 use super::walk::{Found, Step, Walk, walk};
 use super::writer::{BlockWriter, write_root};
-use crate::block::Cid;
+use crate::block::{Cid, canonical};
 use crate::dag::{self, FolderEntry};
 use crate::fsio;
 use crate::store::error::StoreError;
@@ -258,7 +258,7 @@ fn commit(
     head: Head,
     pin: &PinAs,
 ) -> Result<Option<String>, StoreError> {
-    let cid = head.cid.0;
+    let cid = canonical(&head.cid.0);
     writer.flush()?;
     let guard = store.commit_guard()?;
     check_pin(store, pin, Some(&cid))?;
@@ -368,7 +368,7 @@ pub(crate) fn check_pin(store: &Inner, pin: &PinAs, cid: Option<&Cid>) -> Result
 fn pin_name(pin: &PinAs, cid: &Cid) -> Option<String> {
     match pin {
         PinAs::No => None,
-        PinAs::Unnamed => Some(cid.to_string()),
+        PinAs::Unnamed => Some(canonical(cid).to_string()),
         PinAs::Named { name, .. } => Some(name.clone()),
     }
 }

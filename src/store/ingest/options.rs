@@ -125,6 +125,13 @@ pub enum AddNote {
         /// One of them.
         example: PathBuf,
     },
+    /// Safetensors files under a profile that frames leaves in dag-pb, so that they cannot be mapped.
+    LoadsByCopying {
+        /// How many.
+        files: u64,
+        /// One of them.
+        example: PathBuf,
+    },
 }
 
 impl fmt::Display for AddNote {
@@ -133,19 +140,42 @@ impl fmt::Display for AddNote {
             Self::FollowedSnapshotLinks { links } => {
                 write!(
                     f,
-                    "a Hugging Face snapshot: {links} links were followed to its blobs"
+                    "a Hugging Face snapshot: {links} {} followed to its blobs",
+                    if *links == 1 {
+                        "link was"
+                    } else {
+                        "links were"
+                    }
                 )
             }
             Self::LinksLeaveFolder { links, example } => write!(
                 f,
-                "{links} symbolic links lead out of the folder ({}, for one) and were kept as links; \
-                 --dereference-symlinks adds what they point to",
-                example.display()
+                "{links} symbolic {} out of the folder ({}) and kept as {}; --dereference-symlinks adds what is \
+                 there instead",
+                if *links == 1 {
+                    "link leads"
+                } else {
+                    "links lead"
+                },
+                example.display(),
+                if *links == 1 { "it is" } else { "they are" },
             ),
             Self::SkippedHidden { entries, example } => write!(
                 f,
-                "{entries} hidden entries were left out ({}, for one), as the profile says; \
-                 --hidden adds them",
+                "{entries} hidden {} left out ({}), as the profile says; --hidden adds {}",
+                if *entries == 1 {
+                    "entry was"
+                } else {
+                    "entries were"
+                },
+                example.display(),
+                if *entries == 1 { "it" } else { "them" },
+            ),
+            Self::LoadsByCopying { files, example } => write!(
+                f,
+                "{files} safetensors {} ({}) will load by copying, as the profile frames leaves in dag-pb; \
+                 under one with raw leaves, as unixfs-v1-2025, tensors are mapped",
+                if *files == 1 { "file" } else { "files" },
                 example.display()
             ),
         }

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use globset::{GlobSet, GlobSetBuilder};
 
 use super::options::{AddNote, AddOptions};
+use crate::dag::LeafFormat;
 use crate::error::FileError;
 use crate::store::error::StoreError;
 
@@ -169,6 +170,21 @@ pub(crate) fn walk(path: &Path, options: &AddOptions) -> Result<Walk, StoreError
     } = walker.skipped
     {
         notes.push(AddNote::SkippedHidden { entries, example });
+    }
+    let mut framed = Tally::default();
+    if options.profile.leaves() == LeafFormat::DagPb {
+        let files = walker.files.iter().map(|file| file.path.as_path());
+        let is_checkpoint = |path: &&Path| path.extension() == Some(OsStr::new("safetensors"));
+        files
+            .filter(is_checkpoint)
+            .for_each(|path| framed.add(path));
+    }
+    if let Tally {
+        count: files @ 1..,
+        example,
+    } = framed
+    {
+        notes.push(AddNote::LoadsByCopying { files, example });
     }
     let name = path.canonicalize().ok();
     let named = path

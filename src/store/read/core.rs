@@ -147,7 +147,7 @@ impl ReadCore {
                 Err(e) => return Err(e),
             };
             objects.push(ObjectInfo {
-                cid,
+                cid: head.cid.0,
                 name: head.name,
                 kind: type_of(head.kind),
                 size: head.size,

@@ -257,7 +257,7 @@ impl Object {
         };
         let pins = self.core.pins()?;
         let keeps = |pin: &&crate::store::names::Pin| {
-            canonical(&pin.cid) == canonical(&cid) || pin.cid == record.head.cid.0
+            canonical(&pin.cid) == canonical(&cid) || pin.cid == canonical(&record.head.cid.0)
         };
         let prefix = format!("{}/", self.path);
         let inside = |entry: &&PathEntry| {
