@@ -189,3 +189,6 @@ impl<R: Read> Read for Seen<'_, R> {
         Ok(len)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -297,6 +297,26 @@ fn unixfs_v0_2015_of_1_gib_and_a_byte() {
     check("s1g+1", &Profile::unixfs_v0_2015());
 }
 
+#[test]
+fn files_under_single_parameters_have_the_cids_of_other_implementations() {
+    let file: Value =
+        serde_json::from_str(include_str!("../../fixtures/cid_parameters.json")).unwrap();
+    let vectors = file["vectors"].as_array().unwrap();
+    for vector in vectors {
+        let name = vector["profile"].as_str().unwrap();
+        let size = vector["size"].as_u64().unwrap();
+        let profile: Profile = name.parse().unwrap();
+        let root = cid_of_reader(splitmix(size), &profile).unwrap();
+        assert_eq!(vector["cid"], root.cid.to_string(), "{name}, {size} bytes");
+        assert_eq!(vector["tsize"], root.tsize, "{name}, {size} bytes");
+    }
+    let of_blake3 = |v: &&Value| v["profile"].as_str().unwrap().contains("blake3");
+    assert_eq!(
+        (vectors.len(), vectors.iter().filter(of_blake3).count()),
+        (104, 32)
+    );
+}
+
 /// A vector published with IPIP-499, for `unixfs-v1-2025`.
 fn check_published(input: impl Read, cid: &str) {
     let root = cid_of_reader(input, &Profile::unixfs_v1_2025()).unwrap();

@@ -24,6 +24,7 @@ mod store_kit;
 mod store_locks;
 mod store_packs;
 mod store_pins;
+mod store_profiles;
 mod store_reader;
 mod store_runs;
 mod store_sessions;
