@@ -2,7 +2,7 @@
 //!
 //! Each pair of measurements alternates (A B A B), medians are printed, and nothing here is a test: machines
 //! drift by a factor of two, so only the ratios mean anything. `-- --size 1GiB` makes it quicker, `-- add`
-//! (or `load`, `reader`, `commit`) runs one part, `--dir DIR` chooses the disk.
+//! (or `load`, `reader`, `share`, `commit`) runs one part, `--dir DIR` chooses the disk.
 
 mod add;
 mod child;
@@ -10,6 +10,7 @@ mod commit;
 mod load;
 mod reader;
 mod scratch;
+mod share;
 
 #[path = "../tools/checkpoint.rs"]
 mod checkpoint;
@@ -47,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match argument.as_str() {
             "--size" => setup.size_bytes = value()?.parse::<ByteSize>()?.bytes(),
             "--dir" => setup.dir = value()?.into(),
-            "add" | "load" | "reader" | "commit" => parts.push(argument),
+            "add" | "load" | "reader" | "share" | "commit" => parts.push(argument),
             other => return Err(format!("unknown argument {other}").into()),
         }
     }
@@ -55,6 +56,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let scratch = scratch::Scratch::new(&setup.dir)?;
     if wants("commit") {
         commit::run(&scratch)?;
+    }
+    if wants("share") {
+        share::run(&scratch, setup.size_bytes)?;
+        scratch.clear("checkpoint")?;
     }
     if !["add", "load", "reader"].iter().any(|part| wants(part)) {
         return Ok(());

@@ -19,7 +19,7 @@ mod header;
 #[path = "llama.rs"]
 mod llama;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -50,6 +50,8 @@ pub struct Spec {
     pub seed: u64,
     /// Leave the payload a hole: all zeros, and next to nothing on disk.
     pub sparse: bool,
+    /// Every so many tensors one is of the next seed, as after a fine-tune; 0 for none.
+    pub tuned_every: usize,
 }
 
 impl Default for Spec {
@@ -60,6 +62,7 @@ impl Default for Spec {
             layers: 44,
             seed: 0,
             sparse: false,
+            tuned_every: 0,
         }
     }
 }
@@ -76,6 +79,10 @@ pub struct Summary {
     pub payload_bytes: u64,
     /// All shards, headers included.
     pub shard_bytes: u64,
+    /// Bytes of the tensors that [`Spec::tuned_every`] changed.
+    pub tuned_bytes: u64,
+    /// How many these are.
+    pub tuned_tensors: usize,
 }
 
 /// Makes a checkpoint with the tensor names and proportions of a Llama model
@@ -91,6 +98,13 @@ pub fn synthesize(dir: &Path, spec: &Spec) -> io::Result<Summary> {
     fs::create_dir_all(dir).map_err(at(dir))?;
     write_new(&dir.join(CONFIG_NAME), &pretty(&model.config(spec))?)?;
 
+    let tuned: BTreeSet<String> = match spec.tuned_every {
+        0 => BTreeSet::new(),
+        every => {
+            let names = tensors.iter().step_by(every);
+            names.map(|(name, _)| name.clone()).collect()
+        }
+    };
     let mut written = Written::default();
     let mut buffer = vec![0; BUFFER_BYTES];
     for (number, range) in ranges.iter().enumerate() {
@@ -105,7 +119,12 @@ pub fn synthesize(dir: &Path, spec: &Spec) -> io::Result<Summary> {
             file.set_len(header.file_bytes()?).map_err(at(&path))?;
         } else {
             for (name, info) in &header.tensors {
-                let mut payload = Payload::new(spec.seed, name);
+                let is_tuned = tuned.contains(name);
+                let mut payload = Payload::new(spec.seed + u64::from(is_tuned), name);
+                if is_tuned {
+                    written.tuned_bytes += bytes(info);
+                    written.tuned_tensors += 1;
+                }
                 let mut left = info.data_offsets.1 - info.data_offsets.0;
                 while left > 0 {
                     let part = &mut buffer[..left.min(BUFFER_BYTES)];
@@ -158,6 +177,8 @@ struct Written {
     shards: Vec<PathBuf>,
     payload_bytes: u64,
     shard_bytes: u64,
+    tuned_bytes: u64,
+    tuned_tensors: usize,
 }
 
 impl Written {
@@ -188,6 +209,8 @@ impl Written {
             index,
             tensors: self.weight_map.len(),
             payload_bytes: self.payload_bytes,
+            tuned_bytes: self.tuned_bytes,
+            tuned_tensors: self.tuned_tensors,
             shard_bytes: self.shard_bytes,
         })
     }
