@@ -335,6 +335,7 @@ mod tests {
             layers: 2,
             seed,
             sparse: false,
+            tuned_every: 0,
         };
         let synthesize = |name: &str, spec: &Spec| {
             let summary = synthesize(&dir.path().join(name), spec).unwrap();

@@ -143,12 +143,29 @@ pub(crate) fn command() -> clap::Command {
     Cli::command().help_template(template)
 }
 
-/// The first paragraph of clap's message, without its `error: `.
-pub(crate) fn plain_message(e: &clap::Error) -> String {
+/// The first paragraph of clap's message without its `error: `, and what it suggests to do.
+pub(crate) fn explain(e: &clap::Error) -> (String, String) {
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = e.render().to_string();
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    first.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut paragraphs = text.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
+    let message = one_line(first.strip_prefix("error: ").unwrap_or(first));
+    let mut hint = String::new();
+    for tip in text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("tip: "))
+    {
+        hint.push_str(&format!("{}; ", one_line(tip)));
+    }
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    // `ipfs-accelerate COMMAND [SUBCOMMAND] …`, as far as it is words.
+    let command: Vec<&str> = usage
+        .unwrap_or("ipfs-accelerate")
+        .split_whitespace()
+        .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
+        .collect();
+    hint.push_str(&format!("see `{} --help`", command.join(" ")));
+    (message, hint)
 }
 
 #[cfg(test)]

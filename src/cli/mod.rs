@@ -52,17 +52,23 @@ pub(crate) fn main() -> ExitCode {
 
 /// Help and version are no errors; anything else is, in JSON too if that was asked for.
 fn refused(e: &clap::Error) -> ExitCode {
-    // A closed pipe is no error.
-    let _ = e.print();
-    if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if let ErrorKind::DisplayHelp | ErrorKind::DisplayVersion = e.kind() {
+        // A closed pipe is no error.
+        let _ = e.print();
         return ExitCode::SUCCESS;
+    }
+    let (message, hint) = args::explain(e);
+    if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = e.print();
+    } else {
+        output::say_error(&message, Some(&hint));
     }
     let is_json = |arg: std::ffi::OsString| arg == "--json";
     if std::env::args_os()
         .take_while(|arg| arg != "--")
         .any(is_json)
     {
-        output::print_json_error("usage", &args::plain_message(e), Some("see --help"));
+        output::print_json_error("usage", &message, Some(&hint));
     }
     ExitCode::from(2)
 }

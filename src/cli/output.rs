@@ -240,13 +240,18 @@ impl Printer {
     /// The line on standard error, the hint below it, and the object on standard output.
     pub(crate) fn error(&self, error: &CliError) {
         let (message, hint) = (error.to_string(), error.hint());
-        say("error:", AnsiColor::Red.on_default().bold(), &message);
-        if let Some(hint) = &hint {
-            say("hint:", AnsiColor::Cyan.on_default(), hint);
-        }
+        say_error(&message, hint.as_deref());
         if self.mode == Mode::Json && !self.content.get() {
             print_json_error(error.kind(), &message, hint.as_deref());
         }
+    }
+}
+
+/// An error and what to do, a line each on standard error.
+pub(crate) fn say_error(message: &str, hint: Option<&str>) {
+    say("error:", AnsiColor::Red.on_default().bold(), message);
+    if let Some(hint) = hint {
+        say("hint:", AnsiColor::Cyan.on_default(), hint);
     }
 }
 

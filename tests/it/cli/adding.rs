@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use super::{HELLO, Sandbox, noise, with_json};
+use super::{HELLO, Sandbox, fixture, noise, with_json};
 
 #[test]
 fn add_says_the_cid_what_was_new_and_that_it_is_pinned() {
@@ -105,6 +105,93 @@ fn a_profile_changes_the_cid_whether_by_flag_or_configuration() {
 }
 
 #[test]
+fn single_settings_change_the_profile_and_are_named_in_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("big", noise(400_000, 2));
+    for (args, profile, cid) in [
+        (&["--profile", "unixfs-v0-2015"][..], "unixfs-v0-2015", "Qm"),
+        (
+            &["--hash", "blake3"],
+            "unixfs-v1-2025+hash=blake3",
+            "bafkr4i",
+        ),
+        (
+            &["--raw-leaves=false"],
+            "unixfs-v1-2025+leaves=dag-pb",
+            "bafybei",
+        ),
+        (
+            &["--chunker", "size-4096", "--max-links", "9"],
+            "unixfs-v1-2025+chunk=size-4096+links=9",
+            "bafybei",
+        ),
+        (
+            &[
+                "--profile",
+                "unixfs-v0-2015",
+                "--raw-leaves",
+                "--chunker",
+                "tensor-v1",
+            ],
+            "unixfs-v0-2015+chunk=tensor-v1+leaves=raw",
+            "bafkrei",
+        ),
+        (
+            &[
+                "--cid-version",
+                "1",
+                "--profile",
+                "unixfs-v0-2015",
+                "--hash=blake3",
+            ],
+            "unixfs-v0-2015+hash=blake3+cid=1",
+            "bafyb4i",
+        ),
+    ] {
+        let args: Vec<&str> = ["add", "big"].iter().chain(args).copied().collect();
+        let added = sandbox.json(&args);
+        assert_eq!(added["profile"], profile);
+        let found = added["cid"].as_str().unwrap();
+        assert!(found.starts_with(cid), "{args:?}: {found}");
+        let again = sandbox.add(&["--only-hash", "--profile", profile, "big"]);
+        assert_eq!(again, found, "the name stands for all of it");
+        let out = sandbox.command(["cat", found]).output().unwrap();
+        assert!(out.stdout == noise(400_000, 2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_file_of_cid_v0_is_pinned_listed_and_removed_by_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    let said = sandbox.ok(&["add", "--profile", "unixfs-v0-2015", "hello.txt"]);
+    let cid = said.split_whitespace().next().unwrap();
+    assert_eq!(cid, "Qmf412jQZiuVUtdgnB36FXFX7xg5V6KEbSJ4dpQuhkLyfD");
+    assert!(said.ends_with(", pinned)\n"), "{said}");
+    let listed = sandbox.json(&["ls"]);
+    assert_eq!(listed["entries"][0]["cid"], cid);
+    assert_eq!(listed["entries"][0]["pinned"], true);
+    assert_eq!(sandbox.json(&["stat", cid])["pinned"], true);
+    assert_eq!(sandbox.ok(&["cat", cid]), "hello world");
+    sandbox.ok(&["rm", cid, "--unpin"]);
+    assert_eq!(sandbox.run(&["has", cid]).code, Some(1));
+}
+
+#[test]
+fn a_checkpoint_that_will_load_by_copying_is_mentioned() {
+    let sandbox = Sandbox::new();
+    let model = fixture("silero-vad");
+    let ran = sandbox.run(&["add", "--profile", "unixfs-v0-2015", &model]);
+    assert_eq!(ran.code, Some(0));
+    assert!(
+        ran.stderr.starts_with("warning: 1 safetensors file"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("load by copying"), "{}", ran.stderr);
+}
+
+#[test]
 fn what_is_ignored_or_hidden_stays_out_and_is_mentioned() {
     let sandbox = Sandbox::new();
     sandbox.write("m/config.json", "{}");
@@ -125,7 +212,7 @@ fn what_is_ignored_or_hidden_stays_out_and_is_mentioned() {
     assert_eq!(ran.code, Some(0));
     assert!(
         ran.stderr
-            .starts_with("note: 1 hidden entries were left out"),
+            .starts_with("note: 1 hidden entry was left out (m/.git)"),
         "{}",
         ran.stderr
     );
@@ -156,7 +243,8 @@ fn links_out_of_the_folder_are_warned_of_and_followed_on_request() {
         let ran = sandbox.run(args);
         assert_eq!(ran.code, Some(0));
         assert!(
-            ran.stderr.starts_with("warning: 1 symbolic links"),
+            ran.stderr
+                .starts_with("warning: 1 symbolic link leads out of the folder (m/file)"),
             "{}",
             ran.stderr
         );
@@ -187,7 +275,7 @@ fn a_hugging_face_snapshot_is_followed_to_its_blobs_and_says_so() {
     assert_eq!(ran.code, Some(0));
     assert!(
         ran.stderr
-            .starts_with("note: a Hugging Face snapshot: 1 links"),
+            .starts_with("note: a Hugging Face snapshot: 1 link was followed"),
         "{}",
         ran.stderr
     );

@@ -60,7 +60,11 @@ fn a_wrong_call_is_an_error_in_json_too() {
     ] {
         let ran = sandbox.run(args);
         assert_eq!((ran.code, ran.text().as_str()), (Some(2), ""), "{args:?}");
-        assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+        let lines: Vec<&str> = ran.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{}", ran.stderr);
+        assert!(lines[0].starts_with("error: "), "{}", ran.stderr);
+        let hint = lines[1].strip_prefix("hint: ").unwrap();
+        assert!(hint.contains("see `ipfs-accelerate"), "{hint}");
         let json: Vec<&str> = ["--json"].iter().chain(args).copied().collect();
         let ran = sandbox.run(&json);
         assert_eq!(ran.code, Some(2), "{args:?}");

@@ -162,10 +162,28 @@ fn what_cannot_be_read_is_named_and_nothing_is_added() {
     );
     sandbox.refused(&["add", "m", "--ignore", "[a"], "bad_pattern");
     sandbox.refused(&["add", "m", "--profile", "nonsense"], "profile_unknown");
-    sandbox.refused(
-        &["add", "m", "--profile", "unixfs-v0-2015"],
-        "profile_not_built",
-    );
+    let settings = "profile_setting_invalid";
+    for args in [
+        &["--profile", "kubo-cidv1+chunk=size-0"][..],
+        &["--profile", "kubo-cidv1+hash=md5"],
+        &["--chunker", "size-2097153"],
+        &["--chunker", "size-0"],
+        &["--max-links", "1"],
+        &["--profile", "unixfs-v0-2015", "--hash", "blake3"],
+        &["--cid-version", "0", "--hash", "blake3"],
+        &["--raw-leaves=false", "--chunker", "size-2097152"],
+    ] {
+        let args: Vec<&str> = ["add", "m"].iter().chain(args).copied().collect();
+        sandbox.refused(&args, settings);
+    }
+    for args in [
+        ["--chunker", "rabin"],
+        ["--hash", "md5"],
+        ["--cid-version", "2"],
+        ["--max-links", "many"],
+    ] {
+        sandbox.refused(&["add", "m", args[0], args[1]], "usage");
+    }
 }
 
 #[test]
