@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use ipfs_accelerate::{Config, ConfigError, ConfigValue};
+use ipfs_accelerate::{Config, ConfigError, ConfigValue, Profile};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -172,6 +172,9 @@ pub(crate) fn write(
     // So that a wrong key or value is said to stand on the command line.
     let home = std::env::var_os("HOME").map(|home| ("HOME", home));
     check_value(section, key, value, home.clone())?;
+    if (section, key) == ("store", "profile") {
+        value.parse::<Profile>()?;
+    }
     let file = file.ok_or(ConfigError::NoFile)?;
     let mut config = match file.exists() {
         true => Config::from_layers(Some(file), home, &[])?,

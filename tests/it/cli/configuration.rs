@@ -299,3 +299,16 @@ fn warnings_are_logged_and_quiet_leaves_them_out() {
         (format!("{HELLO}\n"), "")
     );
 }
+
+#[test]
+fn a_profile_that_does_not_exist_is_not_written() {
+    let sandbox = Sandbox::new();
+    let set = |value| ["config", "set", "store.profile", value];
+    sandbox.refused(&set("nonsense"), "profile_unknown");
+    sandbox.refused(&set("kubo-cidv1+hash=md5"), "profile_setting_invalid");
+    assert!(!sandbox.path(".config/ipfs-accelerate/config.toml").exists());
+    sandbox.ok(&set("unixfs-v1-2025+chunk=tensor-v1"));
+    let model = super::fixture("silero-vad");
+    let added = sandbox.json(&["add", &model]);
+    assert_eq!(added["profile"], "unixfs-v1-2025+chunk=tensor-v1");
+}
