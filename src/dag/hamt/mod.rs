@@ -98,20 +98,22 @@ fn first_bits(hash: u64, bits: u32) -> u64 {
 /// each other cannot stand for a folder without end.
 ///
 /// ```
-/// use ipfs_accelerate::{Node, ShardPosition, Store, StoreError};
+/// use ipfs_accelerate::{Cid, Node, ShardPosition, Store, StoreError};
 ///
-/// fn names(store: &Store, shard: &ipfs_accelerate::Cid, at: ShardPosition) -> Result<Vec<String>, StoreError> {
+/// /// Counts the entries of a sharded folder: `count(&store, &cid, ShardPosition::top())`.
+/// fn count(store: &Store, shard: &Cid, at: ShardPosition) -> Result<u64, StoreError> {
 ///     let node = store.get_node(shard)?;
 ///     at.check(shard, &node)?;
-///     let Node::Shard { fanout, links } = &*node else { return Ok(Vec::new()) };
-///     let mut all = Vec::new();
-///     for link in links {
-///         match &link.name {
-///             Some(name) => all.push(name.clone()),
-///             None => all.extend(names(store, &link.cid, at.below(*fanout, link.slot))?),
+///     let mut entries = 0;
+///     if let Node::Shard { fanout, links } = &*node {
+///         for link in links {
+///             entries += match link.name {
+///                 Some(_) => 1,
+///                 None => count(store, &link.cid, at.below(*fanout, link.slot))?,
+///             };
 ///         }
 ///     }
-///     Ok(all)
+///     Ok(entries)
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,9 +142,9 @@ impl ShardPosition {
         }
     }
 
-    /// Checks that a node can be the shard here: that it is one, has the fanout of those above, does
-    /// not ask for more bits than a hash has, leads somewhere, and that the hash of every name in it
-    /// leads to the slot the name is in.
+    /// Checks that a node can be the shard here: that it is one, has the fanout of those above, needs
+    /// no more bits than a hash has, has a link unless it is the topmost, and that the hash of every
+    /// name in it leads to the slot that the name is in.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
-use crate::block::{Block, DAG_PB, HashFunction, RAW};
+use crate::block::{Block, DAG_PB, HashFunction, RAW, parse_cid};
 use crate::dag::dagpb::{self, PbLink};
 use crate::dag::protobuf::{put_bytes, put_number};
 use crate::dag::{
@@ -156,6 +156,44 @@ fn shards_are_those_of_kubos_own_test() {
         root.cid.to_string(),
         "bafybeibiemewfzzdyhq2l74wrd6qj2oz42usjlktgnlqv4yfawgouaqn4u"
     );
+}
+
+/// boxo's fixture of its gateway tests, `directory-with-multilayer-hamt-and-multiblock-files.car`.
+#[test]
+fn shards_are_those_of_boxos_gateway_fixture() {
+    let entry = |name: &str, cid: &str, tsize| FolderEntry {
+        name: name.into(),
+        cid: parse_cid(cid).unwrap(),
+        tsize,
+    };
+    let entries = [
+        entry(
+            "exampleA",
+            "bafybeigcisqd7m5nf3qmuvjdbakl5bdnh4ocrmacaqkpuh77qjvggmt2sa",
+            1271,
+        ),
+        entry(
+            "exampleB",
+            "bafybeid3trcauvcp7fxaai23gkz3qexmlfxnnejgwm57hdvre472dafvha",
+            1084,
+        ),
+        entry(
+            "exampleC-hamt-collide-exampleA-seed-52",
+            "bafkreidqhbqn5htm5qejxpb3hps7dookudo3nncfn6al6niqibi5lq6fee",
+            962,
+        ),
+        entry(
+            "exampleD-hamt-collide-exampleB-seed-364",
+            "bafkreih2grj7p2bo5yk2guqazxfjzapv6hpm3mwrinv6s3cyayd72ke5he",
+            1283,
+        ),
+    ];
+    let (root, blocks) = build_in(&entries, FANOUT).unwrap();
+    assert_eq!(
+        root.cid.to_string(),
+        "bafybeignui4g7l6cvqyy4t6vnbl2fjtego4ejmpcia77jhhwnksmm4bejm"
+    );
+    assert_eq!(blocks.len(), 3);
 }
 
 /// Names that were searched for: each pair has as many first bits of the hash in common as it says.
