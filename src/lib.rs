@@ -38,9 +38,9 @@ pub use config::{
 };
 pub use dag::{
     Chunker, ChunkerError, DagError, FileBuilder, FileChild, FileRoot, FolderEntry, FolderLimit,
-    FolderMeasure, LeafFormat, MAX_BLOCK_BYTES, Malformed, NameError, NameFault, Node, Profile,
-    ProfileError, check_name, cid_of_reader, cumulative_size, decode, folder_node, leaf,
-    symlink_node,
+    FolderMeasure, FolderRoot, LeafFormat, MAX_BLOCK_BYTES, Malformed, NameError, NameFault, Node,
+    Profile, ProfileError, ShardFault, ShardLink, ShardPosition, build_folder, check_name,
+    cid_of_reader, cumulative_size, decode, leaf, symlink_node,
 };
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};

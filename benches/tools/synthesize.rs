@@ -13,10 +13,12 @@ use arguments::{Arguments, number};
 use checkpoint::Spec;
 
 const USAGE: &str = "\
-usage: synthetic-checkpoint OUTDIR [--size 4GiB] [--shards 4] [--layers 44] [--seed 0] [--sparse]
+usage: synthetic-checkpoint OUTDIR [--size 4GiB] [--shards 4] [--layers 44] [--seed 0] [--tuned-every N]
+                            [--sparse]
 
-  --size    payload in bytes, or with KB, MB, GB, TB, KiB, MiB, GiB or TiB
-  --sparse  leave the payload a hole: zeros that take no space";
+  --size         payload in bytes, or with KB, MB, GB, TB, KiB, MiB, GiB or TiB
+  --tuned-every  give every N-th tensor other bytes than the seed's, as a fine-tune does
+  --sparse       leave the payload a hole: zeros that take no space";
 
 fn main() -> ExitCode {
     let (dir, spec) = match parse() {
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
 fn parse() -> Result<Option<(PathBuf, Spec)>, String> {
     let mut arguments = Arguments::parse(
         env::args_os().skip(1),
-        &["--size", "--shards", "--layers", "--seed"],
+        &["--size", "--shards", "--layers", "--seed", "--tuned-every"],
         &["--sparse", "--help"],
     )?;
     if arguments.has("--help") {
@@ -75,6 +77,7 @@ fn parse() -> Result<Option<(PathBuf, Spec)>, String> {
             .unwrap_or(default.layers),
         seed: arguments.value("--seed", number)?.unwrap_or(default.seed),
         sparse: arguments.has("--sparse"),
+        tuned_every: arguments.value("--tuned-every", number)?.unwrap_or(0),
     };
     Ok(Some((dir, spec)))
 }

@@ -3,6 +3,7 @@
 use cid::Cid;
 
 use super::folder::NameError;
+use super::hamt::ShardFault;
 use crate::block::CidFault;
 use crate::error::Explain;
 
@@ -40,18 +41,26 @@ pub enum DagError {
     /// A name that an entry of a folder cannot have.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The folder is so large that it has to be split into a HAMT.
+    /// A shard is well-formed and cannot stand where a link led to it.
+    #[error("{cid} is not the shard that its folder should have there: {fault}")]
+    Shard {
+        /// The block.
+        cid: Cid,
+        /// Why not.
+        #[source]
+        fault: Box<ShardFault>,
+    },
+    /// Two names of a folder that has to be sharded have the same hash, so that no shard can tell
+    /// them apart. Names are like that on purpose only.
     #[error(
-        "a folder of {entries} entries ({size} bytes, at most {limit} fit one block) has to be \
-         sharded (HAMT), and sharded folders are not built yet"
+        "\"{}\" and \"{}\" have the same murmur3-x64-64 hash and cannot stand in one sharded folder",
+        first.escape_debug(), second.escape_debug()
     )]
-    NeedsHamt {
-        /// Entries in the folder.
-        entries: usize,
-        /// Its size in bytes as the profile measures it.
-        size: u64,
-        /// The largest size that stays in one block.
-        limit: u64,
+    HashCollision {
+        /// One name.
+        first: String,
+        /// The other.
+        second: String,
     },
 }
 
@@ -62,14 +71,15 @@ impl Explain for DagError {
             Self::BlockTooLarge { .. } => "block_too_large",
             Self::Codec { .. } => "codec_unknown",
             Self::Name(error) => error.kind(),
-            Self::NeedsHamt { .. } => "folder_too_large",
+            Self::Shard { .. } => "shard_misplaced",
+            Self::HashCollision { .. } => "name_collision",
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NeedsHamt { .. } => {
-                Some("spread the files over subfolders; checkpoints rarely have so many".into())
+            Self::HashCollision { .. } => {
+                Some("rename one of them, or move one to another folder".into())
             }
             Self::Name(error) => error.hint(),
             _ => None,
@@ -201,6 +211,52 @@ pub enum Malformed {
         fanout: u64,
         /// The largest accepted.
         limit: u64,
+    },
+    /// A shard of a folder places names by a hash that is not supported.
+    #[error("the folder's shard has hash type {hash_type:#x}, not murmur3-x64-64 (0x22)")]
+    ShardHash {
+        /// The multihash code it states.
+        hash_type: u64,
+    },
+    /// The name of a shard's link does not begin with a slot of the shard.
+    #[error(
+        "the shard's link \"{}\" does not begin with {digits} upper-case hexadecimal digits of a slot \
+         under {fanout}", name.escape_debug()
+    )]
+    ShardLink {
+        /// The link's name.
+        name: String,
+        /// Digits that it should begin with.
+        digits: usize,
+        /// Slots of the shard.
+        fanout: u64,
+    },
+    /// A link of a shard stands behind one whose slot is the same or a later one.
+    #[error("the shard's link to slot {slot:#x} stands behind that to slot {after:#x}")]
+    ShardOrder {
+        /// Its slot.
+        slot: u64,
+        /// The slot of the link before it.
+        after: u64,
+    },
+    /// A shard's bitfield has more bits than the shard has slots.
+    #[error("the shard's bitfield has {len} bytes, its fanout allows {limit}")]
+    ShardBitfieldLength {
+        /// Bytes found.
+        len: usize,
+        /// Bytes that hold one bit for each slot.
+        limit: usize,
+    },
+    /// A shard's bitfield says something else than its links.
+    #[error(
+        "the shard {} a link to slot {slot:#x}, and its bitfield says the opposite",
+        if *has_link { "has" } else { "lacks" }
+    )]
+    ShardBitfield {
+        /// The first slot that they differ in.
+        slot: u64,
+        /// Whether a link leads to it.
+        has_link: bool,
     },
     /// An entry of a folder has a name that no entry can have.
     #[error(transparent)]

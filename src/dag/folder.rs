@@ -1,9 +1,10 @@
-//! Folders that fit one block, the names in them, and symlinks.
+//! Folders, the names in them, and symlinks.
 
 use cid::Cid;
 
 use super::dagpb::{self, PbLink};
 use super::error::DagError;
+use super::hamt;
 use super::profile::{FolderMeasure, Profile};
 use super::unixfs;
 use crate::block::{Block, DAG_PB};
@@ -22,48 +23,81 @@ pub struct FolderEntry {
     pub tsize: u64,
 }
 
-/// The block of a folder, its entries sorted by the bytes of their names. No entries make the empty
-/// folder.
+/// What a folder became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FolderRoot {
+    /// The folder's identifier: its block, or the topmost of its shards.
+    pub cid: Cid,
+    /// Bytes of its blocks and of all that its entries state: the `Tsize` of a link to it.
+    pub tsize: u64,
+}
+
+/// Builds the blocks of a folder: one, its entries sorted by the bytes of their names, or, for a folder
+/// over the profile's [`FolderLimit`](super::FolderLimit), the shards of a HAMT. `emit` gets them, those
+/// below before those above, the folder's own last. No entries make the empty folder.
 ///
 /// ```
-/// use ipfs_accelerate::{FolderEntry, Profile, cid_of_reader, folder_node};
+/// use ipfs_accelerate::{DagError, FolderEntry, Profile, build_folder, cid_of_reader};
 ///
 /// let profile = Profile::default();
 /// let file = cid_of_reader(&b"hello world\n"[..], &profile)?;
 /// let entry = FolderEntry { name: "a.txt".into(), cid: file.cid, tsize: file.tsize };
-/// let folder = folder_node(vec![entry], &profile)?;
-/// assert!(folder.cid().to_string().starts_with("bafybei"));
+/// let mut blocks = Vec::new();
+/// let folder = build_folder(vec![entry], &profile, &mut |block| {
+///     blocks.push(block);
+///     Ok::<(), DagError>(())
+/// })?;
+/// assert_eq!((blocks.len(), blocks[0].cid()), (1, &folder.cid));
+/// assert!(folder.cid.to_string().starts_with("bafybei"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
 ///
-/// [`DagError::Name`] for a name that cannot be or is there twice, [`DagError::NeedsHamt`] for a
-/// folder that the profile shards.
-pub fn folder_node(mut entries: Vec<FolderEntry>, profile: &Profile) -> Result<Block, DagError> {
-    sort(&mut entries)?;
+/// [`DagError::Name`] for a name that cannot be or is there twice; for a folder that is sharded,
+/// [`DagError::HashCollision`], and [`DagError::BlockTooLarge`] if names of many kilobytes meet in a
+/// shard. What `emit` returns.
+pub fn build_folder<E: From<DagError>>(
+    mut entries: Vec<FolderEntry>,
+    profile: &Profile,
+    emit: &mut dyn FnMut(Block) -> Result<(), E>,
+) -> Result<FolderRoot, E> {
+    sort(&mut entries).map_err(DagError::from)?;
+    let Some(block) = whole(&entries, profile) else {
+        return hamt::build(&entries, hamt::FANOUT, profile, emit);
+    };
+    let own = block.data().len() as u64;
+    let root = FolderRoot {
+        cid: *block.cid(),
+        tsize: entries
+            .iter()
+            .fold(own, |sum, entry| sum.saturating_add(entry.tsize)),
+    };
+    emit(block)?;
+    Ok(root)
+}
+
+/// The folder as one block, unless the profile shards it.
+fn whole(entries: &[FolderEntry], profile: &Profile) -> Option<Block> {
+    let limit = profile.folder_limit();
+    let of_links: u64 = entries
+        .iter()
+        .map(|entry| (entry.name.len() + entry.cid.encoded_len()) as u64)
+        .sum();
+    // A block is longer than what it links, so that one too long is not even made.
+    if of_links > limit.max_bytes {
+        return None;
+    }
     let links = entries.iter().map(|entry| PbLink {
         cid: entry.cid,
         name: &entry.name,
         tsize: entry.tsize,
     });
     let block = dagpb::encode(links, &unixfs::directory());
-    let limit = profile.folder_limit();
-    let size = match limit.measure {
-        FolderMeasure::Block => block.len() as u64,
-        FolderMeasure::Links => entries
-            .iter()
-            .map(|entry| (entry.name.len() + entry.cid.encoded_len()) as u64)
-            .sum(),
-    };
-    if size > limit.max_bytes {
-        return Err(DagError::NeedsHamt {
-            entries: entries.len(),
-            size,
-            limit: limit.max_bytes,
-        });
+    match limit.measure {
+        FolderMeasure::Block if block.len() as u64 > limit.max_bytes => None,
+        FolderMeasure::Block | FolderMeasure::Links => Some(profile.node(block)),
     }
-    Ok(profile.node(block))
 }
 
 /// The block of a symlink. `target` is kept as it is and never followed.
@@ -176,11 +210,29 @@ impl Explain for NameError {
     }
 }
 
+/// The blocks of a folder, its own last.
+#[cfg(test)]
+pub(super) fn folder_blocks(
+    entries: Vec<FolderEntry>,
+    profile: &Profile,
+) -> Result<Vec<Block>, DagError> {
+    let mut blocks = Vec::new();
+    let mut keep = |block| {
+        blocks.push(block);
+        Ok::<_, DagError>(())
+    };
+    let root = build_folder(entries, profile, &mut keep)?;
+    let last = blocks.last().expect("a folder has a block");
+    assert_eq!(root.cid, *last.cid());
+    assert_eq!(Ok(root.tsize), cumulative_size(last));
+    Ok(blocks)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::block::{HashFunction, canonical, parse_cid};
-    use crate::dag::leaf;
+    use crate::dag::{Node, decode, leaf};
 
     fn entry(name: impl Into<String>) -> FolderEntry {
         let cid = leaf(b"", &Profile::default()).cid;
@@ -193,7 +245,7 @@ mod tests {
 
     fn fault(names: &[&str]) -> NameFault {
         let entries = names.iter().copied().map(entry).collect();
-        match folder_node(entries, &Profile::default()) {
+        match folder_blocks(entries, &Profile::default()) {
             Err(DagError::Name(error)) => error.fault,
             other => panic!("{names:?}: {other:?}"),
         }
@@ -202,11 +254,12 @@ mod tests {
     #[test]
     fn entries_are_sorted_by_the_bytes_of_their_names() {
         let profile = Profile::default();
-        let given = folder_node(["é", "a", "B", "a-b", "Z"].map(entry).into(), &profile).unwrap();
-        let node = dagpb::decode(given.data()).unwrap();
+        let given = folder_blocks(["é", "a", "B", "a-b", "Z"].map(entry).into(), &profile).unwrap();
+        let node = dagpb::decode(given[0].data()).unwrap();
         let names: Vec<_> = node.links.iter().map(|link| link.name).collect();
         assert_eq!(names, ["B", "Z", "a", "a-b", "é"]);
-        let sorted = folder_node(["B", "Z", "a", "a-b", "é"].map(entry).into(), &profile).unwrap();
+        let sorted =
+            folder_blocks(["B", "Z", "a", "a-b", "é"].map(entry).into(), &profile).unwrap();
         assert_eq!(given, sorted);
     }
 
@@ -261,32 +314,42 @@ mod tests {
         46 + name
     }
 
+    /// Whether a folder is sharded, and the length of its own block.
+    fn sharded(entries: Vec<FolderEntry>, profile: &Profile) -> (bool, usize) {
+        let blocks = folder_blocks(entries, profile).unwrap();
+        let last = blocks.last().unwrap();
+        let node = decode(last.cid(), last.data()).unwrap();
+        let whole = matches!(node, Node::Folder { .. }) && blocks.len() == 1;
+        assert!(whole || matches!(node, Node::Shard { fanout: 256, .. }));
+        (!whole, last.data().len())
+    }
+
     #[test]
     fn by_block_a_folder_of_exactly_256_kib_stays_whole_and_one_byte_more_is_sharded() {
         let profile = Profile::unixfs_v1_2025();
-        let block = folder_node(filled(262_144, in_block, 4), &profile).unwrap();
-        assert_eq!(block.data().len(), 262_144);
-        let error = folder_node(filled(262_145, in_block, 4), &profile).unwrap_err();
-        let DagError::NeedsHamt { size, limit, .. } = error else {
-            panic!("{error}")
-        };
-        assert_eq!((size, limit), (262_145, 262_144));
-        assert!(error.to_string().contains("not built yet"), "{error}");
+        let whole = sharded(filled(262_144, in_block, 4), &profile);
+        assert_eq!(whole, (false, 262_144));
+        let (more, _) = sharded(filled(262_145, in_block, 4), &profile);
+        assert!(more);
     }
 
     #[test]
     fn by_links_a_folder_is_sharded_when_names_and_cids_reach_256_kib() {
         let profile = Profile::kubo_cidv1();
         let in_links = |name| 36 + name;
-        assert!(folder_node(filled(262_143, in_links, 0), &profile).is_ok());
-        let error = folder_node(filled(262_144, in_links, 0), &profile).unwrap_err();
-        let DagError::NeedsHamt { size, entries, .. } = error else {
+        let (less, _) = sharded(filled(262_143, in_links, 0), &profile);
+        let (exactly, _) = sharded(filled(262_144, in_links, 0), &profile);
+        assert_eq!((less, exactly), (false, true));
+    }
+
+    #[test]
+    fn a_shard_that_long_names_make_larger_than_a_block_may_be_is_refused() {
+        let entries = (0..150).map(|n| entry(format!("{n:0>40000}"))).collect();
+        let error = folder_blocks(entries, &Profile::default()).unwrap_err();
+        let DagError::BlockTooLarge { len, limit, .. } = error else {
             panic!("{error}")
         };
-        assert_eq!(
-            (size, entries),
-            (262_144, filled(262_144, in_links, 0).len())
-        );
+        assert!(len > limit && limit == 2 << 20, "{len}");
     }
 
     #[test]
@@ -294,14 +357,14 @@ mod tests {
         let profile = Profile::default();
         let mut entries = vec![entry("a"), entry("b")];
         (entries[0].tsize, entries[1].tsize) = (1000, 70);
-        let folder = folder_node(entries.clone(), &profile).unwrap();
+        let folder = &folder_blocks(entries.clone(), &profile).unwrap()[0];
         assert_eq!(
-            cumulative_size(&folder),
+            cumulative_size(folder),
             Ok(folder.data().len() as u64 + 1070)
         );
         entries[0].tsize = u64::MAX;
-        let folder = folder_node(entries, &profile).unwrap();
-        assert_eq!(cumulative_size(&folder), Ok(u64::MAX));
+        let folder = &folder_blocks(entries, &profile).unwrap()[0];
+        assert_eq!(cumulative_size(folder), Ok(u64::MAX));
 
         let raw = Block::new(crate::block::RAW, HashFunction::Sha2_256, vec![0; 9]);
         assert_eq!(cumulative_size(&raw), Ok(9));

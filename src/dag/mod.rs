@@ -9,6 +9,7 @@ mod dagpb;
 mod error;
 mod file;
 mod folder;
+mod hamt;
 mod node;
 mod profile;
 mod protobuf;
@@ -20,8 +21,10 @@ pub use self::error::{DagError, Malformed};
 pub(crate) use self::file::LeafBlock;
 pub use self::file::{FileBuilder, FileRoot, cid_of_reader, leaf};
 pub use self::folder::{
-    FolderEntry, NameError, NameFault, check_name, cumulative_size, folder_node, symlink_node,
+    FolderEntry, FolderRoot, NameError, NameFault, build_folder, check_name, cumulative_size,
+    symlink_node,
 };
+pub use self::hamt::{ShardFault, ShardLink, ShardPosition};
 pub use self::node::{FileChild, Node, decode};
 pub use self::profile::{FolderLimit, FolderMeasure, LeafFormat, Profile, ProfileError};
 

@@ -8,12 +8,9 @@ use super::MAX_BLOCK_BYTES;
 use super::dagpb::{self, PbLink, PbNode};
 use super::error::{DagError, Malformed};
 use super::folder::{self, FolderEntry};
+use super::hamt::{self, ShardLink};
 use super::unixfs::{self, Kind, UnixFs};
 use crate::block::{DAG_PB, RAW};
-
-/// The widest shard that is accepted, as in boxo; a wider one makes readers allocate without bound
-/// (CVE-2023-23625).
-const MAX_FANOUT: u64 = 1024;
 
 /// What a block is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +38,13 @@ pub enum Node {
         /// The path it holds, any text.
         target: String,
     },
-    /// A part of a sharded folder, recognised and not readable yet.
+    /// A part of a folder that is sharded into a HAMT. Whether it can stand where a link led to it,
+    /// [`ShardPosition::check`](super::ShardPosition::check) says.
     Shard {
-        /// Its width, a power of two from 8 to 1,024.
+        /// How many slots it has, a power of two from 8 to 1,024.
         fanout: u64,
+        /// The slots that are taken, in ascending order.
+        links: Vec<ShardLink>,
     },
 }
 
@@ -107,20 +107,7 @@ fn decode_unixfs(block: &[u8]) -> Result<Node, Malformed> {
                 target: target.to_owned(),
             })
         }
-        Kind::HamtShard => {
-            let missing = Malformed::Missing {
-                message: "UnixFS Data",
-                field: "fanout",
-            };
-            let fanout = unixfs.fanout.ok_or(missing)?;
-            if !fanout.is_power_of_two() || !(8..=MAX_FANOUT).contains(&fanout) {
-                return Err(Malformed::Fanout {
-                    fanout,
-                    limit: MAX_FANOUT,
-                });
-            }
-            Ok(Node::Shard { fanout })
-        }
+        Kind::HamtShard => hamt::read(block, &unixfs, links),
         Kind::Metadata => Err(Malformed::UnsupportedType {
             name: unixfs.kind.name(),
         }),
@@ -190,7 +177,8 @@ mod tests {
 
     use super::*;
     use crate::block::HashFunction;
-    use crate::dag::{NameFault, Profile, folder_node, leaf, symlink_node};
+    use crate::dag::folder::folder_blocks;
+    use crate::dag::{NameFault, Profile, leaf, symlink_node};
 
     fn cid(codec: u64) -> Cid {
         Cid::new_v1(codec, HashFunction::Sha2_256.digest(b""))
@@ -338,7 +326,7 @@ mod tests {
                 tsize: 2,
             },
         ];
-        let block = folder_node(entries.clone(), &Profile::default()).unwrap();
+        let block = &folder_blocks(entries.clone(), &Profile::default()).unwrap()[0];
         let Ok(Node::Folder {
             entries: read_entries,
         }) = decode(block.cid(), block.data())
@@ -383,28 +371,6 @@ mod tests {
             read(&[], &[0x08, 4, 0x12, 1, 0xff]),
             Err(Malformed::Text { .. })
         ));
-    }
-
-    #[test]
-    fn a_shard_is_recognised_and_its_width_is_bounded() {
-        let shard = |fanout: u64| {
-            let mut message = vec![0x08, 5, 0x12, 1, 0, 0x28, 0x22];
-            super::super::protobuf::put_number(&mut message, 6, fanout);
-            read(&["00a"], &message)
-        };
-        for fanout in [8, 256, 1024] {
-            assert_eq!(shard(fanout), Ok(Node::Shard { fanout }));
-        }
-        for fanout in [0, 1, 4, 257, 2048, 1 << 20, u64::MAX] {
-            assert_eq!(
-                shard(fanout),
-                Err(Malformed::Fanout {
-                    fanout,
-                    limit: 1024
-                })
-            );
-        }
-        assert!(read(&[], &[0x08, 5]).is_err());
     }
 
     #[test]
@@ -457,7 +423,7 @@ mod tests {
                 .map(|name| FolderEntry { name, cid: cid(RAW), tsize: 7 })
                 .collect();
             let reversed = entries.iter().rev().cloned().collect();
-            let block = folder_node(reversed, &Profile::default()).unwrap();
+            let block = &folder_blocks(reversed, &Profile::default()).unwrap()[0];
             prop_assert_eq!(decode(block.cid(), block.data()), Ok(Node::Folder { entries }));
         }
     }

@@ -87,12 +87,6 @@ pub enum FolderMeasure {
     Links,
 }
 
-/// What Kubo measured before IPIP-499.
-const LINKS_BELOW_256_KIB: FolderLimit = FolderLimit {
-    measure: FolderMeasure::Links,
-    max_bytes: (256 << 10) - 1,
-};
-
 impl Profile {
     /// `unixfs-v1-2025`: CIDv1, sha2-256, chunks of 1 MiB, 1,024 links, raw leaves; a folder whose
     /// block exceeds 256 KiB is sharded.
@@ -113,7 +107,8 @@ impl Profile {
     }
 
     /// `unixfs-v0-2015`: what `ipfs add` did by default for ten years: CIDv0, sha2-256, chunks of 256 KiB,
-    /// 174 links, leaves framed in dag-pb. Folders are sharded as under [`Profile::kubo_cidv1`].
+    /// 174 links, leaves framed in dag-pb. A folder is sharded when the lengths of its names and CIDs exceed
+    /// 256 KiB, as the vectors of IPIP-499 have it; Kubo before that also sharded one of exactly so many.
     pub const fn unixfs_v0_2015() -> Self {
         Self {
             base: UNIXFS_V0_2015,
@@ -123,7 +118,10 @@ impl Profile {
             max_links: 174,
             hash: HashFunction::Sha2_256,
             cid_version: Version::V0,
-            folder_limit: LINKS_BELOW_256_KIB,
+            folder_limit: FolderLimit {
+                measure: FolderMeasure::Links,
+                max_bytes: 256 << 10,
+            },
         }
     }
 
@@ -143,7 +141,10 @@ impl Profile {
             max_links: 174,
             hash: HashFunction::Sha2_256,
             cid_version: Version::V1,
-            folder_limit: LINKS_BELOW_256_KIB,
+            folder_limit: FolderLimit {
+                measure: FolderMeasure::Links,
+                max_bytes: (256 << 10) - 1,
+            },
         }
     }
 

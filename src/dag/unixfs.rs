@@ -6,12 +6,15 @@
 use std::ops::Range;
 
 use super::error::Malformed;
+use super::hamt;
 use super::protobuf::{LEN, Reader, VARINT, put_bytes, put_number};
 
 const TYPE: u8 = 1;
 const DATA: u8 = 2;
 const FILE_SIZE: u8 = 3;
 const BLOCK_SIZES: u8 = 4;
+const HASH_TYPE: u8 = 5;
+const FANOUT: u8 = 6;
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,7 @@ pub(super) struct UnixFs {
     pub(super) data: Option<Range<usize>>,
     pub(super) file_size: Option<u64>,
     pub(super) block_sizes: Vec<u64>,
+    pub(super) hash_type: Option<u64>,
     pub(super) fanout: Option<u64>,
 }
 
@@ -93,6 +97,18 @@ pub(super) fn directory() -> Vec<u8> {
     out
 }
 
+/// The message of a shard of a folder. Like boxo it has no bitfield if that is empty.
+pub(super) fn shard(bitfield: &[u8], fanout: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_number(&mut out, TYPE, Kind::HamtShard as u64);
+    if !bitfield.is_empty() {
+        put_bytes(&mut out, DATA, bitfield);
+    }
+    put_number(&mut out, HASH_TYPE, hamt::HASH_TYPE);
+    put_number(&mut out, FANOUT, fanout);
+    out
+}
+
 /// The message of a symlink. Like Kubo (boxo's `SymlinkData`) it states no size.
 pub(super) fn symlink(target: &str) -> Vec<u8> {
     let mut out = Vec::new();
@@ -105,7 +121,8 @@ pub(super) fn symlink(target: &str) -> Vec<u8> {
 /// are passed over, repeated ones are refused since readers would differ about them.
 pub(super) fn decode(block: &[u8], range: Range<usize>) -> Result<UnixFs, Malformed> {
     let mut reader = Reader::new("UnixFS Data", block, range);
-    let (mut kind, mut data, mut file_size, mut fanout) = (None, None, None, None);
+    let (mut kind, mut data, mut file_size) = (None, None, None);
+    let (mut hash_type, mut fanout) = (None, None);
     let mut block_sizes = Vec::new();
     let mut seen = 0u8;
     while let Some(key) = reader.key()? {
@@ -134,8 +151,9 @@ pub(super) fn decode(block: &[u8], range: Range<usize>) -> Result<UnixFs, Malfor
                     block_sizes.push(sizes.number()?);
                 }
             }
+            (5, VARINT) => hash_type = Some(reader.number()?),
             (6, VARINT) => fanout = Some(reader.number()?),
-            (5 | 7, VARINT) | (8, LEN) | (9.., _) => reader.skip(key)?,
+            (7, VARINT) | (8, LEN) | (9.., _) => reader.skip(key)?,
             _ => return Err(reader.unexpected(key)),
         }
     }
@@ -148,6 +166,7 @@ pub(super) fn decode(block: &[u8], range: Range<usize>) -> Result<UnixFs, Malfor
         data,
         file_size,
         block_sizes,
+        hash_type,
         fanout,
     })
 }

@@ -9,7 +9,7 @@ use super::root::{Head, ObjectKind, RootRecord};
 use super::time::now_ms;
 use super::writable::get_node;
 use crate::block::{Cid, RAW};
-use crate::dag::Node;
+use crate::dag::{Node, ShardPosition};
 
 /// Sizes below one CID.
 #[derive(Clone, Copy, Default)]
@@ -89,8 +89,23 @@ const MAX_PATHS: usize = 1 << 20;
 /// What is left to do, the next one last.
 enum Task {
     Enter(Cid, String),
+    /// A further shard of the folder at a path.
+    Shard(Cid, String, ShardPosition),
     /// Everything in the folder is counted, on top of what was counted before it.
     Leave(Cid, String, Below),
+}
+
+/// The path of an entry of the folder at a path, one of whose blocks is `cid`.
+fn below(cid: Cid, path: &str, name: &str) -> Result<String, StoreError> {
+    let below = match path {
+        "" => name.to_owned(),
+        above => format!("{above}/{name}"),
+    };
+    if below.len() > MAX_PATH_BYTES {
+        let (what, limit) = ("bytes of path", MAX_PATH_BYTES);
+        return Err(StoreError::TooDeep { cid, what, limit });
+    }
+    Ok(below)
 }
 
 impl Assembly<'_> {
@@ -103,6 +118,9 @@ impl Assembly<'_> {
                 Task::Enter(cid, path) => {
                     let kind = self.enter(cid, path, &mut sum, &mut tasks)?;
                     top.get_or_insert(kind);
+                }
+                Task::Shard(cid, path, position) => {
+                    self.shard(cid, &path, position, &mut sum, &mut tasks)?;
                 }
                 Task::Leave(cid, path, before) => {
                     self.root.folder(path, cid, sum.size - before.size);
@@ -134,18 +152,13 @@ impl Assembly<'_> {
                 self.node(&cid, sum)?;
                 tasks.push(Task::Leave(cid, path.clone(), before));
                 for entry in entries.iter().rev() {
-                    let name = &entry.name;
-                    let below = match path.as_str() {
-                        "" => name.clone(),
-                        above => format!("{above}/{name}"),
-                    };
-                    if below.len() > MAX_PATH_BYTES {
-                        let limit = MAX_PATH_BYTES;
-                        let what = "bytes of path";
-                        return Err(StoreError::TooDeep { cid, what, limit });
-                    }
-                    tasks.push(Task::Enter(entry.cid, below));
+                    tasks.push(Task::Enter(entry.cid, below(cid, &path, &entry.name)?));
                 }
+                Ok(ObjectKind::Folder)
+            }
+            Node::Shard { .. } => {
+                tasks.push(Task::Leave(cid, path.clone(), *sum));
+                self.shard(cid, &path, ShardPosition::top(), sum, tasks)?;
                 Ok(ObjectKind::Folder)
             }
             Node::Symlink { target } => {
@@ -155,6 +168,33 @@ impl Assembly<'_> {
             }
             _ => self.file(cid, path, sum),
         }
+    }
+
+    /// A shard of the folder at a path. The position bounds how many there are: every shard leads to
+    /// an entry, and no entry is below two.
+    fn shard(
+        &mut self,
+        cid: Cid,
+        path: &str,
+        position: ShardPosition,
+        sum: &mut Below,
+        tasks: &mut Vec<Task>,
+    ) -> Result<(), StoreError> {
+        let node = get_node(self.store, &cid)?;
+        position.check(&cid, &node)?;
+        self.node(&cid, sum)?;
+        if let Node::Shard { fanout, links } = &*node {
+            for link in links.iter().rev() {
+                tasks.push(match &link.name {
+                    Some(name) => Task::Enter(link.cid, below(cid, path, name)?),
+                    None => {
+                        let position = position.below(*fanout, link.slot);
+                        Task::Shard(link.cid, path.to_owned(), position)
+                    }
+                });
+            }
+        }
+        Ok(())
     }
 
     fn node(&mut self, cid: &Cid, sum: &mut Below) -> Result<Place, StoreError> {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use ipfs_accelerate::{
     AddNote, AddOptions, Cid, EntryType, FolderEntry, Profile, StoreError, cid_of_reader,
-    cumulative_size, folder_node, hash_path, hash_reader, symlink_node,
+    hash_path, hash_reader, symlink_node,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -58,8 +58,8 @@ impl Tree {
                     let name = name.clone();
                     links.push(FolderEntry { name, cid, tsize });
                 }
-                let block = folder_node(links, profile).unwrap();
-                (*block.cid(), cumulative_size(&block).unwrap(), size)
+                let folder = folder_of(links, profile);
+                (folder.cid, folder.tsize, size)
             }
         }
     }
@@ -466,21 +466,5 @@ fn a_folder_as_deep_as_paths_reach_is_added_listed_and_written_out() {
             &target(format!("{}/{}f", pin.cid, "d/".repeat(levels - 1)))
         ),
         b"at the bottom"
-    );
-}
-
-#[test]
-fn a_folder_too_large_for_one_block_is_refused_and_nothing_stays() {
-    let stage = Stage::new();
-    let folder = stage.path("many");
-    fs::create_dir(&folder).unwrap();
-    for i in 0..1_500 {
-        fs::write(folder.join(format!("{i:0200}")), b"").unwrap();
-    }
-    let store = stage.create();
-    let error = refused(&stage, || store.add_path(&folder, &unpinned()));
-    assert!(
-        matches!(&error, StoreError::Dag(_)) && error.to_string().contains("HAMT"),
-        "{error}"
     );
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ipfs_accelerate::{
-    AddOptions, AddReport, Cid, Explain, PinAs, Store, StoreError, StoreOptions, Target,
+    AddOptions, AddReport, Cid, DagError, Explain, FolderEntry, FolderRoot, PinAs, Profile, Store,
+    StoreError, StoreOptions, Target, build_folder,
 };
 
 /// A temporary folder with room for sources and one store.
@@ -77,6 +78,11 @@ pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
 
 pub(crate) fn target(text: impl AsRef<str>) -> Target {
     text.as_ref().parse().unwrap()
+}
+
+/// What a folder of such entries becomes.
+pub(crate) fn folder_of(entries: Vec<FolderEntry>, profile: &Profile) -> FolderRoot {
+    build_folder(entries, profile, &mut |_| Ok::<_, DagError>(())).unwrap()
 }
 
 /// The target of an object.

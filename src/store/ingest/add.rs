@@ -10,7 +10,7 @@ use super::record::RootBuilder;
 use super::walk::{Found, Step, Walk, walk};
 use super::writer::{BlockWriter, write_root};
 use crate::block::{Cid, canonical};
-use crate::dag::{self, FolderEntry};
+use crate::dag::{self, FolderEntry, FolderRoot};
 use crate::fsio;
 use crate::store::error::StoreError;
 use crate::store::format::StoredCid;
@@ -227,19 +227,21 @@ fn folder(
     sink: &mut Sink<'_, '_>,
 ) -> Result<Built, StoreError> {
     let size = below.iter().map(|(_, built)| built.size).sum();
-    let blocks = 1 + below.iter().map(|(_, built)| built.blocks).sum::<u64>();
+    let mut blocks = below.iter().map(|(_, built)| built.blocks).sum();
     let files = below.iter().map(|(_, built)| built.files).sum();
     let links = below.into_iter().map(|(name, built)| FolderEntry {
         name: name.to_owned(),
         cid: built.cid,
         tsize: built.tsize,
     });
-    let block = dag::folder_node(links.collect(), &options.profile)?;
-    let (cid, tsize) = (*block.cid(), dag::cumulative_size(&block)?);
+    let mut put = |block| -> Result<(), StoreError> {
+        blocks += 1;
+        sink.node(block)
+    };
+    let FolderRoot { cid, tsize } = dag::build_folder(links.collect(), &options.profile, &mut put)?;
     if let Sink::Store { root, .. } = sink {
         root.folder(path.to_owned(), cid, size);
     }
-    sink.node(block)?;
     Ok(Built {
         cid,
         kind: ObjectKind::Folder,

@@ -332,6 +332,7 @@ impl Object {
         Ok(match dag::decode(cid, block.data())? {
             Node::File { children, .. } => children.iter().map(|c| c.cid).collect(),
             Node::Folder { entries } => entries.iter().map(|e| e.cid).collect(),
+            Node::Shard { links, .. } => links.iter().map(|l| l.cid).collect(),
             _ => Vec::new(),
         })
     }
