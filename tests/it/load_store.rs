@@ -9,7 +9,8 @@ use ipfs_accelerate::checkpoint::{
     load_checkpoint_and_dispatch,
 };
 use ipfs_accelerate::{
-    AddOptions, CopyReason, PinAs, Profile, RemoveOptions, Store, StoreOptions, StoreReader, Target,
+    AddOptions, CopyReason, LeafFormat, PinAs, Profile, RemoveOptions, Store, StoreOptions,
+    StoreReader, Target,
 };
 
 use crate::load_files::*;
@@ -399,7 +400,11 @@ fn a_file_over_several_packs_stays_without_a_copy() {
         &data,
     );
     let expected = in_bytes(&file);
-    for profile in Profile::all() {
+    // Framed leaves load by copying, whatever their packs.
+    let raw = |profile: &Profile| profile.leaves() == LeafFormat::Raw;
+    let profiles: Vec<Profile> = Profile::all().into_iter().filter(raw).collect();
+    assert_eq!(profiles.len(), 2);
+    for profile in profiles {
         let pin = format!("in {profile}");
         let add = AddOptions::default().with_profile(profile).named(pin);
         let cid = store.add_reader(&file[..], &add).unwrap().cid;
