@@ -51,6 +51,13 @@ pub enum LoadError {
         cap: u64,
     },
 
+    /// Plain files have no CID that their bytes could be held against.
+    #[error("{} has no CID, so its bytes cannot be verified", path.display())]
+    NothingToVerify {
+        /// The file or folder.
+        path: std::path::PathBuf,
+    },
+
     /// A read returned fewer bytes than the file is said to have.
     #[error("{shard}: read {found} bytes at offset {offset}, expected {expected}")]
     ShortRead {

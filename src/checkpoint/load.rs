@@ -18,7 +18,7 @@ use super::report::{DeviceReport, LoadReport, StageSeconds};
 use super::select::{Select, Selection};
 use super::shards::{Shard, open, read_headers};
 use super::source::Source;
-use super::threads;
+use super::threads::Threads;
 use crate::store::{StoreReader, Target};
 
 /// The name of the host's memory in device maps.
@@ -54,53 +54,56 @@ pub fn load_checkpoint_and_dispatch<D: Device>(
     target: &Target,
     options: LoadOptions<D>,
 ) -> Result<Dispatched<D::Handle>, LoadError> {
-    threads::run(options.threads, || {
-        let begun = Instant::now();
-        let (prepared, mut stages) = prepare(source, target, &options)?;
-        let Prepared {
-            shards,
-            selections,
-            plan,
-        } = prepared;
-        let started = Instant::now();
-        let jobs = selections
-            .into_iter()
-            .zip(&plan.assignments)
-            .map(|((shard, selection), &device)| Job {
-                shard,
-                selection,
-                device,
+    let begun = Instant::now();
+    let threads = Threads::new(options.threads)?;
+    let (prepared, mut stages) = threads.run(|| prepare(source, target, &options))?;
+    let Prepared {
+        shards,
+        selections,
+        plan,
+    } = prepared;
+    let started = Instant::now();
+    let jobs = selections
+        .into_iter()
+        .zip(&plan.assignments)
+        .map(|((shard, selection), &device)| Job {
+            shard,
+            selection,
+            device,
+        })
+        .collect();
+    let done = execute(&shards, jobs, &plan, &options, &threads)?;
+    stages.execute = started.elapsed().as_secs_f64();
+    let mut metadata = BTreeMap::new();
+    let shard_count = shards.len();
+    for (key, value) in shards.into_iter().flat_map(|shard| shard.header.metadata) {
+        metadata.entry(key).or_insert(value);
+    }
+    let devices = plan.devices.into_iter().zip(done.thread_seconds);
+    let report = LoadReport {
+        shards: shard_count,
+        tensors: done.slots.len(),
+        bytes: done.zero_copy_bytes + done.copies.values().sum::<u64>(),
+        zero_copy_bytes: done.zero_copy_bytes,
+        copied_bytes: done.copies.values().sum(),
+        copies: done.copies,
+        residency: done.residency,
+        populated_bytes: done.populated_bytes,
+        lazy_bytes: done.lazy_bytes,
+        verified_bytes: done.verified_bytes,
+        seconds: begun.elapsed().as_secs_f64(),
+        stages,
+        devices: devices
+            .map(|(device, thread_seconds)| DeviceReport {
+                name: device.name,
+                tensors: device.tensors,
+                bytes: device.bytes,
+                limit: device.limit,
+                thread_seconds,
             })
-            .collect();
-        let done = execute(&shards, jobs, &plan, &options)?;
-        stages.execute = started.elapsed().as_secs_f64();
-        let mut metadata = BTreeMap::new();
-        let shard_count = shards.len();
-        for (key, value) in shards.into_iter().flat_map(|shard| shard.header.metadata) {
-            metadata.entry(key).or_insert(value);
-        }
-        let devices = plan.devices.into_iter().zip(done.thread_seconds);
-        let report = LoadReport {
-            shards: shard_count,
-            tensors: done.slots.len(),
-            bytes: done.zero_copy_bytes + done.copies.values().sum::<u64>(),
-            zero_copy_bytes: done.zero_copy_bytes,
-            copied_bytes: done.copies.values().sum(),
-            copies: done.copies,
-            seconds: begun.elapsed().as_secs_f64(),
-            stages,
-            devices: devices
-                .map(|(device, thread_seconds)| DeviceReport {
-                    name: device.name,
-                    tensors: device.tensors,
-                    bytes: device.bytes,
-                    limit: device.limit,
-                    thread_seconds,
-                })
-                .collect(),
-        };
-        Ok(Dispatched::new(done.slots, metadata, report))
-    })
+            .collect(),
+    };
+    Ok(Dispatched::new(done.slots, metadata, report))
 }
 
 impl StoreReader {
@@ -150,7 +153,7 @@ pub fn plan_checkpoint<D: Device>(
     target: &Target,
     options: &LoadOptions<D>,
 ) -> Result<LoadPlan, LoadError> {
-    threads::run(options.threads, || {
+    Threads::new(options.threads)?.run(|| {
         let (prepared, _) = prepare(source, target, options)?;
         let devices = &prepared.plan.devices;
         let tensor = |((shard, selection), device): (&(usize, Selection), &usize)| PlannedTensor {
@@ -182,7 +185,7 @@ fn prepare<D: Device>(
     options.check_cancel()?;
     let mut stages = StageSeconds::default();
     let started = Instant::now();
-    let opened = open(source, target)?;
+    let opened = open(source, target, options.verify)?;
     stages.resolve = started.elapsed().as_secs_f64();
     tracing::debug!("resolved {target} in {:.6} s", stages.resolve);
 

@@ -160,7 +160,7 @@ fn is_number(component: &str) -> bool {
 
 /// Orders dotted names by their components, numbers in them by value: `layers.2` before
 /// `layers.10`, a name before those it is a prefix of.
-fn natural_order(a: &str, b: &str) -> Ordering {
+pub(super) fn natural_order(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.split('.'), b.split('.'));
     loop {
         match (a.next(), b.next()) {

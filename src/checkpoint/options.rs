@@ -11,13 +11,38 @@ use super::error::LoadError;
 use super::header::TensorInfo;
 use super::select::Select;
 
-/// When the bytes of mapped tensors come into memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How the bytes of tensors come into memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Residency {
-    /// At the first touch. A disk that fails under a map then raises SIGBUS.
+    /// Mapped; a page is read at its first touch. A disk that fails under a map then raises SIGBUS.
     #[default]
     Lazy,
+    /// Mapped, and read before the load returns, side by side and in the order of use; what the disk cannot
+    /// read is an error. Stops at the memory that there is (of the machine, of the control group, of
+    /// `memory_cap`) and says how many bytes stayed lazy.
+    Populate,
+    /// Copied into memory of this process, or of a device that lends some. Nothing is mapped.
+    Copy,
+    /// [`Copy`](Self::Copy) where the bytes lie on a file system of the network and there is memory for them;
+    /// otherwise [`Populate`](Self::Populate).
+    Auto,
+}
+
+impl Residency {
+    /// Every residency, the default first.
+    pub const ALL: &'static [Self] = &[Self::Lazy, Self::Populate, Self::Copy, Self::Auto];
+
+    /// `lazy`, `populate`, `copy` or `auto`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lazy => "lazy",
+            Self::Populate => "populate",
+            Self::Copy => "copy",
+            Self::Auto => "auto",
+        }
+    }
 }
 
 /// How far a load is.
@@ -61,11 +86,16 @@ pub struct LoadOptions<D: Device = NoDevice> {
     /// Bytes that may be placed on a device, by its name. Without an entry a device's own capacity holds,
     /// for `cpu` the memory that is available to this process, and for `disk` no limit.
     pub max_memory: BTreeMap<String, u64>,
-    /// When mapped bytes come into memory.
+    /// How bytes come into memory.
     pub residency: Residency,
-    /// Bytes that may be copied into memory of this process, all tensors together; none for no limit.
+    /// Bytes of memory that the load may take, all tensors together: copies, of which more are an error,
+    /// and what is read ahead, of which more stays lazy. None for no limit.
     pub memory_cap: Option<u64>,
-    /// Threads of this load; zero shares one pool of the library's, with a thread a core.
+    /// Hash every chunk that is loaded, as it is read, and the DAG above it from the target's object down.
+    /// A tensor is placed only when all its bytes are what the CID names.
+    pub verify: bool,
+    /// Threads of this load; zero for a thread a core, or 8 if they are more, as most of them wait for the
+    /// disk.
     pub threads: usize,
     /// What of each tensor is loaded; all of it by default.
     pub select: Option<Arc<SelectFn>>,
@@ -90,6 +120,7 @@ impl<D: Device> LoadOptions<D> {
             max_memory: BTreeMap::new(),
             residency: Residency::default(),
             memory_cap: None,
+            verify: false,
             threads: 0,
             select: None,
             cancel: None,
@@ -108,6 +139,20 @@ impl<D: Device> LoadOptions<D> {
     #[must_use]
     pub fn with_max_memory(mut self, device: impl Into<String>, bytes: u64) -> Self {
         self.max_memory.insert(device.into(), bytes);
+        self
+    }
+
+    /// The same with another way into memory.
+    #[must_use]
+    pub fn with_residency(mut self, residency: Residency) -> Self {
+        self.residency = residency;
+        self
+    }
+
+    /// The same, with every chunk hashed as it is loaded.
+    #[must_use]
+    pub fn with_verification(mut self) -> Self {
+        self.verify = true;
         self
     }
 
@@ -137,6 +182,7 @@ impl<D: Device> Clone for LoadOptions<D> {
             max_memory: self.max_memory.clone(),
             residency: self.residency,
             memory_cap: self.memory_cap,
+            verify: self.verify,
             threads: self.threads,
             select: self.select.clone(),
             cancel: self.cancel.clone(),
@@ -154,6 +200,7 @@ impl<D: Device> fmt::Debug for LoadOptions<D> {
             .field("max_memory", &self.max_memory)
             .field("residency", &self.residency)
             .field("memory_cap", &self.memory_cap)
+            .field("verify", &self.verify)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }

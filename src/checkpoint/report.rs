@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::options::Residency;
 use crate::store::CopyReason;
 
 /// What a load did: bytes and time for each device and stage, and what was copied and why.
@@ -22,6 +23,15 @@ pub struct LoadReport {
     pub copied_bytes: u64,
     /// The copied bytes by their reason.
     pub copies: BTreeMap<CopyReason, u64>,
+    /// How bytes came into memory; what [`Residency::Auto`] chose.
+    pub residency: Residency,
+    /// Mapped bytes that were read before the load returned.
+    pub populated_bytes: u64,
+    /// Mapped bytes that will be read at their first touch: all of them under [`Residency::Lazy`], and
+    /// otherwise those that the memory, or the cap on it, had no room for.
+    pub lazy_bytes: u64,
+    /// Bytes that were hashed and found to be what the CID names: whole chunks, so more than was selected.
+    pub verified_bytes: u64,
     /// The whole load in seconds.
     pub seconds: f64,
     /// Its stages in seconds.

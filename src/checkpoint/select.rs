@@ -36,10 +36,7 @@ pub struct Selection {
 impl Selection {
     /// Length of the selected data in bytes.
     pub fn bytes(&self) -> u64 {
-        match &self.source {
-            SelectedBytes::Contiguous(range) => range.end - range.start,
-            SelectedBytes::Pieces(pieces) => pieces.piece_len * pieces.left,
-        }
+        self.source.bytes()
     }
 
     /// The selected ranges of the file in the order in which they make up the tensor.
@@ -63,6 +60,60 @@ pub enum SelectedBytes {
     Contiguous(Range<u64>),
     /// In two or more ranges that do not touch: they have to be gathered.
     Pieces(Pieces),
+}
+
+impl SelectedBytes {
+    /// Length in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Contiguous(range) => range.end - range.start,
+            Self::Pieces(pieces) => pieces.piece_len * pieces.left,
+        }
+    }
+
+    /// How many of the selected bytes lie before a place in the file.
+    pub(super) fn before(&self, place: u64) -> u64 {
+        match self {
+            Self::Contiguous(range) => place.clamp(range.start, range.end) - range.start,
+            Self::Pieces(pieces) => {
+                let Some(past) = place.checked_sub(pieces.next) else {
+                    return 0;
+                };
+                let (whole, rest) = (past / pieces.stride, past % pieces.stride);
+                match whole < pieces.left {
+                    true => whole * pieces.piece_len + rest.min(pieces.piece_len),
+                    false => pieces.left * pieces.piece_len,
+                }
+            }
+        }
+    }
+
+    /// The selected ranges inside a window of the file, in order.
+    pub(super) fn inside(&self, window: Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+        let (mut pieces, skip) = match self {
+            Self::Contiguous(range) => {
+                let (start, end) = (range.start, range.end);
+                let whole = Pieces {
+                    next: start,
+                    piece_len: end - start,
+                    stride: 1,
+                    left: 1,
+                };
+                (whole, 0)
+            }
+            Self::Pieces(pieces) => {
+                let past = window.start.saturating_sub(pieces.next);
+                (pieces.clone(), past / pieces.stride)
+            }
+        };
+        let first = pieces.nth(usize::try_from(skip).unwrap_or(usize::MAX));
+        first
+            .into_iter()
+            .chain(pieces)
+            .take_while(move |piece| piece.start < window.end)
+            .map(move |piece| piece.start.max(window.start)..piece.end.min(window.end))
+            .filter(|part| !part.is_empty())
+    }
 }
 
 /// Ranges of equal length at equal distances; an iterator over them that needs no memory.
@@ -349,6 +400,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn windows_hold_what_lies_in_them(
+            (dtype, shape, dim, range) in slices(), a in 0..400_u64, len in 0..200_u64,
+        ) {
+            let Ok(selection) = cut(&tensor(dtype, &shape, 64), dim, range) else { return Ok(()) };
+            let all: Vec<u64> = selection.ranges().flatten().collect();
+            let before = |place| all.iter().filter(|at| **at < place).count() as u64;
+            prop_assert_eq!(selection.source.before(a), before(a));
+            let window = a..a + len;
+            let inside: Vec<u64> = selection.source.inside(window.clone()).flatten().collect();
+            let expected: Vec<u64> = all.iter().copied().filter(|at| window.contains(at)).collect();
+            prop_assert_eq!(inside, expected);
+        }
+
         #[test]
         fn ranges_equal_those_of_the_safetensors_crate((dtype, shape, dim, range) in slices()) {
             let Range { start, end } = range;

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::SourceError;
+use super::error::{LoadError, SourceError};
 use crate::error::FileError;
 use crate::store::{
-    Backing, EntryType, Extent, Object, Store, StoreError, StoreReader, StoredFile, Target,
+    Backing, EntryType, Extent, Leaves, Object, Prover, Store, StoreError, StoreReader, StoredFile,
+    Target,
 };
 
 /// Something that targets can be found in.
@@ -85,6 +86,32 @@ impl Located {
                 .is_ok_and(|found| found.kind() == EntryType::File),
             Place::Plain(folder) => folder.join(path).is_file(),
         }
+    }
+
+    /// What proves the bytes of the files of the target's object.
+    pub(super) fn prover(&self) -> Result<Prover, LoadError> {
+        match &self.0 {
+            Place::Object(object) => object.prover().map_err(LoadError::from_source),
+            Place::Plain(path) => Err(LoadError::NothingToVerify { path: path.clone() }),
+        }
+    }
+
+    /// What the bytes of the file at a path below must hash to.
+    pub(super) fn leaves(
+        &self,
+        path: &str,
+        file: &StoredFile,
+        prover: &Prover,
+    ) -> Result<Leaves, LoadError> {
+        let leaves = match &self.0 {
+            Place::Object(object) => object
+                .join(path)
+                .and_then(|object| prover.leaves(&object, file)),
+            Place::Plain(path) => {
+                return Err(LoadError::NothingToVerify { path: path.clone() });
+            }
+        };
+        leaves.map_err(LoadError::from_source)
     }
 
     /// Opens the file itself (with an empty path), or one below the folder.

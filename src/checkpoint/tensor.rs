@@ -1,6 +1,6 @@
 //! Tensors on the host: in memory, or left on disk.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use safetensors::Dtype;
@@ -8,8 +8,9 @@ use safetensors::tensor::TensorView;
 
 use super::error::LoadError;
 use super::header::TensorInfo;
-use super::select::{SelectedBytes, Selection};
-use crate::store::{AlignedBytes, CopyReason, FileMap, FileSlice, StoredFile};
+use super::select::SelectedBytes;
+use crate::fsio::Memory;
+use crate::store::{CopyReason, FileMap, FileSlice, Leaves, StoredFile};
 
 /// A tensor in memory: in the store's map where that is possible, in a copy of its own otherwise.
 ///
@@ -22,6 +23,11 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    pub(super) fn copied_from(info: Arc<TensorInfo>, bytes: Memory, why: CopyReason) -> Self {
+        let bytes = FileSlice::copied_from(bytes, why);
+        Self { info, bytes }
+    }
+
     /// Name, type, shape, and the place of its bytes in the shard.
     pub fn info(&self) -> &TensorInfo {
         &self.info
@@ -77,14 +83,21 @@ pub struct LazyTensor {
     info: Arc<TensorInfo>,
     source: SelectedBytes,
     file: StoredFile,
+    leaves: Option<Arc<Leaves>>,
 }
 
 impl LazyTensor {
-    pub(super) fn new(selection: Selection, file: StoredFile) -> Self {
+    pub(super) fn new(
+        info: Arc<TensorInfo>,
+        source: SelectedBytes,
+        file: StoredFile,
+        leaves: Option<Arc<Leaves>>,
+    ) -> Self {
         Self {
-            info: Arc::new(selection.info),
-            source: selection.source,
+            info,
+            source,
             file,
+            leaves,
         }
     }
 
@@ -93,84 +106,101 @@ impl LazyTensor {
         &self.info
     }
 
-    /// The tensor in memory, mapped where that is possible.
+    /// The tensor in memory, mapped where that is possible; verified if the load was.
     ///
     /// # Errors
-    /// [`LoadError::Source`] when the file cannot be mapped or read.
+    /// [`LoadError::Source`] when the file cannot be mapped or read, or is not what its CID names.
     pub fn load(&self) -> Result<Tensor, LoadError> {
-        let map = Arc::new(self.file.map().map_err(LoadError::from_source)?);
-        place(&self.info, &self.source, &map)
+        let range = &self.info.range;
+        let map = FileMap::new(&self.file, std::slice::from_ref(range));
+        let map = Arc::new(map.map_err(LoadError::from_source)?);
+        let Some(why) = copies(&self.info, &self.source, &map) else {
+            if let Some(leaves) = &self.leaves {
+                let numbers = leaves.covering(range.clone()).map(|(number, _)| number);
+                for number in numbers {
+                    let leaf = leaves.read_leaf(number, &self.file);
+                    leaf.map_err(LoadError::from_source)?;
+                }
+            }
+            return borrow(&self.info, &map);
+        };
+        let memory = self.file.memory(self.source.bytes());
+        let mut memory = memory.map_err(LoadError::from_source)?;
+        match &self.leaves {
+            None => gather(&self.source, range.clone(), &self.file, &mut memory)?,
+            Some(leaves) => {
+                let mut to = &mut memory[..];
+                for (number, leaf) in leaves.covering(range.clone()) {
+                    let len = self.source.before(leaf.end) - self.source.before(leaf.start);
+                    let part;
+                    (part, to) = to.split_at_mut(len as usize);
+                    if len > 0 {
+                        let bytes = leaves.read_leaf(number, &self.file);
+                        let bytes = bytes.map_err(LoadError::from_source)?;
+                        pick(&self.source, leaf, &bytes, part);
+                    }
+                }
+            }
+        }
+        Ok(Tensor::copied_from(Arc::clone(&self.info), memory, why))
     }
 }
 
-/// Whether [`place`] borrows the tensor from the map.
-pub(super) fn is_borrowed(selection: &Selection, map: &FileMap) -> bool {
-    let SelectedBytes::Contiguous(range) = &selection.source else {
-        return false;
-    };
-    let aligned = |bytes: &[u8]| {
-        bytes
-            .as_ptr()
-            .addr()
-            .is_multiple_of(alignment(selection.info.dtype))
-    };
-    range.is_empty() || map.get(range.clone()).is_some_and(aligned)
-}
-
-/// A tensor over a mapped shard, borrowed where its bytes are contiguous and aligned, copied otherwise.
-pub(super) fn place(
-    info: &Arc<TensorInfo>,
+/// Why a tensor cannot be borrowed from the map; none if it can.
+pub(super) fn copies(
+    info: &TensorInfo,
     source: &SelectedBytes,
-    map: &Arc<FileMap>,
-) -> Result<Tensor, LoadError> {
-    let info = Arc::clone(info);
-    let bytes = match source {
-        SelectedBytes::Contiguous(range) => map
-            .slice_aligned(range.clone(), alignment(info.dtype))
-            .map_err(LoadError::from_source)?,
-        SelectedBytes::Pieces(_) => {
-            let mut bytes = AlignedBytes::zeroed(total_bytes(source) as usize);
-            gather(source, map.file(), bytes.as_mut_slice())?;
-            FileSlice::copied_from(bytes, CopyReason::Gathered)
-        }
-    };
-    Ok(Tensor { info, bytes })
+    map: &FileMap,
+) -> Option<CopyReason> {
+    match source {
+        SelectedBytes::Contiguous(range) => map.copies(range, alignment(info.dtype)),
+        SelectedBytes::Pieces(_) => Some(CopyReason::Gathered),
+    }
 }
 
-/// Reads the selected bytes in their order into `to`, which is as long as they are.
+/// A tensor over a mapped shard that nothing keeps from being borrowed.
+pub(super) fn borrow(info: &Arc<TensorInfo>, map: &Arc<FileMap>) -> Result<Tensor, LoadError> {
+    let bytes = map
+        .slice_aligned(info.range.clone(), alignment(info.dtype))
+        .map_err(LoadError::from_source)?;
+    Ok(Tensor {
+        info: Arc::clone(info),
+        bytes,
+    })
+}
+
+/// Reads the selected bytes of a window of the file in their order into `to`, which is as long as they are.
 pub(super) fn gather(
     source: &SelectedBytes,
+    window: Range<u64>,
     file: &StoredFile,
-    to: &mut [u8],
+    mut to: &mut [u8],
 ) -> Result<(), LoadError> {
-    let mut at = 0;
-    let mut read = |range: std::ops::Range<u64>| {
-        let len = (range.end - range.start) as usize;
-        let into = &mut to[at..at + len];
+    for range in source.inside(window) {
+        let part;
+        (part, to) = to.split_at_mut((range.end - range.start) as usize);
         let found = file
-            .read_at(range.start, into)
+            .read_at(range.start, part)
             .map_err(LoadError::from_source)?;
-        at += len;
-        match found == len {
-            true => Ok(()),
-            false => Err(LoadError::ShortRead {
+        if found != part.len() {
+            return Err(LoadError::ShortRead {
                 shard: file.name().to_owned(),
                 offset: range.start,
-                expected: len as u64,
+                expected: part.len() as u64,
                 found: found as u64,
-            }),
+            });
         }
-    };
-    match source {
-        SelectedBytes::Contiguous(range) => read(range.clone()),
-        SelectedBytes::Pieces(pieces) => pieces.clone().try_for_each(read),
     }
+    Ok(())
 }
 
-pub(super) fn total_bytes(source: &SelectedBytes) -> u64 {
-    match source {
-        SelectedBytes::Contiguous(range) => range.end - range.start,
-        SelectedBytes::Pieces(pieces) => pieces.piece_len() * pieces.len() as u64,
+/// Copies the selected bytes of a window, whose bytes are at hand, into `to`, which is as long as they are.
+pub(super) fn pick(source: &SelectedBytes, window: Range<u64>, bytes: &[u8], mut to: &mut [u8]) {
+    for range in source.inside(window.clone()) {
+        let part;
+        (part, to) = to.split_at_mut((range.end - range.start) as usize);
+        let from = (range.start - window.start) as usize;
+        part.copy_from_slice(&bytes[from..from + part.len()]);
     }
 }
 

@@ -1,32 +1,70 @@
-//! The loader's threads: a pool of its own, never rayon's global one, which is the caller's.
+//! The loader's threads: pools of its own, never rayon's global one, which is the caller's.
 
 use std::io;
 use std::sync::OnceLock;
+
+use rayon::ThreadPool;
 
 use super::error::LoadError;
 use crate::error::FileError;
 use crate::fsio::thread_count;
 
-/// Runs `work` on the shared pool, or on one made for it.
-pub(super) fn run<T: Send>(
-    threads: usize,
-    work: impl FnOnce() -> Result<T, LoadError> + Send,
-) -> Result<T, LoadError> {
-    static SHARED: OnceLock<rayon::ThreadPool> = OnceLock::new();
-    if threads > 0 {
-        return build(threads)?.install(work);
-    }
-    let pool = match SHARED.get() {
-        Some(pool) => pool,
-        None => {
-            let pool = build(0)?;
-            SHARED.get_or_init(|| pool)
-        }
-    };
-    pool.install(work)
+/// Reading waits for the disk most of the time, so a core has work for several threads.
+const READERS: usize = 8;
+
+/// The threads of one load.
+pub(super) enum Threads {
+    /// As many as the caller said.
+    Own(ThreadPool),
+    /// What is short runs on a pool that all loads share; what reads a checkpoint has a pool of its own, so
+    /// that a small load does not wait for a large one.
+    Shared,
 }
 
-fn build(threads: usize) -> Result<rayon::ThreadPool, LoadError> {
+impl Threads {
+    /// Zero leaves the number to this module.
+    pub(super) fn new(threads: usize) -> Result<Self, LoadError> {
+        match threads {
+            0 => Ok(Self::Shared),
+            some => Ok(Self::Own(build(some)?)),
+        }
+    }
+
+    /// Runs what is short.
+    pub(super) fn run<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, LoadError> + Send,
+    ) -> Result<T, LoadError> {
+        static SHARED: OnceLock<ThreadPool> = OnceLock::new();
+        let pool = match self {
+            Self::Own(pool) => pool,
+            Self::Shared => match SHARED.get() {
+                Some(pool) => pool,
+                None => {
+                    let pool = build(0)?;
+                    SHARED.get_or_init(|| pool)
+                }
+            },
+        };
+        pool.install(work)
+    }
+
+    /// Runs one and the same work on every thread until each has come to its end.
+    pub(super) fn run_on_each(&self, work: impl Fn() + Sync) -> Result<(), LoadError> {
+        let readers;
+        let pool = match self {
+            Self::Own(pool) => pool,
+            Self::Shared => {
+                readers = build(thread_count(0).max(READERS))?;
+                &readers
+            }
+        };
+        pool.broadcast(|_| work());
+        Ok(())
+    }
+}
+
+fn build(threads: usize) -> Result<ThreadPool, LoadError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(thread_count(threads))
         .thread_name(|i| format!("ipfs-load-{i}"))

@@ -4,20 +4,43 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::fd::AsFd;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::io::Errno;
+use rustix::mm::Advice;
 
-/// One range of a file that nobody changes while it is mapped.
+use super::region::Region;
+
+/// What a stretch of a mapping shows.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Piece<'a> {
-    pub(crate) file: &'a File,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
+pub(crate) enum Piece<'a> {
+    /// One range of a file that nobody changes while it is mapped.
+    File {
+        file: &'a File,
+        offset: u64,
+        len: u64,
+    },
+    /// That many zeros, of no file: they take one map and no memory, however many they are.
+    Zeros(u64),
+}
+
+impl Piece<'_> {
+    fn offset(&self) -> u64 {
+        match self {
+            Self::File { offset, .. } => *offset,
+            Self::Zeros(_) => 0,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Self::File { len, .. } | Self::Zeros(len) => *len,
+        }
+    }
 }
 
 /// Why a map could not be made.
@@ -60,18 +83,18 @@ impl Mapping {
     pub(crate) fn new(pieces: &[Piece<'_>]) -> Result<Self, MapError> {
         match pieces {
             [] => Ok(Self(Inner::Empty)),
-            [only] if only.len == 0 => Ok(Self(Inner::Empty)),
-            [only] => {
+            [only] if only.len() == 0 => Ok(Self(Inner::Empty)),
+            [Piece::File { file, offset, len }] => {
                 let permit = Permit::take(1)?;
-                check_length(only)?;
+                check_length(file, *offset, *len)?;
                 // SAFETY: the range lies within the file, and the file is sealed (mode 0444, never
                 // written again) or its owner has promised not to change it, so the bytes behind the
                 // slice stay the same while it lives.
                 let map = unsafe {
                     memmap2::MmapOptions::new()
-                        .offset(only.offset)
-                        .len(usize::try_from(only.len).map_err(io::Error::other)?)
-                        .map(only.file)?
+                        .offset(*offset)
+                        .len(usize::try_from(*len).map_err(io::Error::other)?)
+                        .map(*file)?
                 };
                 Ok(Self(Inner::Single {
                     map,
@@ -79,6 +102,34 @@ impl Mapping {
                 }))
             }
             many => Ok(Self(Inner::Stitched(Stitched::new(many)?))),
+        }
+    }
+
+    /// Brings a range into memory, side by side with others. What the disk cannot read is an error here; at
+    /// the first touch it would be a SIGBUS. [`io::ErrorKind::Unsupported`] before Linux 5.14.
+    pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        let bytes = self
+            .get(range)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let page = rustix::param::page_size();
+        let lead = bytes.as_ptr().addr() % page;
+        let len = (lead + bytes.len()).next_multiple_of(page);
+        loop {
+            // SAFETY: maps begin and end at page boundaries, so the pages that the bytes lie in are the
+            // mapping's own; reading them in changes no byte.
+            let done = unsafe {
+                let start = bytes.as_ptr().sub(lead).cast_mut().cast();
+                rustix::mm::madvise(start, len, Advice::LinuxPopulateRead)
+            };
+            return match done {
+                Ok(()) => Ok(()),
+                Err(Errno::INTR | Errno::AGAIN) => continue,
+                Err(Errno::INVAL) => Err(io::ErrorKind::Unsupported.into()),
+                Err(errno) => Err(errno.into()),
+            };
         }
     }
 }
@@ -114,26 +165,31 @@ unsafe impl Sync for Stitched {}
 impl Stitched {
     fn new(pieces: &[Piece<'_>]) -> Result<Self, MapError> {
         let page = rustix::param::page_size() as u64;
-        let lead = pieces[0].offset % page;
+        let lead = pieces[0].offset() % page;
         for pair in pieces.windows(2) {
-            if !stitches(pair[0].offset + pair[0].len, pair[1].offset) {
+            if !stitches(pair[0].offset() + pair[0].len(), pair[1].offset()) {
                 return Err(MapError::Unaligned);
             }
         }
         let permit = Permit::take(pieces.len())?;
-        let len: u64 = pieces.iter().map(|p| p.len).sum();
+        let len: u64 = pieces.iter().map(Piece::len).sum();
         let total = (lead + len).next_multiple_of(page);
         let region = Region::reserve(usize::try_from(total).map_err(io::Error::other)?)?;
         let mut at = 0_u64;
         for (i, piece) in pieces.iter().enumerate() {
-            check_length(piece)?;
             let skip = if i == 0 { lead } else { 0 };
-            let bytes = (piece.len + skip).next_multiple_of(page);
-            region.place(at, bytes, piece.file.as_fd(), piece.offset - skip)?;
-            at += piece.len + skip;
+            let bytes = (piece.len() + skip).next_multiple_of(page);
+            match *piece {
+                Piece::File { file, offset, len } => {
+                    check_length(file, offset, len)?;
+                    region.place(at, bytes, file.as_fd(), offset - skip)?;
+                }
+                Piece::Zeros(_) => region.allow_reading(at, bytes)?,
+            }
+            at += piece.len() + skip;
         }
         // SAFETY: `lead` is smaller than a page and the region holds at least one.
-        let start = unsafe { region.base.add(lead as usize) };
+        let start = unsafe { region.start().add(lead as usize) };
         Ok(Self {
             _region: region,
             start,
@@ -143,61 +199,13 @@ impl Stitched {
     }
 }
 
-/// A range of address space of our own.
-#[derive(Debug)]
-struct Region {
-    base: NonNull<u8>,
-    len: usize,
-}
-
-impl Region {
-    fn reserve(len: usize) -> io::Result<Self> {
-        // SAFETY: a fresh anonymous range chosen by the kernel overlaps nothing.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), MapFlags::PRIVATE)
-        }?;
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;
-        Ok(Self { base, len })
-    }
-
-    /// Puts a file range over `at..at + len` of the region.
-    fn place(&self, at: u64, len: u64, file: impl AsFd, offset: u64) -> io::Result<()> {
-        let (at, len) = (at as usize, len as usize);
-        if at.checked_add(len).is_none_or(|end| end > self.len) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        // SAFETY: the range was checked to lie inside the region, which this value owns and which
-        // nobody has a pointer into yet, so replacing its pages affects nobody else.
-        unsafe {
-            rustix::mm::mmap(
-                self.base.as_ptr().add(at).cast(),
-                len,
-                ProtFlags::READ,
-                MapFlags::SHARED | MapFlags::FIXED,
-                file,
-                offset,
-            )
-        }?;
-        Ok(())
-    }
-}
-
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: the region is ours, and the slices over it borrow the value that owns it.
-        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
-    }
-}
-
 /// A map past the end of its file would be a SIGBUS at the first touch; a short file is an error now.
-fn check_length(piece: &Piece<'_>) -> io::Result<()> {
-    let end = piece.offset.checked_add(piece.len);
-    let len = piece.file.metadata()?.len();
+fn check_length(file: &File, offset: u64, wanted: u64) -> io::Result<()> {
+    let end = offset.checked_add(wanted);
+    let len = file.metadata()?.len();
     if end.is_none_or(|end| end > len) {
-        let why = format!(
-            "the file has {len} bytes, and {} from offset {} were expected",
-            piece.len, piece.offset
-        );
+        let why =
+            format!("the file has {len} bytes, and {wanted} from offset {offset} were expected");
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
     }
     Ok(())
@@ -254,17 +262,17 @@ mod tests {
         let b: Vec<u8> = (0..2 * page).map(|i| (i % 241) as u8).collect();
         let (fa, fb) = (file(&a), file(&b));
         let pieces = [
-            Piece {
+            Piece::File {
                 file: &fa,
                 offset: 100,
                 len: 2 * page as u64 - 100,
             },
-            Piece {
+            Piece::File {
                 file: &fb,
                 offset: page as u64,
                 len: page as u64,
             },
-            Piece {
+            Piece::File {
                 file: &fa,
                 offset: 0,
                 len: 17,
@@ -279,12 +287,12 @@ mod tests {
     fn pieces_that_do_not_meet_at_pages_are_refused() {
         let f = file(&[1; 20_000]);
         let pieces = [
-            Piece {
+            Piece::File {
                 file: &f,
                 offset: 0,
                 len: 100,
             },
-            Piece {
+            Piece::File {
                 file: &f,
                 offset: 0,
                 len: 4096,
@@ -296,7 +304,7 @@ mod tests {
     #[test]
     fn a_piece_past_the_end_of_its_file_is_an_error_and_no_bus_error() {
         let f = file(&[1; 100]);
-        let error = Mapping::new(&[Piece {
+        let error = Mapping::new(&[Piece::File {
             file: &f,
             offset: 50,
             len: 51,

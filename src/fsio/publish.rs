@@ -227,8 +227,24 @@ pub(crate) fn read_exact_at(
     offset: u64,
     path: &Path,
 ) -> Result<(), FileError> {
-    file.read_exact_at(buf, offset)
-        .map_err(FileError::at("read", path))
+    file.read_exact_at(buf, offset).map_err(|source| {
+        let len = buf.len();
+        let at = ReadAt {
+            len,
+            offset,
+            source,
+        };
+        FileError::new("read", path, io::Error::new(at.source.kind(), at))
+    })
+}
+
+/// What of a file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{len} bytes at offset {offset}: {source}")]
+struct ReadAt {
+    len: usize,
+    offset: u64,
+    source: io::Error,
 }
 
 pub(crate) fn write_all_at(

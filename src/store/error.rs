@@ -96,6 +96,27 @@ pub enum StoreError {
         /// What stands there.
         found: String,
     },
+    /// Bytes of a stored file are not those of their block.
+    #[error(
+        "{name}: the {len} bytes at offset {offset} are not those of block {expected} but of {found} \
+         ({} at {pack_offset})", pack.display()
+    )]
+    Corrupt {
+        /// The file's path in its object, or its CID.
+        name: String,
+        /// Where in the file the block's bytes begin.
+        offset: u64,
+        /// How many they are.
+        len: u64,
+        /// The block that they should be.
+        expected: Box<Cid>,
+        /// The block that they are.
+        found: Box<Cid>,
+        /// The file of the store that they lie in.
+        pack: PathBuf,
+        /// Where in it they begin.
+        pack_offset: u64,
+    },
     /// No published object is, or contains, the CID.
     #[error("{cid} is not published in the store at {}", path.display())]
     NotPublished {
@@ -291,6 +312,7 @@ impl Explain for StoreError {
             Self::Locked { .. } => "locked",
             Self::Poisoned { .. } => "poisoned",
             Self::Damaged { .. } => "damaged",
+            Self::Corrupt { .. } => "corrupt",
             Self::NotPublished { .. } => "not_published",
             Self::BlockAbsent { .. } => "block_absent",
             Self::NoSuchName { .. } => "no_such_name",
@@ -340,6 +362,10 @@ impl Explain for StoreError {
             Self::Damaged { .. } => {
                 "adding the same content again writes a damaged root anew; for anything else keep the \
                  store as it is, because `repair` is not built yet"
+            }
+            Self::Corrupt { .. } => {
+                "the disk changed them: add the file to another store from a good copy, and keep this one, \
+                 because healing is not built yet"
             }
             Self::NotPublished { .. } => "`ls` lists what is there; `add` what is missing",
             Self::BlockAbsent { .. } => "add the file that holds it",

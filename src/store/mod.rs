@@ -28,7 +28,7 @@ pub use ingest::{
 };
 pub use names::{Pin, PinKind};
 pub use pins::PinOptions;
-pub(crate) use read::{AlignedBytes, Backing, Extent};
+pub(crate) use read::{Backing, Extent, Leaves, Prover};
 pub use read::{
     CopyReason, Entry, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice,
     Object, ObjectInfo, ObjectStat, StoreReader, StoredFile,

@@ -48,6 +48,7 @@ impl Explain for LoadError {
             Self::Cancelled => "cancelled",
             Self::Device { .. } => "device",
             Self::MemoryCap { .. } => "memory_cap",
+            Self::NothingToVerify { .. } => "nothing_to_verify",
             Self::ShortRead { .. } => "short_read",
             Self::NoCheckpoint { .. } => "no_checkpoint",
             Self::AmbiguousCheckpoint { .. } => "ambiguous_checkpoint",
@@ -94,6 +95,9 @@ impl Explain for LoadError {
         Some(match self {
             Self::Source(source) => return source.0.hint(),
             Self::MemoryCap { .. } => "raise the memory cap, or load with residency `lazy`".into(),
+            Self::NothingToVerify { .. } => {
+                "add it to a store and load from there, or load without verification".into()
+            }
             Self::NoCheckpoint { candidates } if candidates.is_empty() => {
                 "name the folder or file that holds it as `CID/path`".into()
             }

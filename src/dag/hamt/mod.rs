@@ -142,6 +142,12 @@ impl ShardPosition {
         }
     }
 
+    /// The slot of the shard here that a name's hash leads to.
+    pub(crate) fn slot_of(&self, fanout: u64, name: &str) -> u64 {
+        let bits = self.below(fanout, 0).bits.min(HASH_BITS);
+        first_bits(murmur3_x64_64(name.as_bytes()), bits) % fanout.max(1)
+    }
+
     /// Checks that a node can be the shard here: that it is one, has the fanout of those above, needs
     /// no more bits than a hash has, has a link unless it is the topmost, and that the hash of every
     /// name in it leads to the slot that the name is in.

@@ -10,7 +10,7 @@ use super::map::{FileMap, FileSlice};
 use super::stream::FileReader;
 use crate::block::Cid;
 use crate::error::FileError;
-use crate::fsio;
+use crate::fsio::{self, Memory};
 use crate::store::error::StoreError;
 use crate::store::pack::PackFile;
 use crate::store::root::Lease;
@@ -142,7 +142,7 @@ impl StoredFile {
     /// # Errors
     /// [`StoreError::Map`] when the operating system refuses.
     pub fn map(&self) -> Result<FileMap, StoreError> {
-        FileMap::new(self)
+        FileMap::new(self, std::slice::from_ref(&(0..self.size)))
     }
 
     /// A range of the content: borrowed from a map where it is contiguous, copied otherwise
@@ -151,7 +151,39 @@ impl StoredFile {
     /// # Errors
     /// [`StoreError::File`] of kind `UnexpectedEof` when the range passes the end of the file.
     pub fn slice(&self, range: Range<u64>) -> Result<FileSlice, StoreError> {
-        Arc::new(self.map()?).slice(range)
+        self.check_range(&range)?;
+        Arc::new(FileMap::new(self, std::slice::from_ref(&range))?).slice(range)
+    }
+
+    /// Memory for so many bytes of the content.
+    pub(crate) fn memory(&self, len: u64) -> Result<Memory, StoreError> {
+        let memory = usize::try_from(len)
+            .map_err(|_| io::ErrorKind::OutOfMemory.into())
+            .and_then(Memory::zeroed);
+        memory.map_err(|source| {
+            let why = io::Error::new(source.kind(), format!("{len} bytes of memory: {source}"));
+            FileError::new("copy", &*self.name, why).into()
+        })
+    }
+
+    /// Reads a range and keeps nothing of it: an error says which bytes the disk does not give.
+    pub(crate) fn probe(&self, range: Range<u64>) -> Result<(), StoreError> {
+        const STEP: u64 = 64 << 10;
+        let mut buffer = vec![0; STEP.min(range.end - range.start) as usize];
+        let mut at = range.start;
+        while at < range.end {
+            let len = STEP.min(range.end - at);
+            self.read_at(at, &mut buffer[..len as usize])?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// Whether the bytes lie on a file system of the network or of another process, where touching a map is
+    /// slow and every failing page a SIGBUS.
+    pub(crate) fn is_remote(&self) -> bool {
+        let remote = |extent: &Extent| fsio::is_remote(extent.backing.file());
+        self.extents.first().is_some_and(remote)
     }
 
     pub(crate) fn check_range(&self, range: &Range<u64>) -> Result<(), StoreError> {

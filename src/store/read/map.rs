@@ -1,11 +1,12 @@
 //! Content as memory: maps of packs, stitched where pages allow it, gathered where they do not.
 
-use std::fmt;
+use std::io;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use super::file::StoredFile;
-use crate::fsio::{self, MapError, Mapping, Piece};
+use super::stitch::{Segment, is_one_run, segments};
+use crate::fsio::{Mapping, Memory};
 use crate::store::error::StoreError;
 
 /// A file's content, mapped read-only.
@@ -16,13 +17,6 @@ use crate::store::error::StoreError;
 pub struct FileMap {
     file: StoredFile,
     segments: Vec<Segment>,
-}
-
-/// A stretch of the content that is contiguous in memory.
-#[derive(Debug)]
-struct Segment {
-    start: u64,
-    memory: Mapping,
 }
 
 /// Why bytes were copied rather than borrowed from a map.
@@ -40,6 +34,8 @@ pub enum CopyReason {
     DeviceMemory,
     /// The process holds as many maps as it may.
     MapBudget,
+    /// The caller asked for copies.
+    Requested,
 }
 
 /// A range of a file's content, as a slice of bytes. Cheap to clone.
@@ -54,52 +50,17 @@ enum Bytes {
         range: Range<usize>,
     },
     Copied {
-        bytes: AlignedBytes,
+        bytes: Arc<Memory>,
         why: CopyReason,
     },
 }
 
 impl FileMap {
-    pub(crate) fn new(file: &StoredFile) -> Result<Self, StoreError> {
-        let mut segments = Vec::new();
-        let extents = file.extents();
-        let mut first = 0;
-        for next in 1..=extents.len() {
-            let joined = extents.get(next).is_some_and(|extent| {
-                let last = &extents[next - 1];
-                fsio::stitches(last.offset + last.len, extent.offset)
-            });
-            if joined {
-                continue;
-            }
-            let run = &extents[first..next];
-            let pieces: Vec<Piece<'_>> = run
-                .iter()
-                .map(|e| Piece {
-                    file: e.backing.file(),
-                    offset: e.offset,
-                    len: e.len,
-                })
-                .collect();
-            match Mapping::new(&pieces) {
-                Ok(memory) => segments.push(Segment {
-                    start: run[0].start,
-                    memory,
-                }),
-                // What has no map is copied when it is asked for.
-                Err(MapError::Budget { .. } | MapError::Unaligned) => {}
-                Err(MapError::Io(source)) => {
-                    return Err(StoreError::Map {
-                        name: file.name().to_owned(),
-                        source,
-                    });
-                }
-            }
-            first = next;
-        }
+    /// Maps what of a file is wanted, and what comes with it.
+    pub(crate) fn new(file: &StoredFile, wanted: &[Range<u64>]) -> Result<Self, StoreError> {
         Ok(Self {
             file: file.clone(),
-            segments,
+            segments: segments(file, wanted)?,
         })
     }
 
@@ -149,43 +110,72 @@ impl FileMap {
         if range.is_empty() {
             return Ok(FileSlice::empty());
         }
-        let why = match self.find(&range) {
-            Some((segment, found)) => {
-                let address = self.segments[segment].memory[found.clone()].as_ptr().addr();
-                if address.is_multiple_of(align.max(1)) {
-                    let map = Arc::clone(self);
-                    return Ok(FileSlice(Bytes::Mapped {
-                        map,
-                        segment,
-                        range: found,
-                    }));
-                }
-                CopyReason::Misaligned
+        let why = match (self.copies(&range, align), self.find(&range)) {
+            (None, Some((segment, range))) => {
+                let map = Arc::clone(self);
+                return Ok(FileSlice(Bytes::Mapped {
+                    map,
+                    segment,
+                    range,
+                }));
             }
-            None if self.unmapped(&range) => CopyReason::MapBudget,
-            None => CopyReason::Fragmented,
+            (why, _) => why.unwrap_or(CopyReason::Fragmented),
         };
-        let mut bytes = AlignedBytes::zeroed((range.end - range.start) as usize);
-        self.file.read_at(range.start, bytes.as_mut_slice())?;
+        let mut bytes = self.file.memory(range.end - range.start)?;
+        self.file.read_at(range.start, &mut bytes)?;
         Ok(FileSlice::copied_from(bytes, why))
     }
 
-    fn unmapped(&self, range: &Range<u64>) -> bool {
-        let mapped: u64 = self
-            .segments
-            .iter()
-            .map(|s| {
-                let end = s.start + s.memory.len() as u64;
-                range.end.min(end).saturating_sub(range.start.max(s.start))
-            })
-            .sum();
-        mapped < range.end - range.start
+    /// Why a range cannot be borrowed with its first byte at a multiple of `align`; none if it can.
+    pub(crate) fn copies(&self, range: &Range<u64>, align: usize) -> Option<CopyReason> {
+        if range.is_empty() {
+            return None;
+        }
+        match self.find(range) {
+            Some((segment, found)) => {
+                let address = self.segments[segment].memory[found].as_ptr().addr();
+                (!address.is_multiple_of(align.max(1))).then_some(CopyReason::Misaligned)
+            }
+            None if is_one_run(&self.file, range) => Some(CopyReason::MapBudget),
+            None => Some(CopyReason::Fragmented),
+        }
+    }
+
+    /// Brings what of a range is mapped into memory. What the disk cannot read is an error here, and a
+    /// SIGBUS at the first touch.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] with the file and the offset.
+    pub fn populate(&self, range: Range<u64>) -> Result<(), StoreError> {
+        let first = self.segments.partition_point(|s| s.end() <= range.start);
+        for segment in &self.segments[first..] {
+            let part = range.start.max(segment.start)..range.end.min(segment.end());
+            if part.is_empty() {
+                break;
+            }
+            let inside = (part.start - segment.start) as usize..(part.end - segment.start) as usize;
+            let Err(source) = segment.memory.populate(inside) else {
+                continue;
+            };
+            // The kernel says only that a page could not be had; reading says which and why.
+            self.file.probe(part)?;
+            if source.kind() != io::ErrorKind::Unsupported {
+                return Err(StoreError::Map {
+                    name: self.file.name().to_owned(),
+                    source,
+                });
+            }
+        }
+        Ok(())
     }
 }
 
 impl FileSlice {
-    pub(crate) fn copied_from(bytes: AlignedBytes, why: CopyReason) -> Self {
-        Self(Bytes::Copied { bytes, why })
+    pub(crate) fn copied_from(bytes: Memory, why: CopyReason) -> Self {
+        Self(Bytes::Copied {
+            bytes: Arc::new(bytes),
+            why,
+        })
     }
 
     /// No bytes, which need neither a map nor a copy.
@@ -235,49 +225,5 @@ impl Deref for FileSlice {
 impl AsRef<[u8]> for FileSlice {
     fn as_ref(&self) -> &[u8] {
         self
-    }
-}
-
-/// Shared bytes that start at a multiple of 64, more than any element's size.
-#[derive(Clone)]
-pub(crate) struct AlignedBytes {
-    words: Arc<Vec<u8>>,
-    start: usize,
-    len: usize,
-}
-
-const COPY_ALIGN: usize = 64;
-
-impl AlignedBytes {
-    pub(crate) fn zeroed(len: usize) -> Self {
-        let words = vec![0_u8; len + COPY_ALIGN];
-        let start = words.as_ptr().align_offset(COPY_ALIGN).min(COPY_ALIGN);
-        Self {
-            words: Arc::new(words),
-            start,
-            len,
-        }
-    }
-
-    /// The bytes for filling; only before the value is cloned.
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
-        let (start, len) = (self.start, self.len);
-        &mut Arc::get_mut(&mut self.words).expect("filled before it is shared")[start..start + len]
-    }
-}
-
-impl fmt::Debug for AlignedBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AlignedBytes")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Deref for AlignedBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.words[self.start..self.start + self.len]
     }
 }

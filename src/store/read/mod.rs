@@ -7,7 +7,9 @@ mod file;
 mod map;
 mod object;
 mod packs;
+mod proof;
 mod reader;
+mod stitch;
 mod stream;
 
 pub(crate) use core::ReadCore;
@@ -15,9 +17,8 @@ pub use entry::{Entry, EntryType, ObjectInfo, ObjectStat};
 pub use export::{ExportOptions, ExportReport};
 pub use file::StoredFile;
 pub(crate) use file::{Backing, Extent};
-pub(crate) use map::AlignedBytes;
 pub use map::{CopyReason, FileMap, FileSlice};
 pub use object::Object;
-
+pub(crate) use proof::{Leaves, Prover};
 pub use reader::StoreReader;
 pub use stream::FileReader;

@@ -8,6 +8,7 @@ use super::core::ReadCore;
 use super::entry::{Entry, EntryType, ObjectStat};
 use super::export::{ExportOptions, ExportReport, export};
 use super::file::{Backing, Extent, StoredFile};
+use super::proof::Prover;
 use crate::block::{Block, Cid, RAW, canonical};
 use crate::dag::{self, Node};
 use crate::store::error::StoreError;
@@ -284,6 +285,12 @@ impl Object {
                 .map(|entry| record.extents_of(entry).len() as u64)
                 .sum(),
         })
+    }
+
+    /// What proves the bytes of the files of this object.
+    pub(crate) fn prover(&self) -> Result<Prover, StoreError> {
+        let record = self.root.with_nodes(&self.core.folder, self.core.id)?;
+        Ok(Prover::new(&self.core, record))
     }
 
     /// Counts the blocks of a DAG inside the object by reading its nodes, each once: what a node holds

@@ -1,0 +1,117 @@
+//! Cutting the work: which ranges of the files are read in which order, and for which tensors.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::Job;
+use super::pass::Buffer;
+use crate::checkpoint::modules::natural_order;
+use crate::checkpoint::select::SelectedBytes;
+use crate::checkpoint::shards::Shard;
+use crate::fsio::{Part, parts};
+use crate::store::Leaves;
+
+/// Selected bytes that one thread reads at a time where nothing is hashed; otherwise it is a chunk.
+const STEP: u64 = 4 << 20;
+
+/// A range of a file that is read once.
+pub(super) struct Piece {
+    pub(super) shard: usize,
+    pub(super) window: Range<u64>,
+    /// The leaf that the window is, if it is to be hashed.
+    pub(super) leaf: Option<usize>,
+    pub(super) uses: Vec<Use>,
+}
+
+/// What a piece is read for.
+pub(super) struct Use {
+    /// Counts into the jobs.
+    pub(super) job: usize,
+    /// The part of the tensor that lies in the piece.
+    pub(super) part: Part<Buffer>,
+}
+
+/// The order in which a model uses its tensors, as far as names tell: module by module, numbers by value.
+pub(super) fn order_of_use(jobs: &[Job], mut order: Vec<usize>) -> Vec<usize> {
+    let name = |job: usize| &*jobs[job].selection.info.name;
+    let by_name = |a: &usize, b: &usize| -> Ordering { natural_order(name(*a), name(*b)) };
+    order.sort_by(by_name);
+    order
+}
+
+/// Cuts the given jobs, in their order. A chunk that several of them touch is one piece, at the first one's
+/// place.
+pub(super) fn cut(jobs: &[Job], order: &[usize], shards: &[Shard]) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut of_leaf: HashMap<(usize, usize), usize> = HashMap::new();
+    for &number in order {
+        let job = &jobs[number];
+        let source = &job.selection.source;
+        let range = job.selection.info.range.clone();
+        let windows = match &shards[job.shard].leaves {
+            Some(leaves) => leaf_windows(source, range, leaves),
+            None => even_windows(source, range),
+        };
+        let ends: Vec<usize> = windows
+            .iter()
+            .map(|(_, window)| source.before(window.end) as usize)
+            .collect();
+        for ((leaf, window), part) in windows.into_iter().zip(parts(&ends)) {
+            let one = Use { job: number, part };
+            let shard = job.shard;
+            let known = leaf.and_then(|leaf| of_leaf.get(&(shard, leaf)).copied());
+            if let Some(piece) = known {
+                pieces[piece].uses.push(one);
+                continue;
+            }
+            if let Some(leaf) = leaf {
+                of_leaf.insert((shard, leaf), pieces.len());
+            }
+            pieces.push(Piece {
+                shard,
+                window,
+                leaf,
+                uses: vec![one],
+            });
+        }
+    }
+    pieces
+}
+
+/// The leaves that hold selected bytes; a tensor of no bytes has one window without a leaf.
+fn leaf_windows(
+    source: &SelectedBytes,
+    range: Range<u64>,
+    leaves: &Leaves,
+) -> Vec<(Option<usize>, Range<u64>)> {
+    let windows = leaves.covering(range.clone());
+    let holds = |window: &Range<u64>| source.before(window.end) > source.before(window.start);
+    let mut windows: Vec<_> = windows
+        .filter(|(_, window)| holds(window))
+        .map(|(number, window)| (Some(number), window))
+        .collect();
+    if windows.is_empty() {
+        windows.push((None, range));
+    }
+    windows
+}
+
+fn even_windows(source: &SelectedBytes, range: Range<u64>) -> Vec<(Option<usize>, Range<u64>)> {
+    // Of what is selected in pieces a window holds as much, and so is longer.
+    let step = match source {
+        SelectedBytes::Contiguous(_) => STEP,
+        SelectedBytes::Pieces(pieces) => {
+            let count = (STEP / pieces.piece_len().max(1)).max(1);
+            pieces.stride().saturating_mul(count)
+        }
+    };
+    let mut windows = Vec::new();
+    let mut start = range.start;
+    while range.end - start > step {
+        windows.push((None, start..start + step));
+        start += step;
+    }
+    windows.push((None, start..range.end));
+    windows
+}

@@ -1,0 +1,110 @@
+//! Address space of our own: file ranges are put over it, or it is memory.
+
+#![expect(unsafe_code, reason = "mapping memory is what this module is for")]
+
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
+
+/// What a huge page has on the processors that have them; a region aligned to it may use them.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// A range of address space of our own.
+#[derive(Debug)]
+pub(super) struct Region {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory is owned by the value, and nothing in it is tied to a thread.
+unsafe impl Send for Region {}
+// SAFETY: shared references give no access to the memory by themselves.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// A range that nobody may touch until something is put over it.
+    pub(super) fn reserve(len: usize) -> io::Result<Self> {
+        Self::new(len, ProtFlags::empty())
+    }
+
+    /// Zeroed memory of `len` bytes, in huge pages where the kernel has them; the offset says where in the
+    /// region it begins.
+    pub(super) fn memory(len: usize) -> io::Result<(Self, usize)> {
+        let total = len
+            .checked_add(HUGE_PAGE)
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        let region = Self::new(total, ProtFlags::READ | ProtFlags::WRITE)?;
+        let offset = region
+            .base
+            .as_ptr()
+            .align_offset(HUGE_PAGE)
+            .min(total - len);
+        // SAFETY: the range lies inside the region; how its pages are sized changes no byte. A kernel
+        // without huge pages refuses, and small ones do.
+        let _ = unsafe {
+            let start = region.base.as_ptr().add(offset).cast();
+            rustix::mm::madvise(start, len, Advice::LinuxHugepage)
+        };
+        Ok((region, offset))
+    }
+
+    fn new(len: usize, protection: ProtFlags) -> io::Result<Self> {
+        // SAFETY: a fresh anonymous range chosen by the kernel overlaps nothing.
+        let base = unsafe {
+            rustix::mm::mmap_anonymous(ptr::null_mut(), len, protection, MapFlags::PRIVATE)
+        }?;
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;
+        Ok(Self { base, len })
+    }
+
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Makes `at..at + len` of the region readable: zeros that take no memory.
+    pub(super) fn allow_reading(&self, at: u64, len: u64) -> io::Result<()> {
+        let (at, len) = self.inside(at, len)?;
+        // SAFETY: the range was checked to lie inside the region, which this value owns; nobody writes to
+        // it, and it holds the zeros of fresh anonymous memory.
+        unsafe {
+            let start = self.base.as_ptr().add(at).cast();
+            rustix::mm::mprotect(start, len, MprotectFlags::READ)
+        }?;
+        Ok(())
+    }
+
+    fn inside(&self, at: u64, len: u64) -> io::Result<(usize, usize)> {
+        let (at, len) = (at as usize, len as usize);
+        match at.checked_add(len) {
+            Some(end) if end <= self.len => Ok((at, len)),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Puts a file range over `at..at + len` of the region.
+    pub(super) fn place(&self, at: u64, len: u64, file: impl AsFd, offset: u64) -> io::Result<()> {
+        let (at, len) = self.inside(at, len)?;
+        // SAFETY: the range was checked to lie inside the region, which this value owns and which
+        // nobody has a pointer into yet, so replacing its pages affects nobody else.
+        unsafe {
+            rustix::mm::mmap(
+                self.base.as_ptr().add(at).cast(),
+                len,
+                ProtFlags::READ,
+                MapFlags::SHARED | MapFlags::FIXED,
+                file,
+                offset,
+            )
+        }?;
+        Ok(())
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the region is ours, and the slices over it borrow the value that owns it.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}

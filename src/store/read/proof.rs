@@ -1,0 +1,327 @@
+//! What a file's bytes must hash to: found from the object's CID down, each node checked against its CID.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::core::ReadCore;
+use super::file::StoredFile;
+use super::object::Object;
+use crate::block::{Block, BlockError, Cid, RAW, canonical, verify};
+use crate::dag::{self, Node, ShardPosition};
+use crate::store::error::StoreError;
+use crate::store::root::{NodePlace, RootRecord};
+
+/// Levels below a file's root. One of 2^64 bytes over nodes of two links has 64.
+const MAX_FILE_LEVELS: usize = 128;
+
+/// Follows the DAG of one object.
+pub(crate) struct Prover {
+    core: Arc<ReadCore>,
+    record: Arc<RootRecord>,
+    places: HashMap<Cid, NodePlace>,
+}
+
+/// The leaves of one file, in order: which bytes of it are which block.
+#[derive(Debug)]
+pub(crate) struct Leaves {
+    name: Arc<str>,
+    leaves: Vec<Leaf>,
+    /// Where the leaves that are framed in dag-pb lie.
+    framed: Vec<(Arc<crate::store::pack::PackFile>, NodePlace)>,
+}
+
+#[derive(Debug)]
+struct Leaf {
+    start: u64,
+    cid: Cid,
+    /// Counts into the framed ones.
+    framed: Option<u32>,
+    len: u32,
+}
+
+impl Prover {
+    pub(crate) fn new(core: &Arc<ReadCore>, record: Arc<RootRecord>) -> Self {
+        let place = |node: &NodePlace| (node.cid.0, *node);
+        Self {
+            core: Arc::clone(core),
+            places: record.nodes.iter().map(place).collect(),
+            record,
+        }
+    }
+
+    /// The leaves of the file that an object of the same root stands for.
+    pub(crate) fn leaves(&self, object: &Object, file: &StoredFile) -> Result<Leaves, StoreError> {
+        let cid = self.descend(object.path())?;
+        let stated = object.cid();
+        if canonical(&cid) != canonical(&stated) {
+            return Err(self.damaged("CID of a path", cid.to_string(), stated.to_string()));
+        }
+        let mut leaves = Leaves {
+            name: file.name().into(),
+            leaves: Vec::new(),
+            framed: Vec::new(),
+        };
+        let mut end = 0;
+        self.collect(&cid, None, 0, &mut end, file.size(), &mut leaves)?;
+        if end != file.size() {
+            let (expected, found) = (end.to_string(), file.size().to_string());
+            return Err(self.damaged("size of a file", expected, found));
+        }
+        Ok(leaves)
+    }
+
+    /// The CID at a path below the object.
+    fn descend(&self, path: &str) -> Result<Cid, StoreError> {
+        let mut cid = self.record.head.cid.0;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            cid = self.entry(cid, name)?.ok_or_else(|| {
+                let expected = format!("an entry {name:?} in folder {cid}");
+                self.damaged("path", expected, "none".into())
+            })?;
+        }
+        Ok(cid)
+    }
+
+    /// The entry of a folder, through its shards.
+    fn entry(&self, mut folder: Cid, name: &str) -> Result<Option<Cid>, StoreError> {
+        let mut position = ShardPosition::top();
+        loop {
+            let (node, _, _) = self.node(&folder)?;
+            let (fanout, links) = match node {
+                Node::Folder { entries } => {
+                    let found = entries.iter().find(|entry| entry.name == name);
+                    return Ok(found.map(|entry| entry.cid));
+                }
+                Node::Shard { .. } => {
+                    position.check(&folder, &node)?;
+                    let Node::Shard { fanout, links } = node else {
+                        return Ok(None);
+                    };
+                    (fanout, links)
+                }
+                _ => return Ok(None),
+            };
+            let slot = position.slot_of(fanout, name);
+            match links.into_iter().find(|link| link.slot == slot) {
+                Some(link) if link.name.is_none() => {
+                    // Deeper than a hash has bits is refused by the position.
+                    position = position.below(fanout, slot);
+                    folder = link.cid;
+                }
+                link => {
+                    let found = link.filter(|link| link.name.as_deref() == Some(name));
+                    return Ok(found.map(|link| link.cid));
+                }
+            }
+        }
+    }
+
+    /// A node that was checked against its CID, its bytes, and where they lie.
+    fn node(&self, cid: &Cid) -> Result<(Node, Block, NodePlace), StoreError> {
+        let place = self
+            .places
+            .get(cid)
+            .ok_or_else(|| StoreError::BlockAbsent {
+                cid: *cid,
+                path: self.core.folder.path().to_path_buf(),
+            })?;
+        let pack = self.core.packs.open(self.record.pack(place.pack))?;
+        let block = Block::verified(*cid, pack.read(place.offset, place.len as usize)?)?;
+        Ok((dag::decode(cid, block.data())?, block, *place))
+    }
+
+    /// Adds the leaves below a block. `size` is what its parent says that it stands for, `limit` the size
+    /// of the whole file, which nodes that repeat each other cannot pass.
+    fn collect(
+        &self,
+        cid: &Cid,
+        size: Option<u64>,
+        level: usize,
+        end: &mut u64,
+        limit: u64,
+        leaves: &mut Leaves,
+    ) -> Result<(), StoreError> {
+        if level > MAX_FILE_LEVELS {
+            let (cid, what, limit) = (*cid, "levels of nodes", MAX_FILE_LEVELS);
+            return Err(StoreError::TooDeep { cid, what, limit });
+        }
+        let start = *end;
+        if cid.codec() == RAW {
+            // A file of one chunk has no parent to say its size.
+            self.push(*cid, size.unwrap_or(limit), None, end, limit, leaves)?;
+        } else {
+            let (node, _, place) = self.node(cid)?;
+            let Node::File { data, children, .. } = node else {
+                let target = cid.to_string();
+                let found = "folder node inside a file";
+                return Err(StoreError::NotAFile { target, found });
+            };
+            if let Some(data) = data {
+                let pack = self.core.packs.open(self.record.pack(place.pack))?;
+                leaves.framed.push((pack, place));
+                let number = leaves.framed.len() as u32 - 1;
+                self.push(*cid, data.len() as u64, Some(number), end, limit, leaves)?;
+            }
+            // One of no bytes says nothing of any byte, and could stand for any number of nodes.
+            for child in children.iter().filter(|child| child.size > 0) {
+                self.collect(&child.cid, Some(child.size), level + 1, end, limit, leaves)?;
+            }
+        }
+        match size {
+            Some(size) if *end - start != size => {
+                let found = (*end - start).to_string();
+                Err(self.damaged("size of a part of a file", size.to_string(), found))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn push(
+        &self,
+        cid: Cid,
+        len: u64,
+        framed: Option<u32>,
+        end: &mut u64,
+        limit: u64,
+        leaves: &mut Leaves,
+    ) -> Result<(), StoreError> {
+        let next = end.checked_add(len).filter(|next| *next <= limit);
+        let (Some(next), Ok(short)) = (next, u32::try_from(len)) else {
+            let found = format!("a leaf of {len} bytes at {end}");
+            return Err(self.damaged("size of a file", format!("{limit} bytes"), found));
+        };
+        // An empty file is one empty leaf; elsewhere empty ones say nothing of any byte.
+        if len > 0 {
+            leaves.leaves.push(Leaf {
+                start: *end,
+                cid,
+                framed,
+                len: short,
+            });
+        } else if framed.is_none() {
+            verify(&cid, &[])?;
+        }
+        *end = next;
+        Ok(())
+    }
+
+    fn damaged(&self, what: &'static str, expected: String, found: String) -> StoreError {
+        StoreError::Damaged {
+            path: crate::store::root::object_path(&self.core.folder, &self.record.head.cid.0),
+            what,
+            expected,
+            found,
+        }
+    }
+}
+
+impl Leaves {
+    /// The bytes of the file that each leaf is, by number, for all that a range touches.
+    pub(crate) fn covering(
+        &self,
+        range: Range<u64>,
+    ) -> impl Iterator<Item = (usize, Range<u64>)> + '_ {
+        let first = self
+            .leaves
+            .partition_point(|leaf| leaf.start + u64::from(leaf.len) <= range.start);
+        let touched = self.leaves[first..]
+            .iter()
+            .take_while(move |leaf| leaf.start < range.end && !range.is_empty());
+        touched
+            .zip(first..)
+            .map(|(leaf, number)| (number, leaf.start..leaf.start + u64::from(leaf.len)))
+    }
+
+    /// Checks the bytes of a leaf against its CID.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for other bytes; what makes a CID impossible to check.
+    pub(crate) fn check(
+        &self,
+        number: usize,
+        bytes: &[u8],
+        file: &StoredFile,
+    ) -> Result<(), StoreError> {
+        let leaf = &self.leaves[number];
+        let found = match leaf.framed {
+            None => match verify(&leaf.cid, bytes) {
+                Ok(()) => return Ok(()),
+                Err(BlockError::Mismatch { found, .. }) => found,
+                Err(e) => return Err(e.into()),
+            },
+            Some(framed) => {
+                let (pack, place) = &self.framed[framed as usize];
+                let block = Block::verified(leaf.cid, pack.read(place.offset, place.len as usize)?);
+                let block = match block {
+                    Ok(block) => block,
+                    Err(BlockError::Mismatch { found, .. }) => {
+                        let (path, offset) = (pack.path().to_path_buf(), place.offset);
+                        return Err(self.corrupt(leaf, *found, path, offset));
+                    }
+                    Err(e) => return Err(e.into()),
+                };
+                match dag::decode(&leaf.cid, block.data())? {
+                    Node::File {
+                        data: Some(range), ..
+                    } if block.data()[range.clone()] == *bytes => return Ok(()),
+                    // The block is right, and the bytes are not its.
+                    _ => Box::new(Block::new(RAW, Default::default(), bytes).cid().to_owned()),
+                }
+            }
+        };
+        let at = file.overlaps(leaf.start..leaf.start + 1).next();
+        let (pack, offset) = at.map_or_else(
+            || (PathBuf::new(), 0),
+            |(extent, part)| {
+                let offset = extent.offset + (part.start - extent.start);
+                (extent.backing.path().to_path_buf(), offset)
+            },
+        );
+        Err(self.corrupt(leaf, *found, pack, offset))
+    }
+
+    fn corrupt(&self, leaf: &Leaf, found: Cid, pack: PathBuf, pack_offset: u64) -> StoreError {
+        StoreError::Corrupt {
+            name: self.name.to_string(),
+            offset: leaf.start,
+            len: u64::from(leaf.len),
+            expected: Box::new(leaf.cid),
+            found: Box::new(found),
+            pack,
+            pack_offset,
+        }
+    }
+
+    /// Reads a leaf and checks it.
+    ///
+    /// # Errors
+    /// As [`Leaves::check`]; those of reading.
+    pub(crate) fn read_leaf(
+        &self,
+        number: usize,
+        file: &StoredFile,
+    ) -> Result<Vec<u8>, StoreError> {
+        let leaf = &self.leaves[number];
+        let mut bytes = vec![0; leaf.len as usize];
+        file.read_at(leaf.start, &mut bytes)?;
+        self.check(number, &bytes, file)?;
+        Ok(bytes)
+    }
+
+    /// Reads a range, and hands it out only when every leaf that it touches is what its CID names.
+    ///
+    /// # Errors
+    /// As [`Leaves::read_leaf`].
+    pub(crate) fn read(&self, file: &StoredFile, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+        for (number, leaf) in self.covering(range.clone()) {
+            let whole = self.read_leaf(number, file)?;
+            let from = range.start.max(leaf.start) - leaf.start;
+            let to = range.end.min(leaf.end) - leaf.start;
+            bytes.extend_from_slice(&whole[from as usize..to as usize]);
+        }
+        Ok(bytes)
+    }
+}
