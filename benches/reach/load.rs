@@ -46,7 +46,7 @@ pub(crate) fn run(scratch: &Scratch, source: &Path) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-fn shards(source: &Path) -> std::io::Result<Vec<PathBuf>> {
+pub(crate) fn shards(source: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(source)? {
         let path = entry?.path();

@@ -2,13 +2,15 @@
 //!
 //! Each pair of measurements alternates (A B A B), medians are printed, and nothing here is a test: machines
 //! drift by a factor of two, so only the ratios mean anything. `-- --size 1GiB` makes it quicker, `-- add`
-//! (or `load`, `reader`, `share`, `commit`) runs one part, `--dir DIR` chooses the disk.
+//! (or `load`, `residency`, `halves`, `reader`, `share`, `commit`) runs one part, `--dir DIR` chooses the disk.
 
 mod add;
 mod child;
 mod commit;
+mod halves;
 mod load;
 mod reader;
+mod residency;
 mod scratch;
 mod share;
 
@@ -48,7 +50,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         match argument.as_str() {
             "--size" => setup.size_bytes = value()?.parse::<ByteSize>()?.bytes(),
             "--dir" => setup.dir = value()?.into(),
-            "add" | "load" | "reader" | "share" | "commit" => parts.push(argument),
+            "add" | "load" | "residency" | "halves" | "reader" | "share" | "commit" => {
+                parts.push(argument)
+            }
             other => return Err(format!("unknown argument {other}").into()),
         }
     }
@@ -61,7 +65,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         share::run(&scratch, setup.size_bytes)?;
         scratch.clear("checkpoint")?;
     }
-    if !["add", "load", "reader"].iter().any(|part| wants(part)) {
+    if wants("halves") {
+        halves::run(&scratch, setup.size_bytes)?;
+        scratch.clear("store")?;
+    }
+    if !["add", "load", "residency", "reader"]
+        .iter()
+        .any(|part| wants(part))
+    {
         return Ok(());
     }
     let source = scratch.path("checkpoint");
@@ -81,6 +92,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if wants("load") {
         load::run(&scratch, &source)?;
+    }
+    if wants("residency") {
+        residency::run(&scratch, &source, made.shard_bytes)?;
     }
     if wants("reader") {
         reader::run(&scratch, &source)?;

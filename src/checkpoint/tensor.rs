@@ -180,7 +180,7 @@ pub(super) fn gather(
         let part;
         (part, to) = to.split_at_mut((range.end - range.start) as usize);
         let found = file
-            .read_at(range.start, part)
+            .read_part_at(range.start, part)
             .map_err(LoadError::from_source)?;
         if found != part.len() {
             return Err(LoadError::ShortRead {

@@ -105,6 +105,22 @@ impl Mapping {
         }
     }
 
+    /// Tells the kernel to read in steps of huge pages where the file system has them. For what is to be
+    /// read whole; who picks single pages reads more than is wanted.
+    pub(crate) fn prefer_huge_pages(&self) {
+        let bytes = &**self;
+        if bytes.is_empty() {
+            return;
+        }
+        let lead = bytes.as_ptr().addr() % rustix::param::page_size();
+        // SAFETY: as in `populate`; how pages are sized changes no byte. A hint, which a kernel without
+        // huge pages refuses.
+        let _ = unsafe {
+            let start = bytes.as_ptr().sub(lead).cast_mut().cast();
+            rustix::mm::madvise(start, lead + bytes.len(), Advice::LinuxHugepage)
+        };
+    }
+
     /// Brings a range into memory, side by side with others. What the disk cannot read is an error here; at
     /// the first touch it would be a SIGBUS. [`io::ErrorKind::Unsupported`] before Linux 5.14.
     pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FallocateFlags, RenameFlags};
+use rustix::fs::{Advice, CWD, FallocateFlags, RenameFlags};
+use rustix::io::ReadWriteFlags;
 
 use super::tally;
 use crate::error::FileError;
@@ -255,6 +256,27 @@ pub(crate) fn write_all_at(
 ) -> Result<(), FileError> {
     file.write_all_at(bytes, offset)
         .map_err(FileError::at("write", path))
+}
+
+/// As [`read_exact_at`], for a long range that several threads read parts of: what is in memory is taken at
+/// once, and the rest is asked for as a whole before it is waited for. The reading ahead that the kernel does
+/// by itself goes by one position a file, which such threads keep moving.
+pub(crate) fn read_range_at(
+    file: &File,
+    buf: &mut [u8],
+    offset: u64,
+    path: &Path,
+) -> Result<(), FileError> {
+    let now = io::IoSliceMut::new(buf);
+    let there = rustix::io::preadv2(file, &mut [now], offset, ReadWriteFlags::NOWAIT).unwrap_or(0);
+    if there == buf.len() {
+        return Ok(());
+    }
+    let (offset, rest) = (offset + there as u64, &mut buf[there..]);
+    let len = std::num::NonZeroU64::new(rest.len() as u64);
+    // A hint: where it is not taken, reading begins with the read.
+    let _ = rustix::fs::fadvise(file, offset, len, Advice::WillNeed);
+    read_exact_at(file, rest, offset, path)
 }
 
 /// Gives the disk space of a range back; the bytes read as zeros from then on.

@@ -63,6 +63,9 @@ pub(super) fn execute<D: Device>(
 ) -> Result<Done<D::Handle>, LoadError> {
     let residency = effective(shards, &jobs, plan, options);
     let maps = map_shards(shards, &jobs, plan, residency)?;
+    if residency != Residency::Lazy || options.verify {
+        maps.iter().flatten().for_each(|map| map.expect_all());
+    }
     let why_copied = |job: &Job| match (plan.devices[job.device].kind, &maps[job.shard]) {
         (DeviceKind::Disk, _) => None,
         (_, None) => Some(CopyReason::Requested),

@@ -229,6 +229,7 @@ impl<'a, D: Device> Pass<'a, D> {
     }
 
     fn read_plain(&self, read: Reading<'_>) -> Result<(), LoadError> {
+        let file = &self.shards[read.shard].file;
         for one in read.borrowed {
             let len = read.window.end - read.window.start;
             if self.take_room(len, one) {
@@ -237,7 +238,6 @@ impl<'a, D: Device> Pass<'a, D> {
                     .map_err(LoadError::from_source)?;
             }
         }
-        let file = &self.shards[read.shard].file;
         for one in read.filled {
             let source = &self.jobs[one.job].selection.source;
             if let Some(to) = one.part.bytes() {
@@ -295,7 +295,7 @@ impl<'a, D: Device> Pass<'a, D> {
             Some(bytes) => bytes,
             None => {
                 scratch.resize(len, 0);
-                file.read_at(window.start, scratch)
+                file.read_part_at(window.start, scratch)
                     .map_err(LoadError::from_source)?;
                 scratch
             }

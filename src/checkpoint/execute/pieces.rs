@@ -13,7 +13,7 @@ use crate::fsio::{Part, parts};
 use crate::store::Leaves;
 
 /// Selected bytes that one thread reads at a time where nothing is hashed; otherwise it is a chunk.
-const STEP: u64 = 4 << 20;
+const STEP: u64 = 1 << 20;
 
 /// A range of a file that is read once.
 pub(super) struct Piece {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use clap::Args;
-use ipfs_accelerate::checkpoint::{LoadProgress, StageSeconds};
-use ipfs_accelerate::{CopyReason, LoadReport, Target, load_checkpoint_and_dispatch};
+use clap::{Args, ValueEnum};
+use ipfs_accelerate::checkpoint::{LoadProgress, Residency, StageSeconds};
+use ipfs_accelerate::{ByteSize, CopyReason, LoadReport, Target, load_checkpoint_and_dispatch};
 use serde::Serialize;
 
 use super::plan::CheckpointArgs;
@@ -18,22 +18,59 @@ use crate::cli::text;
 ///
 /// Does what a program that links the library does: maps the tensors for the cpu straight out of the store,
 /// leaves those for the disk there, and says how many bytes were copied, and why. TARGET is a safetensors
-/// file, its index, or a folder with either. Pages come into memory at the first touch, so the time is that
-/// until the tensors can be used.
+/// file, its index, or a folder with either. By default pages come into memory at the first touch, so the time
+/// is that until the tensors can be used; --residency brings them along.
+///
+/// With --verify every chunk is hashed as it is read, and the DAG above it from the object's CID down; the
+/// first wrong byte is an error that names file, offset, block and pack.
 ///
 /// Works beside a writer.
 ///
-/// With --json: tensors, bytes, zero_copy_bytes, copied_bytes, copies {reason: bytes}, seconds, stages
-/// {resolve, headers, plan, execute}, shards, devices {name: {tensors, bytes, limit, thread_seconds}}.
+/// With --json: tensors, bytes, zero_copy_bytes, copied_bytes, copies {reason: bytes}, residency,
+/// populated_bytes, lazy_bytes, verified_bytes, seconds, stages {resolve, headers, plan, execute}, shards,
+/// devices {name: {tensors, bytes, limit, thread_seconds}}.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   ipfs-accelerate load llama-3
   ipfs-accelerate load llama-3 --max-memory cpu=2GiB,disk=100GiB
+  ipfs-accelerate load llama-3 --residency populate --verify
   ipfs-accelerate load llama-3/model.safetensors --exclude 'lm_head.*' --device-map map.json")]
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     checkpoint: CheckpointArgs,
+    /// How bytes come into memory.
+    #[arg(long, value_name = "HOW", value_enum, default_value = "lazy")]
+    residency: ResidencyArg,
+    /// The most memory that the load may take: more copies are an error, what is read ahead stops there.
+    #[arg(long, value_name = "SIZE")]
+    memory_cap: Option<ByteSize>,
+    /// Hash everything that is loaded, as it is read.
+    #[arg(long)]
+    verify: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ResidencyArg {
+    /// Mapped, and read at the first touch
+    Lazy,
+    /// Mapped, and read before the load returns, as far as there is memory
+    Populate,
+    /// Copied into memory of the process
+    Copy,
+    /// Copy from file systems of the network, populate elsewhere
+    Auto,
+}
+
+impl From<ResidencyArg> for Residency {
+    fn from(arg: ResidencyArg) -> Self {
+        match arg {
+            ResidencyArg::Lazy => Self::Lazy,
+            ResidencyArg::Populate => Self::Populate,
+            ResidencyArg::Copy => Self::Copy,
+            ResidencyArg::Auto => Self::Auto,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -43,6 +80,10 @@ pub(crate) struct Loaded<'a> {
     zero_copy_bytes: u64,
     copied_bytes: u64,
     copies: &'a BTreeMap<CopyReason, u64>,
+    residency: Residency,
+    populated_bytes: u64,
+    lazy_bytes: u64,
+    verified_bytes: u64,
     seconds: f64,
     stages: StageSeconds,
     shards: usize,
@@ -74,6 +115,10 @@ impl<'a> From<&'a LoadReport> for Loaded<'a> {
             zero_copy_bytes: report.zero_copy_bytes,
             copied_bytes: report.copied_bytes,
             copies: &report.copies,
+            residency: report.residency,
+            populated_bytes: report.populated_bytes,
+            lazy_bytes: report.lazy_bytes,
+            verified_bytes: report.verified_bytes,
             seconds: report.seconds,
             stages: report.stages,
             shards: report.shards,
@@ -86,6 +131,9 @@ pub(crate) fn run(args: LoadArgs, context: &Context<'_>) -> Result<Output, CliEr
     let target: Target = args.checkpoint.target.parse()?;
     let mut options = args.checkpoint.options(context)?;
     let is_selective = options.select.is_some();
+    options.residency = args.residency.into();
+    options.memory_cap = args.memory_cap.map(ByteSize::bytes);
+    options.verify = args.verify;
     let reader = context.reader()?;
     options.cancel = Some(context.cancel()?);
     let progress = context.progress("loading", args.checkpoint.target.as_ref(), Some(0));
@@ -105,6 +153,18 @@ pub(crate) fn run(args: LoadArgs, context: &Context<'_>) -> Result<Output, CliEr
 fn output(report: &LoadReport) -> Output {
     let output = Output::new(&Loaded::from(report));
     summary(report).into_iter().fold(output, Output::view)
+}
+
+fn residency(report: &LoadReport) -> String {
+    let mut said = vec![format!("residency {}", report.residency.name())];
+    let parts = [
+        (report.populated_bytes, "read ahead"),
+        (report.lazy_bytes, "to be read at the first touch"),
+        (report.verified_bytes, "verified"),
+    ];
+    let parts = parts.iter().filter(|(bytes, _)| *bytes > 0);
+    said.extend(parts.map(|(bytes, what)| format!("{} {what}", text::size(*bytes))));
+    said.join(", ")
 }
 
 /// The report for people.
@@ -150,6 +210,7 @@ pub(crate) fn summary(report: &LoadReport) -> Vec<View> {
             "{} zero-copy, {copied}",
             text::size(report.zero_copy_bytes)
         )),
+        View::Line(residency(report)),
         View::Line(format!(
             "resolve {}, headers {}, plan {}, execute {}",
             text::seconds(resolve),

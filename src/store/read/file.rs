@@ -107,6 +107,20 @@ impl StoredFile {
     /// # Errors
     /// [`StoreError::File`] when the operating system fails to read.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, StoreError> {
+        self.read_with(offset, buf, fsio::read_exact_at)
+    }
+
+    /// As [`StoredFile::read_at`], where several threads read parts of the file.
+    pub(crate) fn read_part_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, StoreError> {
+        self.read_with(offset, buf, fsio::read_range_at)
+    }
+
+    fn read_with(
+        &self,
+        offset: u64,
+        buf: &mut [u8],
+        read: impl Fn(&File, &mut [u8], u64, &Path) -> Result<(), FileError>,
+    ) -> Result<usize, StoreError> {
         let end = self.size.min(offset.saturating_add(buf.len() as u64));
         let mut done = 0;
         for (extent, range) in self.overlaps(offset..end) {
@@ -115,7 +129,7 @@ impl StoredFile {
                 extent.offset + (range.start - extent.start),
                 extent.backing.path(),
             );
-            fsio::read_exact_at(
+            read(
                 extent.backing.file(),
                 &mut buf[done..done + len],
                 from,

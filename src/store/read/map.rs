@@ -141,6 +141,13 @@ impl FileMap {
         }
     }
 
+    /// All of what is mapped will be read: has it read in large steps, whoever reads which part first.
+    pub(crate) fn expect_all(&self) {
+        for segment in &self.segments {
+            segment.memory.prefer_huge_pages();
+        }
+    }
+
     /// Brings what of a range is mapped into memory. What the disk cannot read is an error here, and a
     /// SIGBUS at the first touch.
     ///
