@@ -18,6 +18,7 @@ pub(crate) use file::{Backing, Extent};
 pub(crate) use map::AlignedBytes;
 pub use map::{CopyReason, FileMap, FileSlice};
 pub use object::Object;
+pub(crate) use object::type_of;
 
 pub use reader::StoreReader;
 pub use stream::FileReader;
