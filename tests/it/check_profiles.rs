@@ -38,9 +38,10 @@ fn matched(report: &CheckReport) -> Option<&str> {
     report.profile.as_ref().map(Profile::name)
 }
 
-/// All candidates of both hash functions, and chunks so short that a file takes many windows.
+/// All candidates of both hash functions, and chunks so short that a window has 64 KiB.
 fn all_profiles() -> Vec<Profile> {
     let more = [
+        "kubo-cidv1+chunk=size-16+links=100",
         "unixfs-v1-2025+chunk=size-1000+links=3",
         "unixfs-v0-2015+chunk=size-4096",
         "unixfs-v1-2025+chunk=size-2097152",
@@ -113,17 +114,19 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
         prop::sample::select(vec![1usize, 1_000, 65_535, 65_536, 300_000, (1 << 20) + 1]),
         0..6,
     );
-    // A header may be longer than a window.
-    let padding = prop::sample::select(vec![0usize, 7, 70_000, 200_000]);
-    let tensors = (tensors, padding, any::<u64>(), any::<bool>()).prop_map(
-        |(tensors, padding, seed, cut)| {
+    // A header may be longer than a window, and than the chunks that it is cut into if it is none.
+    let padding = prop::sample::select(vec![0usize, 7, 70_000, 200_000, 1_200_000]);
+    let fault = prop::sample::select(vec!["none", "none", "cut off", "no header"]);
+    let tensors =
+        (tensors, padding, any::<u64>(), fault).prop_map(|(tensors, padding, seed, fault)| {
             let mut file = checkpoint(&tensors, padding, seed);
-            if cut {
-                file.truncate(seed as usize % file.len());
+            match fault {
+                "cut off" => file.truncate(seed as usize % file.len()),
+                "no header" => file[9] = b'!',
+                _ => {}
             }
             file
-        },
-    );
+        });
     prop_oneof![plain, tensors]
 }
 

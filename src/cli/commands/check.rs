@@ -28,7 +28,8 @@ use crate::cli::text;
 /// CIDs of blake3. A CIDv0 and its CIDv1 form are the same.
 ///
 /// Prints the profile that matches, with exit code 0. If none does, prints the CID under each, with exit
-/// code 1; and if the CID is in the store, which files differ from it, which PATH lacks, and which are extra.
+/// code 1; and if the CID is in the store, which files differ from it, which PATH lacks, and which are extra,
+/// or of a file the first byte that differs, for which it is read again up to there.
 /// --profile tries that profile alone; any other setting holds for all that are tried. The profile under
 /// which the store has the CID is always among them.
 ///

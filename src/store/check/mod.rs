@@ -40,7 +40,9 @@ use crate::dag::Profile;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// With what a store has under the CID, the report says which files differ:
+/// With what a store has under the CID, the report says which files differ. To tell the first byte that does, a
+/// file that was checked by itself is read again up to there, as are files whose object was put together from
+/// single blocks, which does not say how it cut them.
 ///
 /// ```
 /// use ipfs_accelerate::{AddOptions, CheckOptions, Store, check_path};

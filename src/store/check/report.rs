@@ -47,13 +47,14 @@ impl CheckOptions {
 
     /// How an add of the same content would read it.
     pub(super) fn reading(&self) -> AddOptions {
-        let mut reading = AddOptions::default();
-        reading.dereference_symlinks = self.dereference_symlinks;
-        reading.hidden = self.hidden;
-        reading.ignore.clone_from(&self.ignore);
-        reading.cancel.clone_from(&self.cancel);
-        reading.progress.clone_from(&self.progress);
-        reading
+        AddOptions {
+            dereference_symlinks: self.dereference_symlinks,
+            hidden: self.hidden,
+            ignore: self.ignore.clone(),
+            cancel: self.cancel.clone(),
+            progress: self.progress.clone(),
+            ..AddOptions::default()
+        }
     }
 }
 
