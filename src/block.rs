@@ -73,9 +73,24 @@ impl HashFunction {
 
     /// Hashes `data`.
     pub fn digest(self, data: &[u8]) -> Multihash {
+        self.digest_of_parts(&[data])
+    }
+
+    /// Hashes parts that follow each other.
+    pub(crate) fn digest_of_parts(self, parts: &[&[u8]]) -> Multihash {
         let digest: [u8; 32] = match self {
-            Self::Sha2_256 => Sha256::digest(data).into(),
-            Self::Blake3 => blake3::hash(data).into(),
+            Self::Sha2_256 => {
+                let mut hasher = Sha256::new();
+                parts.iter().for_each(|part| hasher.update(part));
+                hasher.finalize().into()
+            }
+            Self::Blake3 => {
+                let mut hasher = blake3::Hasher::new();
+                for part in parts {
+                    hasher.update(part);
+                }
+                hasher.finalize().into()
+            }
         };
         Multihash::wrap(self.code(), &digest).expect("a digest of at most 64 bytes")
     }

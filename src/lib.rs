@@ -45,11 +45,12 @@ pub use dag::{
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
-    AddNote, AddOptions, AddProgress, AddReport, CacheStats, CopyReason, Entry, EntryType,
-    ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Object, ObjectInfo, ObjectStat,
-    PendingCid, Pin, PinAs, PinKind, PinOptions, RemoveOptions, RemoveReport, SessionReport, Store,
-    StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError,
-    WriteSession, hash_path, hash_reader, utc_text,
+    AddNote, AddOptions, AddProgress, AddReport, CacheStats, CheckError, CheckOptions, CheckReport,
+    ComputedCid, CopyReason, Difference, Entry, EntrySummary, EntryType, ExportOptions,
+    ExportReport, FileMap, FileReader, FileSlice, Object, ObjectInfo, ObjectStat, PendingCid, Pin,
+    PinAs, PinKind, PinOptions, RemoveOptions, RemoveReport, SessionReport, Store, StoreError,
+    StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError, WriteSession,
+    check_path, check_reader, hash_path, hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

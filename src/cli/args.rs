@@ -33,7 +33,7 @@ A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path
 
 Exit codes:
   0  done
-  1  a \"no\": `has` found nothing, `config get` a key without a value
+  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value
   2  an error; one line says what, a second one what to do
 
 Environment:
@@ -102,6 +102,7 @@ pub(crate) enum Command {
     Ls(commands::ls::LsArgs),
     Stat(commands::stat::StatArgs),
     Has(commands::has::HasArgs),
+    Check(commands::check::CheckArgs),
     Rm(commands::rm::RmArgs),
     Pin(commands::pin::PinArgs),
     Plan(commands::plan::PlanArgs),
@@ -115,7 +116,9 @@ pub(crate) enum Command {
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "Content",
-        &["add", "get", "cat", "ls", "stat", "has", "rm", "pin"],
+        &[
+            "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin",
+        ],
     ),
     ("Checkpoints", &["plan", "load"]),
     ("Setting up", &["init", "config", "demo", "help"]),

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use ipfs_accelerate::{
-    ByteSizeError, ConfigError, Explain, FileError, LoadError, ProfileError, StoreError,
-    TargetError,
+    ByteSizeError, CheckError, ConfigError, Explain, FileError, LoadError, ProfileError,
+    StoreError, TargetError,
 };
 
 /// Any error of a command.
@@ -13,6 +13,8 @@ use ipfs_accelerate::{
 pub(crate) enum CliError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -70,6 +72,7 @@ impl Explain for CliError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Store(e) => e.kind(),
+            Self::Check(e) => e.kind(),
             Self::Config(e) => e.kind(),
             Self::Load(e) => e.kind(),
             Self::Profile(e) => e.kind(),
@@ -92,6 +95,7 @@ impl Explain for CliError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Store(e) => return e.hint(),
+            Self::Check(e) => return e.hint(),
             Self::Config(e) => return e.hint(),
             Self::Load(e) => return e.hint(),
             Self::Profile(e) => return e.hint(),

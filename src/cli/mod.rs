@@ -2,7 +2,7 @@
 //! [`Output`](output::Output) or a [`CliError`](error::CliError); it prints nothing. What is printed, and
 //! how, is decided in one place: [`output`].
 //!
-//! Exit codes: 0 done, 1 a "no" (`has`, `config get` of a key without a value), 2 error.
+//! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value), 2 error.
 
 mod args;
 mod commands;
@@ -104,6 +104,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
         Command::Ls(args) => commands::ls::run(args, &context),
         Command::Stat(args) => commands::stat::run(args, &context),
         Command::Has(args) => commands::has::run(args, &context),
+        Command::Check(args) => commands::check::run(args, &context),
         Command::Rm(args) => commands::rm::run(args, &context),
         Command::Pin(args) => commands::pin::run(args, &context),
         Command::Plan(args) => commands::plan::run(args, &context),

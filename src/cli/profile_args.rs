@@ -13,7 +13,7 @@ pub(crate) struct ProfileArgs {
     ///
     /// Settings may follow the name, as in unixfs-v1-2025+chunk=tensor-v1. Without it: the profile that the
     /// store was made with; for a new one `profile` in [store] of the configuration, unixfs-v1-2025 unless
-    /// set.
+    /// set. `check` tries all usual ones.
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
     /// How files are cut: size-N, for N bytes a chunk, or tensor-v1, which cuts at tensors.
@@ -45,6 +45,27 @@ enum Version {
 }
 
 impl ProfileArgs {
+    /// The profiles that are left once the flags hold for each of them: one if they name one, fewer if a
+    /// setting is what they differ in. Those that a setting does not go with fall out.
+    ///
+    /// # Errors
+    /// That of the first profile, if none is left.
+    pub(crate) fn over_each(&self, profiles: Vec<Profile>) -> Result<Vec<Profile>, CliError> {
+        let mut left: Vec<Profile> = Vec::new();
+        let mut refused = None;
+        for profile in profiles {
+            match self.over(|| Ok(profile)) {
+                Ok(profile) if left.contains(&profile) => {}
+                Ok(profile) => left.push(profile),
+                Err(e) => refused = refused.or(Some(e)),
+            }
+        }
+        match refused {
+            Some(e) if left.is_empty() => Err(e),
+            _ => Ok(left),
+        }
+    }
+
     /// The profile that the flags name, over the one that holds without them.
     pub(crate) fn over(
         &self,

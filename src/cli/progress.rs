@@ -1,8 +1,10 @@
 //! A progress bar on standard error, if that is a terminal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ipfs_accelerate::AddProgress;
 
 /// Shorter work shows no bar.
 const FIRST_DRAW: Duration = Duration::from_millis(200);
@@ -36,6 +38,18 @@ impl Progress {
     /// The handle that callbacks move.
     pub(crate) fn bar(&self) -> ProgressBar {
         self.bar.clone()
+    }
+
+    /// A callback that follows what is read. Of a folder the size is known once it was walked, which the
+    /// first call tells.
+    pub(crate) fn follow(&self) -> Arc<dyn Fn(AddProgress) + Send + Sync> {
+        let bar = self.bar();
+        Arc::new(move |at: AddProgress| {
+            if let Some(total) = at.total_bytes {
+                bar.set_length(total);
+            }
+            bar.set_position(at.done_bytes);
+        })
     }
 }
 

@@ -40,6 +40,15 @@ pub enum Chunker {
 }
 
 impl Chunker {
+    /// How much of a file's start it has to see, given the `start` that there is; at the end of the file,
+    /// less is enough.
+    pub(crate) fn looks_at(self, start: &[u8]) -> u64 {
+        match self {
+            Self::Size(_) => 0,
+            Self::TensorV1 => tensors::looks_at(start),
+        }
+    }
+
     /// The longest chunk it makes, in bytes.
     pub fn max_bytes(self) -> usize {
         match self {
@@ -116,6 +125,12 @@ impl Cutter {
             run_bytes: 0,
             left_of_run: 0,
         })
+    }
+
+    /// The chunker of one length that cuts this file in the same way, if there is one.
+    pub(crate) fn as_size(&self) -> Option<Chunker> {
+        let whole = self.runs.as_slice().is_empty() && self.left_of_run == 0;
+        whole.then_some(Chunker::Size(self.chunk_bytes))
     }
 
     /// The next chunk of the file.

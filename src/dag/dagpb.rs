@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::error::Malformed;
-use super::protobuf::{LEN, Reader, VARINT, put_bytes, put_number};
+use super::protobuf::{LEN, Reader, VARINT, put_bytes, put_length, put_number};
 use crate::block::{Cid, cid_from_bytes};
 
 const NODE_DATA: u8 = 1;
@@ -33,6 +33,13 @@ pub(super) struct PbNode<'a> {
     pub(super) links: Vec<PbLink<'a>>,
     /// Where in the block the data lies.
     pub(super) data: Option<Range<usize>>,
+}
+
+/// What stands before the data of a block without links.
+pub(super) fn before_data(data_bytes: u64) -> Vec<u8> {
+    let mut block = Vec::new();
+    put_length(&mut block, NODE_DATA, data_bytes);
+    block
 }
 
 /// Writes a block in the canonical form.

@@ -9,7 +9,7 @@ use super::chunker::ChunkReader;
 use super::dagpb::{self, PbLink};
 use super::profile::{LeafFormat, Profile};
 use super::unixfs;
-use crate::block::{Block, RAW};
+use crate::block::{Block, HashFunction, Multihash, RAW};
 
 /// What the frame of a leaf takes at most: two keys with lengths, the type, and the size.
 pub(super) const MAX_FRAME_BYTES: usize = 17;
@@ -27,15 +27,59 @@ pub struct FileRoot {
 
 /// What a chunk of a file becomes.
 pub fn leaf(data: &[u8], profile: &Profile) -> FileRoot {
-    let size = data.len() as u64;
-    match profile.leaves() {
-        LeafFormat::Raw => FileRoot {
-            cid: profile.raw_cid(data),
-            size,
-            tsize: size,
-        },
-        LeafFormat::DagPb => LeafBlock::framed(data, profile).root,
+    LeafHash::new(data, profile.leaves(), profile.hash()).root(profile)
+}
+
+/// What hashing a chunk gives. It is the same under all profiles that agree on the format of leaves and on
+/// the hash function.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeafHash {
+    hash: Multihash,
+    size: u64,
+    tsize: u64,
+}
+
+impl LeafHash {
+    pub(crate) fn new(chunk: &[u8], leaves: LeafFormat, hash: HashFunction) -> Self {
+        let size = chunk.len() as u64;
+        match leaves {
+            LeafFormat::Raw => Self {
+                hash: hash.digest(chunk),
+                size,
+                tsize: size,
+            },
+            LeafFormat::DagPb => {
+                // In parts, so that the chunk is not copied.
+                let (before, after) = frame(size);
+                Self {
+                    hash: hash.digest_of_parts(&[&before, chunk, &after]),
+                    size,
+                    tsize: size + (before.len() + after.len()) as u64,
+                }
+            }
+        }
     }
+
+    /// The leaf under a profile of that format and hash function.
+    pub(crate) fn root(&self, profile: &Profile) -> FileRoot {
+        FileRoot {
+            cid: match profile.leaves() {
+                LeafFormat::Raw => Cid::new_v1(RAW, self.hash),
+                LeafFormat::DagPb => profile.node_cid(self.hash),
+            },
+            size: self.size,
+            tsize: self.tsize,
+        }
+    }
+}
+
+/// What stands before and after a chunk in a dag-pb leaf.
+fn frame(chunk_bytes: u64) -> (Vec<u8>, Vec<u8>) {
+    let (in_message, after) = unixfs::leaf(chunk_bytes);
+    let message = (in_message.len() + after.len()) as u64 + chunk_bytes;
+    let mut before = dagpb::before_data(message);
+    before.extend(in_message);
+    (before, after)
 }
 
 /// A chunk as the block that is stored.
@@ -55,23 +99,14 @@ impl LeafBlock {
                 content: 0..data.len(),
                 data,
             },
-            LeafFormat::DagPb => Self::framed(&data, profile),
-        }
-    }
-
-    fn framed(chunk: &[u8], profile: &Profile) -> Self {
-        let (message, in_message) = unixfs::leaf(chunk);
-        let data = dagpb::encode([], &message);
-        let ahead = data.len() - message.len();
-        let root = FileRoot {
-            cid: profile.node_cid(profile.hash().digest(&data)),
-            size: chunk.len() as u64,
-            tsize: data.len() as u64,
-        };
-        Self {
-            root,
-            data,
-            content: in_message.start + ahead..in_message.end + ahead,
+            LeafFormat::DagPb => {
+                let (before, after) = frame(data.len() as u64);
+                Self {
+                    root: leaf(&data, profile),
+                    content: before.len()..before.len() + data.len(),
+                    data: [&before[..], &data, &after].concat(),
+                }
+            }
         }
     }
 }

@@ -18,8 +18,8 @@ mod unixfs;
 pub(crate) use self::chunker::{ChunkReader, Cut, Cutter};
 pub use self::chunker::{Chunker, ChunkerError};
 pub use self::error::{DagError, Malformed};
-pub(crate) use self::file::LeafBlock;
 pub use self::file::{FileBuilder, FileRoot, cid_of_reader, leaf};
+pub(crate) use self::file::{LeafBlock, LeafHash};
 pub use self::folder::{
     FolderEntry, FolderRoot, NameError, NameFault, build_folder, check_name, cumulative_size,
     symlink_node,

@@ -1,5 +1,6 @@
 //! Profiles: the settings that decide which CID a file or a folder gets.
 
+mod candidates;
 mod error;
 
 use std::borrow::Cow;
@@ -11,7 +12,7 @@ use cid::{Cid, Version};
 
 pub use self::error::ProfileError;
 use super::chunker::{CHUNK_BYTES, Chunker};
-use crate::block::{Block, DAG_PB, HashFunction, Multihash, RAW};
+use crate::block::{Block, DAG_PB, HashFunction, Multihash};
 
 /// A node of 8,192 links has about half a MiB.
 const MAX_LINKS: RangeInclusive<usize> = 2..=8192;
@@ -21,7 +22,7 @@ const UNIXFS_V0_2015: &str = "unixfs-v0-2015";
 const KUBO_CIDV1: &str = "kubo-cidv1";
 
 /// How the chunks of a file become blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeafFormat {
     /// A block is the chunk and nothing else, so that files can be mapped out of a store.
@@ -251,11 +252,6 @@ impl Profile {
     pub fn with_cid_version(mut self, version: Version) -> Result<Self, ProfileError> {
         self.cid_version = version;
         self.checked()
-    }
-
-    /// The CID of a chunk that is a block of its own.
-    pub(super) fn raw_cid(&self, data: &[u8]) -> Cid {
-        Cid::new_v1(RAW, self.hash.digest(data))
     }
 
     /// Makes a dag-pb block.

@@ -29,9 +29,14 @@ pub(super) fn put_number(out: &mut Vec<u8>, field: u8, value: u64) {
 
 /// Appends a field that is bytes.
 pub(super) fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    out.push(field << 3 | LEN);
-    put_varint(out, bytes.len() as u64);
+    put_length(out, field, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// Appends what stands before the bytes of a field.
+pub(super) fn put_length(out: &mut Vec<u8>, field: u8, len: u64) {
+    out.push(field << 3 | LEN);
+    put_varint(out, len);
 }
 
 /// The start of a field.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::error::Malformed;
 use super::hamt;
-use super::protobuf::{LEN, Reader, VARINT, put_bytes, put_number};
+use super::protobuf::{LEN, Reader, VARINT, put_bytes, put_length, put_number};
 
 const TYPE: u8 = 1;
 const DATA: u8 = 2;
@@ -78,16 +78,15 @@ pub(super) fn file(file_size: u64, block_sizes: impl IntoIterator<Item = u64>) -
     out
 }
 
-/// The message of a chunk, and where in it the chunk lies. As in boxo an empty one has no `Data`.
-pub(super) fn leaf(chunk: &[u8]) -> (Vec<u8>, Range<usize>) {
-    let mut out = Vec::with_capacity(chunk.len() + 16);
-    put_number(&mut out, TYPE, Kind::File as u64);
-    if !chunk.is_empty() {
-        put_bytes(&mut out, DATA, chunk);
+/// What stands before and after a chunk in its message. As in boxo an empty one has no `Data`.
+pub(super) fn leaf(chunk_bytes: u64) -> (Vec<u8>, Vec<u8>) {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    put_number(&mut before, TYPE, Kind::File as u64);
+    if chunk_bytes > 0 {
+        put_length(&mut before, DATA, chunk_bytes);
     }
-    let end = out.len();
-    put_number(&mut out, FILE_SIZE, chunk.len() as u64);
-    (out, end - chunk.len()..end)
+    put_number(&mut after, FILE_SIZE, chunk_bytes);
+    (before, after)
 }
 
 /// The message of a folder that fits one block.

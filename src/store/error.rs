@@ -214,7 +214,7 @@ pub enum StoreError {
         names: Vec<String>,
     },
     /// A file or folder changed while it was read.
-    #[error("{} changed while it was added: {what}", path.display())]
+    #[error("{} changed while it was read: {what}", path.display())]
     SourceChanged {
         /// The file.
         path: PathBuf,
@@ -388,7 +388,7 @@ impl Explain for StoreError {
             Self::NotPinned { .. } => "`pin ls` lists the pins",
             Self::NotAnObject { .. } => "remove the object that holds it",
             Self::ManyPins { .. } => "name the one to remove",
-            Self::SourceChanged { .. } => "nothing was added; add it again once it is at rest",
+            Self::SourceChanged { .. } => "nothing was added; try again once it is at rest",
             Self::UnsupportedFile { .. } => "leave it out with --ignore",
             Self::NameNotUtf8 { .. } => "rename it, or leave it out with --ignore",
             Self::LinkLoop { .. } => "remove the link, or add without --dereference-symlinks",

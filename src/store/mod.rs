@@ -2,6 +2,7 @@
 
 mod assemble;
 mod cache;
+mod check;
 mod coverage;
 mod error;
 mod folder;
@@ -22,6 +23,10 @@ mod writable;
 mod writer_lock;
 
 pub use cache::CacheStats;
+pub use check::{
+    CheckError, CheckOptions, CheckReport, ComputedCid, Difference, EntrySummary, check_path,
+    check_reader,
+};
 pub use error::StoreError;
 pub use ingest::{
     AddNote, AddOptions, AddProgress, AddReport, PendingCid, PinAs, SessionReport, WriteSession,

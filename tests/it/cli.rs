@@ -2,6 +2,7 @@
 //! input that reaches it.
 
 mod adding;
+mod checking;
 mod checkpoints;
 mod configuration;
 mod help;

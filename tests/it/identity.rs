@@ -54,7 +54,7 @@ impl<const N: usize, F: FnMut(u64, &mut [u8; N])> Read for Stream<N, F> {
 }
 
 /// Inputs `p*`: byte i is `i * 31 + (i >> 8)`, so it repeats every 65,536 bytes.
-fn pattern(len: u64) -> impl Read {
+pub(crate) fn pattern(len: u64) -> impl Read {
     Stream::new(len, |_, block: &mut [u8; 65_536]| {
         for (i, byte) in block.iter_mut().enumerate() {
             *byte = (i * 31 + (i >> 8)) as u8;
@@ -63,7 +63,7 @@ fn pattern(len: u64) -> impl Read {
 }
 
 /// Inputs `s*`: splitmix64 from seed 0.
-fn splitmix(len: u64) -> impl Read {
+pub(crate) fn splitmix(len: u64) -> impl Read {
     Stream::new(len, |number, block: &mut [u8; 4096]| {
         for (word, k) in block.chunks_exact_mut(8).zip(number * 512 + 1..) {
             let mut z = k.wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -1,5 +1,7 @@
 //! The one integration binary: a file for each behaviour.
 
+mod check_differences;
+mod check_profiles;
 #[cfg(feature = "cli")]
 mod cli;
 mod config;

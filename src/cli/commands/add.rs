@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use clap::Args;
 use ipfs_accelerate::{
-    AddNote, AddOptions, AddProgress, AddReport, FileError, PinAs, Profile, Store, StoreError,
-    canonical, hash_path, hash_reader,
+    AddNote, AddOptions, AddReport, FileError, PinAs, Profile, Store, StoreError, canonical,
+    hash_path, hash_reader,
 };
 use serde::Serialize;
 
@@ -150,7 +150,6 @@ fn add(
     let begun = Instant::now();
     let mut options = options.clone();
     let is_stdin = path.as_os_str() == "-";
-    // Of a folder the size is known once it was walked, which the first report tells.
     let total = if is_stdin {
         None
     } else {
@@ -158,13 +157,7 @@ fn add(
     };
     let verb = if store.is_some() { "adding" } else { "hashing" };
     let progress = context.progress(verb, path, total);
-    let bar = progress.bar();
-    options.progress = Some(Arc::new(move |at: AddProgress| {
-        if let Some(total) = at.total_bytes {
-            bar.set_length(total);
-        }
-        bar.set_position(at.done_bytes);
-    }));
+    options.progress = Some(progress.follow());
     let report = match (store, is_stdin) {
         (Some(store), false) => store.add_path(path, &options),
         (None, false) => hash_path(path, &options),

@@ -12,6 +12,17 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// A tensor of this many bytes or more has chunks of its own.
 const LARGE: u64 = 64 << 10;
 
+/// How much of the start of a file [`runs`] has to see: the header, if there is one.
+pub(super) fn looks_at(start: &[u8]) -> u64 {
+    match start.split_first_chunk::<8>() {
+        Some((length, [b'{', ..])) => match u64::from_le_bytes(*length) {
+            length @ ..=MAX_HEADER_BYTES => 8 + length,
+            _ => 9,
+        },
+        _ => 9,
+    }
+}
+
 /// The stretches of a file, its header first; none for what is no safetensors file. Reads the header at
 /// most, and of what is none only the first bytes.
 pub(super) fn runs(mut start: impl Read) -> io::Result<Option<Vec<u64>>> {

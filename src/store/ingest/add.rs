@@ -7,29 +7,19 @@ use super::feed::{Feed, FilesFeed, StreamFeed};
 use super::hash::{Bytes, Hashed, Sink, hash_all};
 use super::options::{AddOptions, AddReport, PinAs};
 use super::record::RootBuilder;
-use super::walk::{Found, Step, Walk, walk};
+use super::tree::{Built, Tree};
+use super::walk::{Walk, walk};
 use super::writer::{BlockWriter, write_root};
 use crate::block::{Cid, canonical};
-use crate::dag::{self, FolderEntry, FolderRoot};
 use crate::fsio;
 use crate::store::error::StoreError;
 use crate::store::format::StoredCid;
-use crate::store::inner::{Inner, build_pool};
+use crate::store::inner::Inner;
 use crate::store::names::{self, Pin, PinKind, PreparedPin};
 use crate::store::pack::ObjectNote;
 use crate::store::read::EntryType;
 use crate::store::root::{self, Head, ObjectKind, RootRecord};
 use crate::store::time::now_ms;
-
-/// An object, once everything below it is hashed.
-struct Built {
-    cid: Cid,
-    kind: ObjectKind,
-    size: u64,
-    tsize: u64,
-    blocks: u64,
-    files: u64,
-}
 
 pub(crate) fn add_path(
     store: &Inner,
@@ -50,57 +40,12 @@ pub(crate) fn add_reader(
 ) -> Result<AddReport, StoreError> {
     check_pin(store, &options.pin, None)?;
     let feed = StreamFeed::new(reader, options);
-    add(store, stream_walk(), feed, None, options)
-}
-
-pub(crate) fn hash_path(path: &Path, options: &AddOptions) -> Result<AddReport, StoreError> {
-    let mut walk = walk(path, options)?;
-    let feed = files_feed(&mut walk, options);
-    let total = Some(walk.total_bytes);
-    only_hash(walk, feed, total, options)
-}
-
-pub(crate) fn hash_reader(
-    reader: impl Read + Send,
-    options: &AddOptions,
-) -> Result<AddReport, StoreError> {
-    let feed = StreamFeed::new(reader, options);
-    only_hash(stream_walk(), feed, None, options)
+    add(store, Walk::of_stream(), feed, None, options)
 }
 
 /// Hands the files over: each is closed once its last chunk is hashed, however many there are.
 fn files_feed(walk: &mut Walk, options: &AddOptions) -> FilesFeed {
     FilesFeed::new(std::mem::take(&mut walk.files), options.profile.chunker())
-}
-
-fn stream_walk() -> Walk {
-    Walk {
-        steps: vec![Step {
-            path: String::new(),
-            found: Found::File(0),
-        }],
-        name: String::new(),
-        files: Vec::new(),
-        total_bytes: 0,
-        notes: Vec::new(),
-    }
-}
-
-fn only_hash(
-    walk: Walk,
-    mut feed: impl Feed,
-    total: Option<u64>,
-    options: &AddOptions,
-) -> Result<AddReport, StoreError> {
-    let mut sink = Sink::Nowhere;
-    let pool = build_pool(0)?;
-    let (files, _) = hash_all(&mut feed, options, total, &pool, &mut sink)?;
-    let (built, _) = build(&walk, files, options, &mut sink)?;
-    let bytes = Bytes {
-        new: built.size,
-        shared: 0,
-    };
-    Ok(report(&walk, &built, bytes, None))
 }
 
 fn add(
@@ -112,16 +57,22 @@ fn add(
 ) -> Result<AddReport, StoreError> {
     let mut writer = BlockWriter::new(store)?;
     let mut root = RootBuilder::default();
-    let mut sink = Sink::Store {
+    let mut sink = Sink {
         store,
         writer: &mut writer,
         root: &mut root,
     };
     let pool = store.pool()?;
     let (files, bytes) = hash_all(&mut feed, options, total, pool, &mut sink)?;
-    let (built, named) = build(&walk, files, options, &mut sink)?;
-    for (path, hashed) in named {
-        root.file(path, hashed.root.cid, hashed.spans);
+    let mut tree = Tree::new(&walk.steps, &options.profile);
+    tree.build_up_to_a_file(&mut sink)?;
+    for Hashed { root, blocks, .. } in &files {
+        tree.file(*root, *blocks);
+        tree.build_up_to_a_file(&mut sink)?;
+    }
+    let built = tree.finish();
+    for (path, hashed) in walk.file_paths().zip(files) {
+        root.file(path.to_owned(), hashed.root.cid, hashed.spans);
     }
     options.check_cancel()?;
     let head = Head {
@@ -138,7 +89,7 @@ fn add(
     Ok(report(&walk, &built, bytes, pin))
 }
 
-fn report(walk: &Walk, built: &Built, bytes: Bytes, pin: Option<String>) -> AddReport {
+pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, pin: Option<String>) -> AddReport {
     AddReport {
         cid: built.cid,
         kind: match built.kind {
@@ -154,102 +105,6 @@ fn report(walk: &Walk, built: &Built, bytes: Bytes, pin: Option<String>) -> AddR
         pin,
         notes: walk.notes.clone(),
     }
-}
-
-/// Builds the folders over the files, from the leaves up, and names every path.
-fn build(
-    walk: &Walk,
-    files: Vec<Hashed>,
-    options: &AddOptions,
-    sink: &mut Sink<'_, '_>,
-) -> Result<(Built, Vec<(String, Hashed)>), StoreError> {
-    let mut files: Vec<Option<Hashed>> = files.into_iter().map(Some).collect();
-    let mut named = Vec::with_capacity(files.len());
-    // What is built and has no folder over it yet, in the order of the steps.
-    let mut built: Vec<(&str, Built)> = Vec::new();
-    for Step { path, found } in &walk.steps {
-        let one = match found {
-            Found::File(index) => {
-                let hashed = files[*index].take().expect("each file is listed once");
-                let one = Built {
-                    cid: hashed.root.cid,
-                    kind: ObjectKind::File,
-                    size: hashed.root.size,
-                    tsize: hashed.root.tsize,
-                    blocks: hashed.blocks,
-                    files: 1,
-                };
-                named.push((path.clone(), hashed));
-                one
-            }
-            Found::Symlink(target) => symlink(path, target, options, sink)?,
-            Found::Folder { entries } => {
-                let below = built.split_off(built.len() - entries);
-                folder(path, below, options, sink)?
-            }
-        };
-        built.push((name_in(path), one));
-    }
-    let (_, top) = built.pop().expect("a walk ends with its top");
-    Ok((top, named))
-}
-
-fn name_in(path: &str) -> &str {
-    path.rsplit_once('/').map_or(path, |(_, name)| name)
-}
-
-fn symlink(
-    path: &str,
-    target: &str,
-    options: &AddOptions,
-    sink: &mut Sink<'_, '_>,
-) -> Result<Built, StoreError> {
-    let block = dag::symlink_node(target, &options.profile);
-    let (cid, tsize) = (*block.cid(), block.data().len() as u64);
-    if let Sink::Store { root, .. } = sink {
-        root.symlink(path.to_owned(), cid, target.to_owned());
-    }
-    sink.node(block)?;
-    Ok(Built {
-        cid,
-        kind: ObjectKind::Symlink,
-        size: 0,
-        tsize,
-        blocks: 1,
-        files: 0,
-    })
-}
-
-fn folder(
-    path: &str,
-    below: Vec<(&str, Built)>,
-    options: &AddOptions,
-    sink: &mut Sink<'_, '_>,
-) -> Result<Built, StoreError> {
-    let size = below.iter().map(|(_, built)| built.size).sum();
-    let mut blocks = below.iter().map(|(_, built)| built.blocks).sum();
-    let files = below.iter().map(|(_, built)| built.files).sum();
-    let links = below.into_iter().map(|(name, built)| FolderEntry {
-        name: name.to_owned(),
-        cid: built.cid,
-        tsize: built.tsize,
-    });
-    let mut put = |block| -> Result<(), StoreError> {
-        blocks += 1;
-        sink.node(block)
-    };
-    let FolderRoot { cid, tsize } = dag::build_folder(links.collect(), &options.profile, &mut put)?;
-    if let Sink::Store { root, .. } = sink {
-        root.folder(path.to_owned(), cid, size);
-    }
-    Ok(Built {
-        cid,
-        kind: ObjectKind::Folder,
-        size,
-        tsize,
-        blocks,
-        files,
-    })
 }
 
 /// Publishes the last pack, the root and the pin, in this order; returns the pin's name.

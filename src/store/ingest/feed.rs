@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::options::AddOptions;
-use super::walk::SourceFile;
+use super::source::SourceFile;
 use crate::dag::{ChunkReader, Chunker, Cut, Cutter};
 use crate::error::FileError;
 use crate::store::error::StoreError;

@@ -1,7 +1,5 @@
 //! Reading and hashing batches of chunks side by side, and building files from them in order.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::ThreadPool;
@@ -13,7 +11,6 @@ use super::record::{FileSpans, RootBuilder};
 use super::writer::BlockWriter;
 use crate::block::{Block, Cid, RAW};
 use crate::dag::{FileBuilder, FileRoot, LeafBlock, Profile};
-use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::inner::Inner;
 use crate::store::pack::Place;
@@ -45,39 +42,29 @@ pub(crate) struct Bytes {
     pub(crate) shared: u64,
 }
 
-/// Where blocks go: into a store, or nowhere when only CIDs are wanted.
-pub(crate) enum Sink<'w, 's> {
-    Store {
-        store: &'s Inner,
-        writer: &'w mut BlockWriter<'s>,
-        root: &'w mut RootBuilder,
-    },
-    Nowhere,
+/// Where blocks go.
+pub(crate) struct Sink<'w, 's> {
+    pub(crate) store: &'s Inner,
+    pub(crate) writer: &'w mut BlockWriter<'s>,
+    pub(crate) root: &'w mut RootBuilder,
 }
 
 impl Sink<'_, '_> {
     /// Puts a block that is not a leaf.
-    pub(crate) fn node(&mut self, block: Block) -> Result<(), StoreError> {
-        if let Self::Store {
-            store,
-            writer,
-            root,
-        } = self
-        {
-            let cid = *block.cid();
-            let seals = store.seals();
-            let seen = store.find(cid.hash(), writer.id())?;
-            writer.end_run();
-            let (put, _) = writer.put(
-                &cid,
-                block.data().to_vec(),
-                block.data().len() as u64,
-                seen,
-                seals,
-            )?;
-            writer.end_run();
-            root.node(cid, put.place);
-        }
+    pub(super) fn put_node(&mut self, block: Block) -> Result<(), StoreError> {
+        let cid = *block.cid();
+        let seals = self.store.seals();
+        let seen = self.store.find(cid.hash(), self.writer.id())?;
+        self.writer.end_run();
+        let (put, _) = self.writer.put(
+            &cid,
+            block.data().to_vec(),
+            block.data().len() as u64,
+            seen,
+            seals,
+        )?;
+        self.writer.end_run();
+        self.root.node(cid, put.place);
         Ok(())
     }
 }
@@ -105,27 +92,20 @@ pub(crate) fn hash_all(
         let batch = feed.next()?;
         let finished = batch.is_empty();
         // The batch before is written while this one is hashed.
-        let (seals, leaves) = match sink {
-            Sink::Nowhere => {
-                let hash = || hash_batch(batch, profile, &buffers, &|_| Ok(None));
-                (0, pool.install(hash)?)
-            }
-            Sink::Store { store, writer, .. } => {
-                let seals = store.seals();
-                let (pack, id) = (writer.open_pack(), writer.id());
-                let find = |cid: &Cid| store.find(cid.hash(), id);
-                let before = std::mem::take(&mut unwritten);
-                let (written, leaves) = pool.install(|| {
-                    rayon::join(
-                        || BlockWriter::write(pack, before),
-                        || hash_batch(batch, profile, &buffers, &find),
-                    )
-                });
-                written?.into_iter().for_each(|buffer| buffers.put(buffer));
-                writer.note_written();
-                (seals, leaves?)
-            }
-        };
+        let Sink { store, writer, .. } = sink;
+        let seals = store.seals();
+        let (pack, id) = (writer.open_pack(), writer.id());
+        let find = |cid: &Cid| store.find(cid.hash(), id);
+        let before = std::mem::take(&mut unwritten);
+        let (written, leaves) = pool.install(|| {
+            rayon::join(
+                || BlockWriter::write(pack, before),
+                || hash_batch(batch, profile, &buffers, &find),
+            )
+        });
+        written?.into_iter().for_each(|buffer| buffers.put(buffer));
+        writer.note_written();
+        let leaves = leaves?;
         if finished {
             return Ok((files, bytes));
         }
@@ -141,36 +121,30 @@ pub(crate) fn hash_all(
                 .builder
                 .push_leaf(root, &mut |node| nodes.push(node));
             current.blocks += 1;
-            match sink {
-                Sink::Nowhere => buffers.put(data),
-                Sink::Store { writer, .. } => {
-                    if leaf.starts_run {
-                        writer.end_run();
-                    }
-                    let (put, unused) = writer.put(&cid, data, leaf.run_bytes, leaf.seen, seals)?;
-                    unused.into_iter().for_each(|buffer| buffers.put(buffer));
-                    // What is no extent by itself is remembered as a node: an empty leaf, or a framed one.
-                    if size == 0 || cid.codec() != RAW {
-                        current.leaf_nodes.push((cid, put.place));
-                    }
-                    current.spans.push(put.place.part(&content));
-                    let counted = if put.is_new {
-                        &mut bytes.new
-                    } else {
-                        &mut bytes.shared
-                    };
-                    *counted += size;
-                }
+            let writer = &mut sink.writer;
+            if leaf.starts_run {
+                writer.end_run();
             }
+            let (put, unused) = writer.put(&cid, data, leaf.run_bytes, leaf.seen, seals)?;
+            unused.into_iter().for_each(|buffer| buffers.put(buffer));
+            // What is no extent by itself is remembered as a node: an empty leaf, or a framed one.
+            if size == 0 || cid.codec() != RAW {
+                current.leaf_nodes.push((cid, put.place));
+            }
+            current.spans.push(put.place.part(&content));
+            let counted = if put.is_new {
+                &mut bytes.new
+            } else {
+                &mut bytes.shared
+            };
+            *counted += size;
             done_bytes += size;
             current.nodes.append(&mut nodes);
             if leaf.last {
                 files.push(std::mem::replace(&mut current, Current::new(profile)).finish(sink)?);
             }
         }
-        if let Sink::Store { writer, .. } = sink {
-            unwritten = writer.take_unwritten();
-        }
+        unwritten = sink.writer.take_unwritten();
         if let Some(progress) = &options.progress {
             progress(AddProgress {
                 done_bytes,
@@ -204,18 +178,14 @@ impl Current {
 
     fn finish(mut self, sink: &mut Sink<'_, '_>) -> Result<Hashed, StoreError> {
         let root = self.builder.finish(&mut |node| self.nodes.push(node));
-        if let Sink::Store { root, .. } = sink {
-            for (cid, place) in self.leaf_nodes {
-                root.node(cid, place);
-            }
+        for (cid, place) in self.leaf_nodes {
+            sink.root.node(cid, place);
         }
         self.blocks += self.nodes.len() as u64;
         for node in self.nodes {
-            sink.node(node)?;
+            sink.put_node(node)?;
         }
-        if let Sink::Store { writer, .. } = sink {
-            writer.end_run();
-        }
+        sink.writer.end_run();
         Ok(Hashed {
             root,
             spans: self.spans,
@@ -236,13 +206,8 @@ fn hash_batch(
         let data = match chunk.from {
             From::Memory(data) => data,
             From::File { ref file, offset } => {
-                let handle = file.file()?;
                 let mut data = buffers.take(chunk.len);
-                read_chunk(handle, &mut data, offset, &file.path)?;
-                if file.note_read(chunk.len) {
-                    file.check(handle)?;
-                    check_end(handle, file.size, &file.path)?;
-                }
+                file.read(&mut data, offset)?;
                 data
             }
         };
@@ -257,34 +222,6 @@ fn hash_batch(
         })
     };
     batch.into_par_iter().map(hash).collect()
-}
-
-fn read_chunk(
-    file: &File,
-    data: &mut [u8],
-    offset: u64,
-    path: &std::path::Path,
-) -> Result<(), StoreError> {
-    file.read_exact_at(data, offset)
-        .map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => StoreError::SourceChanged {
-                path: path.to_path_buf(),
-                what: format!("it ends before byte {}", offset + data.len() as u64),
-            },
-            _ => FileError::new("read", path, e).into(),
-        })
-}
-
-/// A file that goes on past its stated length (as those of `/proc` do) would be cut short silently.
-fn check_end(file: &File, size: u64, path: &std::path::Path) -> Result<(), StoreError> {
-    match file.read_at(&mut [0], size) {
-        Ok(0) => Ok(()),
-        Ok(_) => Err(StoreError::SourceChanged {
-            path: path.to_path_buf(),
-            what: format!("it goes on after the {size} bytes that it was listed with"),
-        }),
-        Err(e) => Err(FileError::new("read", path, e).into()),
-    }
 }
 
 /// Buffers of chunks, used again.

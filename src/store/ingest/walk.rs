@@ -1,111 +1,24 @@
 //! Listing what is to be added, in the order in which it will be hashed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use globset::{GlobSet, GlobSetBuilder};
 
 use super::options::{AddNote, AddOptions};
+use super::source::SourceFile;
 use crate::dag::LeafFormat;
 use crate::error::FileError;
 use crate::store::error::StoreError;
 
-/// A file to be read, as it was when it was listed.
-#[derive(Debug)]
-pub(crate) struct SourceFile {
-    pub(crate) path: PathBuf,
-    pub(crate) size: u64,
-    stamp: Stamp,
-    /// Opened by whichever worker comes first.
-    handle: OnceLock<File>,
-    /// Bytes that no worker has read yet.
-    unread: AtomicU64,
-}
-
-/// What changes when a file does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        }
-    }
-
-    fn difference(&self, now: &Self) -> Option<String> {
-        if (self.device, self.inode) != (now.device, now.inode) {
-            Some("another file stands at its path".into())
-        } else if self.size != now.size {
-            Some(format!(
-                "its length went from {} to {} bytes",
-                self.size, now.size
-            ))
-        } else if self.modified != now.modified {
-            Some("it was written to".into())
-        } else {
-            None
-        }
-    }
-}
-
-impl SourceFile {
-    fn new(path: PathBuf, metadata: &Metadata) -> Self {
-        Self {
-            path,
-            size: metadata.len(),
-            stamp: Stamp::of(metadata),
-            handle: OnceLock::new(),
-            unread: AtomicU64::new(metadata.len()),
-        }
-    }
-
-    /// The open file; the first call opens it and sees whether it is still what was listed.
-    pub(crate) fn file(&self) -> Result<&File, StoreError> {
-        if let Some(file) = self.handle.get() {
-            return Ok(file);
-        }
-        let file = crate::fsio::open_without_waiting(&self.path)?;
-        self.check(&file)?;
-        Ok(self.handle.get_or_init(|| file))
-    }
-
-    /// Notes that a chunk was read, and says whether that was the last of them to be read: chunks of one
-    /// file are read side by side, so the last one in the file may not be.
-    pub(crate) fn note_read(&self, len: usize) -> bool {
-        self.unread.fetch_sub(len as u64, Ordering::AcqRel) == len as u64
-    }
-
-    /// Refuses a file that is not what was listed.
-    pub(crate) fn check(&self, file: &File) -> Result<(), StoreError> {
-        let now = file.metadata().map_err(FileError::at("stat", &self.path))?;
-        match self.stamp.difference(&Stamp::of(&now)) {
-            Some(what) => Err(StoreError::SourceChanged {
-                path: self.path.clone(),
-                what,
-            }),
-            None => Ok(()),
-        }
-    }
-}
-
 /// What was found at a path.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// An index into [`Walk::files`].
-    File(usize),
+    /// The next one of [`Walk::files`].
+    File,
     Symlink(String),
     /// The last `entries` steps that no folder has taken yet stand in it.
     Folder {
@@ -130,6 +43,31 @@ pub(crate) struct Walk {
     pub(crate) files: Vec<Arc<SourceFile>>,
     pub(crate) total_bytes: u64,
     pub(crate) notes: Vec<AddNote>,
+}
+
+impl Walk {
+    /// One file that is read from a stream.
+    pub(crate) fn of_stream() -> Self {
+        Self {
+            steps: vec![Step {
+                path: String::new(),
+                found: Found::File,
+            }],
+            name: String::new(),
+            files: Vec::new(),
+            total_bytes: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// The paths of the files, in their order.
+    pub(crate) fn file_paths(&self) -> impl Iterator<Item = &str> {
+        let is_file = |step: &&Step| matches!(step.found, Found::File);
+        self.steps
+            .iter()
+            .filter(is_file)
+            .map(|step| step.path.as_str())
+    }
 }
 
 /// Lists a file or folder. The path itself is followed when it is a link.
@@ -292,7 +230,7 @@ impl Walker<'_> {
             self.total_bytes += metadata.len();
             self.files
                 .push(Arc::new(SourceFile::new(path.to_path_buf(), metadata)));
-            Found::File(self.files.len() - 1)
+            Found::File
         } else if kind.is_symlink() {
             self.read_link(path)?
         } else {

@@ -19,6 +19,7 @@ pub use file::StoredFile;
 pub(crate) use file::{Backing, Extent};
 pub use map::{CopyReason, FileMap, FileSlice};
 pub use object::Object;
+pub(crate) use object::type_of;
 pub(crate) use proof::{Leaves, Prover};
 pub use reader::StoreReader;
 pub use stream::FileReader;

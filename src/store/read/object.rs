@@ -69,8 +69,29 @@ impl Object {
             .map_or(self.record().head.size, |entry| entry.size)
     }
 
+    /// The name of the profile that the object was added under; empty for one that was put together from
+    /// single blocks.
+    pub fn profile(&self) -> &str {
+        &self.record().head.profile
+    }
+
     fn entry(&self) -> Option<&PathEntry> {
         self.record().entry(&self.path)
+    }
+
+    /// What stands at a path below this one; an empty path is this itself.
+    pub(crate) fn at(&self, path: &str) -> Option<Entry> {
+        let entry = self.record().entry(&self.whole(path));
+        entry.map(|entry| to_entry(entry, path.to_owned()))
+    }
+
+    /// The path below the root's object.
+    fn whole(&self, path: &str) -> String {
+        match (self.path.is_empty(), path.is_empty()) {
+            (_, true) => self.path.clone(),
+            (true, false) => path.to_owned(),
+            (false, false) => format!("{}/{path}", self.path),
+        }
     }
 
     fn display(&self) -> String {
@@ -87,11 +108,7 @@ impl Object {
     /// # Errors
     /// [`StoreError::NoSuchPath`], with what stands in the nearest folder.
     pub fn join(&self, path: &str) -> Result<Self, StoreError> {
-        let whole = match (self.path.is_empty(), path.is_empty()) {
-            (_, true) => self.path.clone(),
-            (true, false) => path.to_owned(),
-            (false, false) => format!("{}/{path}", self.path),
-        };
+        let whole = self.whole(path);
         if self.record().entry(&whole).is_none() && !whole.is_empty() {
             return Err(StoreError::NoSuchPath {
                 object: self.object_cid(),

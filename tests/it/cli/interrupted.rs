@@ -101,6 +101,36 @@ fn a_signal_while_standard_input_is_silent_ends_the_add() {
 }
 
 #[test]
+fn a_signal_ends_a_check() {
+    let sandbox = Sandbox::new();
+    // Of standard input: once it took more than a pipe holds, it is at work.
+    let mut child = spawn(&sandbox, &["check", "-", HELLO]);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&noise(20 << 20, 16)).unwrap();
+    signal(&child, Signal::INT);
+    let ran = wait(child);
+    drop(stdin);
+    assert_eq!((ran.code, ran.text().as_str()), (Some(2), ""));
+    assert_eq!(ran.stderr, "error: cancelled; the store is as it was\n");
+
+    // Of a file, over and over until the signal comes while it is read and not before.
+    large(&sandbox);
+    let begun = Instant::now();
+    for pause in (1..).map(|n| Duration::from_millis(100 * n)) {
+        assert!(begun.elapsed() < PATIENCE);
+        let child = spawn(&sandbox, &["check", "large", HELLO]);
+        std::thread::sleep(pause);
+        signal(&child, Signal::TERM);
+        let ran = wait(child);
+        if ran.code.is_some() {
+            assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+            assert_eq!(ran.stderr, "error: cancelled; the store is as it was\n");
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_signal_during_get_leaves_the_output_whole_or_not_at_all() {
     let sandbox = Sandbox::new();
     let file = File::create(sandbox.path("half")).unwrap();
