@@ -6,12 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use ipfs_accelerate::{Block, Cid};
-
-use crate::chunks::{Chunks, shuffled};
-use crate::disk::read_cids;
-use crate::side::{BlockStore, Side};
-use crate::survival;
+use super::chunks::Chunks;
+use super::disk::read_cids;
+use super::measure::{read, surviving, write};
+use super::side::Side;
+use super::survival;
 
 pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -70,33 +69,6 @@ fn chunks(len: &str, count: &str) -> Result<Chunks, Box<dyn Error>> {
         len: len.parse()?,
         count: count.parse()?,
     })
-}
-
-/// Seconds until everything is durable, with the chunks made and hashed beforehand.
-pub(crate) fn write(store: &dyn BlockStore, chunks: &Chunks) -> Result<f64, Box<dyn Error>> {
-    let blocks: Vec<Block> = chunks.blocks().collect();
-    let begun = Instant::now();
-    store.write(&mut blocks.iter().cloned())?;
-    Ok(begun.elapsed().as_secs_f64())
-}
-
-/// Seconds for all blocks in random order, each checked against its CID.
-pub(crate) fn read(store: &dyn BlockStore, cids: &[Cid]) -> Result<f64, Box<dyn Error>> {
-    let order = shuffled(cids.len());
-    let begun = Instant::now();
-    for number in order {
-        let cid = &cids[number];
-        let block = store.get(cid)?.ok_or_else(|| format!("{cid} is absent"))?;
-        std::hint::black_box(block);
-    }
-    Ok(begun.elapsed().as_secs_f64())
-}
-
-/// How many of the chunks are there, whole.
-pub(crate) fn surviving(store: &dyn BlockStore, chunks: &Chunks) -> usize {
-    let found =
-        |cid: &Cid| store.has(cid).is_ok_and(|has| has) && matches!(store.get(cid), Ok(Some(_)));
-    chunks.blocks().filter(|block| found(block.cid())).count()
 }
 
 /// This program as a child.

@@ -2,7 +2,7 @@
 
 use ipfs_accelerate::{Block, HashFunction, RAW};
 
-use crate::checkpoint::Payload;
+use super::checkpoint::Payload;
 
 /// Chunks of one length, numbered from 0.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ipfs_accelerate::{Cid, parse_cid};
 use rustix::fs::Advice;
 
-use crate::chunks::Chunks;
+use super::chunks::Chunks;
 
 /// Removed at the end.
 pub(crate) struct Scratch(PathBuf);
@@ -72,10 +72,11 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// What the files take on disk, and how many there are.
 pub(crate) fn allocated(folder: &Path) -> io::Result<(u64, usize)> {
-    rustix::fs::sync();
     let files = files(folder)?;
     let mut bytes = 0;
     for path in &files {
+        // What is not written yet has no blocks yet.
+        File::open(path)?.sync_all()?;
         bytes += path.metadata()?.blocks() * 512;
     }
     Ok((bytes, files.len()))
@@ -91,9 +92,11 @@ pub(crate) fn warm(folder: &Path) -> io::Result<()> {
 
 /// Drops the files from the page cache, and leaves everybody else's where they are.
 pub(crate) fn cool(folder: &Path) -> io::Result<()> {
-    rustix::fs::sync();
     for path in files(folder)? {
-        rustix::fs::fadvise(&File::open(path)?, 0, None, Advice::DontNeed)?;
+        let file = File::open(path)?;
+        // What is not written yet stays.
+        file.sync_all()?;
+        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod child;
 mod chunks;
 mod disk;
 mod loop_disk;
+mod measure;
 mod packs;
 mod side;
 mod sled_blocks;
@@ -74,10 +75,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         return sweep::run(&scratch, &setup);
     }
     let wants = |part: &str| parts.is_empty() || parts.iter().any(|p| p == part);
-    let sides = Side::compared();
     let mut rows = Vec::new();
     for len in CHUNK_BYTES {
         let chunks = Chunks::of(setup.size_bytes, len);
+        let sides = Side::compared(len);
         let mut measured: Vec<_> = sides.iter().map(|_| table::Row::new(len)).collect();
         if wants("table") {
             scratch.write_cids(&chunks)?;
@@ -94,7 +95,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 eprintln!("{}: survival: {}", row.title(side), row.survival);
             }
         }
-        rows.extend(sides.iter().cloned().zip(measured));
+        rows.extend(sides.into_iter().zip(measured));
     }
     println!(
         "\n{} in each cell, medians of {}\n",

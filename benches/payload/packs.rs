@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ipfs_accelerate::{Block, Cid, Store, StoreError, StoreOptions};
 
-use crate::side::BlockStore;
+use super::side::BlockStore;
 
 pub(crate) struct Packs(Store);
 

@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use ipfs_accelerate::{Block, Cid};
 
-use crate::packs::Packs;
-use crate::sled_blocks::{SledBlocks, SledSetup};
+use super::packs::Packs;
+use super::sled_blocks::{SledBlocks, SledSetup};
 
 /// Blocks under their CIDs.
 pub(crate) trait BlockStore {
@@ -26,12 +26,12 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// The sides of the table.
-    pub(crate) fn compared() -> [Self; 4] {
+    /// The sides of the table, for chunks of this length.
+    pub(crate) fn compared(chunk_bytes: usize) -> [Self; 4] {
         [
             Self::Sled(SledSetup::documented()),
-            Self::Sled(SledSetup::tuned()),
-            Self::Sled(SledSetup::tuned().synced()),
+            Self::Sled(SledSetup::tuned(chunk_bytes)),
+            Self::Sled(SledSetup::tuned(chunk_bytes).synced()),
             Self::Packs,
         ]
     }

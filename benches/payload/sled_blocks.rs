@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use ipfs_accelerate::{Block, ByteSize, Cid};
 
-use crate::side::BlockStore;
+use super::side::BlockStore;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SledSetup {
@@ -41,10 +41,12 @@ impl SledSetup {
         }
     }
 
-    /// The best that `-- sweep` found.
-    pub(crate) fn tuned() -> Self {
+    /// What suits chunks of this length, as `-- sweep` shows: segments in which a value stays in the log while
+    /// the tree's pages of up to 16 values go to files, a small cache, no thread in the background.
+    pub(crate) fn tuned(chunk_bytes: usize) -> Self {
         Self {
-            segment_bytes: 16 << 20,
+            cache_bytes: 64 << 20,
+            segment_bytes: 8 * chunk_bytes,
             fast: true,
             flush_every_ms: None,
             ..Self::documented()

@@ -7,10 +7,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::child;
-use crate::disk::Scratch;
-use crate::loop_disk::{CutDisk, LoopDisk};
-use crate::side::Side;
+use super::child;
+use super::disk::Scratch;
+use super::loop_disk::{CutDisk, LoopDisk};
+use super::side::Side;
 
 /// Each acknowledged on its own, and followed by a cut.
 const BATCHES: usize = 4;

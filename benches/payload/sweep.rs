@@ -1,83 +1,40 @@
-//! Which of sled's settings suit such values best: one at a time changed from what the best has, and the defaults.
+//! Which of sled's settings suit such values: those of the tuned sled, and what one change does to each.
 
 use std::error::Error;
 
 use ipfs_accelerate::ByteSize;
 
-use crate::chunks::Chunks;
-use crate::disk::Scratch;
-use crate::side::Side;
-use crate::sled_blocks::SledSetup;
-use crate::{CHUNK_BYTES, Setup, table};
+use super::chunks::Chunks;
+use super::disk::Scratch;
+use super::side::Side;
+use super::sled_blocks::SledSetup;
+use super::{CHUNK_BYTES, Setup, table};
 
-fn candidates() -> Vec<(&'static str, SledSetup)> {
-    let best = SledSetup::tuned();
+fn candidates(chunk_bytes: usize) -> Vec<(&'static str, SledSetup)> {
+    let tuned = SledSetup::tuned(chunk_bytes);
+    let changed = |change: &dyn Fn(&mut SledSetup)| {
+        let mut setup = tuned.clone();
+        change(&mut setup);
+        setup
+    };
     vec![
         ("defaults", SledSetup::documented()),
-        ("tuned", best.clone()),
+        ("tuned", tuned.clone()),
         (
-            "segments of 512 KiB",
-            SledSetup {
-                segment_bytes: 512 << 10,
-                ..best.clone()
-            },
+            "segments of 2 chunks",
+            changed(&|s| s.segment_bytes = 2 * chunk_bytes),
         ),
         (
-            "segments of 2 MiB",
-            SledSetup {
-                segment_bytes: 2 << 20,
-                ..best.clone()
-            },
+            "segments of 16 MiB",
+            changed(&|s| s.segment_bytes = 16 << 20),
         ),
-        (
-            "segments of 8 MiB",
-            SledSetup {
-                segment_bytes: 8 << 20,
-                ..best.clone()
-            },
-        ),
-        (
-            "cache of 64 MiB",
-            SledSetup {
-                cache_bytes: 64 << 20,
-                ..best.clone()
-            },
-        ),
-        (
-            "cache of 256 MiB",
-            SledSetup {
-                cache_bytes: 256 << 20,
-                ..best.clone()
-            },
-        ),
-        (
-            "cache of 4 GiB",
-            SledSetup {
-                cache_bytes: 4 << 30,
-                ..best.clone()
-            },
-        ),
-        (
-            "low space",
-            SledSetup {
-                fast: false,
-                ..best.clone()
-            },
-        ),
+        ("cache of 1 GiB", changed(&|s| s.cache_bytes = 1 << 30)),
+        ("mode of low space", changed(&|s| s.fast = false)),
         (
             "flush every 500 ms",
-            SledSetup {
-                flush_every_ms: Some(500),
-                ..best.clone()
-            },
+            changed(&|s| s.flush_every_ms = Some(500)),
         ),
-        (
-            "batches of 16",
-            SledSetup {
-                batch: 16,
-                ..best.clone()
-            },
-        ),
+        ("batches of 16", changed(&|s| s.batch = 16)),
     ]
 }
 
@@ -87,11 +44,14 @@ pub(crate) fn run(scratch: &Scratch, setup: &Setup) -> Result<(), Box<dyn Error>
         let chunks = Chunks::of(setup.size_bytes, len);
         scratch.write_cids(&chunks)?;
         println!("\nchunks of {}", ByteSize::new(len as u64));
-        for (name, candidate) in candidates() {
-            let mut row = table::Row::new(len);
-            for _ in 0..setup.rounds {
+        let candidates = candidates(len);
+        let mut rows: Vec<_> = candidates.iter().map(|_| table::Row::new(len)).collect();
+        for _ in 0..setup.rounds {
+            for ((_, candidate), row) in candidates.iter().zip(&mut rows) {
                 row.measure(scratch, &Side::Sled(candidate.clone()), &chunks)?;
             }
+        }
+        for ((name, _), row) in candidates.iter().zip(&rows) {
             println!("  {name:<20} {}", row.latest());
         }
     }

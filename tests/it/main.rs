@@ -1,5 +1,6 @@
 //! The one integration binary: a file for each behaviour.
 
+mod bench_payload;
 #[cfg(feature = "cli")]
 mod cli;
 mod config;
