@@ -10,6 +10,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The file system's own timer, 5 seconds otherwise, would make durable what nobody asked for, by chance.
+const COMMIT_SELDOM: &str = "commit=600";
+
 /// Unmounted and detached when dropped.
 pub(crate) struct LoopDisk {
     image: PathBuf,
@@ -36,7 +39,9 @@ impl LoopDisk {
         fs::create_dir(&mounted)?;
         let attach = ["--find", "--show", "--direct-io=on"];
         let device = run(Command::new("losetup").args(attach).arg(&image))?;
-        let mount = run(Command::new("mount").arg(&device).arg(&mounted));
+        let mount = run(Command::new("mount")
+            .args(["-o", COMMIT_SELDOM])
+            .args([Path::new(&device), &mounted]));
         // Of a mounted device this only says that it goes with the mount.
         let detach = run(Command::new("losetup").args(["--detach", &device]));
         mount.and(detach)?;

@@ -59,7 +59,8 @@ pub(crate) fn measure(scratch: &Scratch, side: &Side, len: usize) -> Survival {
             .arg(&folder)
             .arg(len.to_string())
             .stderr(Stdio::inherit())
-            .output()?;
+            .output()
+            .map_err(|e| format!("unshare: {e}"))?;
         scratch.clear("survival")?;
         let text = String::from_utf8(output.stdout)?;
         let mut numbers = text.split_whitespace().map(str::parse);
