@@ -14,7 +14,7 @@ use ipfs_accelerate::{AddOptions, LoadPlan, Source, StoreReader, Target};
 use crate::load_files::*;
 
 #[path = "../../benches/tools/checkpoint.rs"]
-mod checkpoint;
+pub(crate) mod checkpoint;
 
 use checkpoint::{Spec, synthesize};
 

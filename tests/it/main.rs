@@ -1,5 +1,6 @@
 //! The one integration binary: a file for each behaviour.
 
+mod bench_payload;
 mod check_differences;
 mod check_profiles;
 #[cfg(feature = "cli")]
