@@ -9,6 +9,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::region::Region;
@@ -92,9 +93,10 @@ impl fmt::Debug for Memory {
 }
 
 /// One part of memory that several threads fill, which may not be there yet. Parts are made together and
-/// never overlap; the last one to be finished gives the memory's owner back.
+/// never overlap; the last one to be finished gives the memory's owner back, unless one was dropped instead.
 pub(crate) struct Part<T> {
-    whole: Arc<Whole<T>>,
+    /// None once it is finished.
+    whole: Option<Arc<Whole<T>>>,
     range: Range<usize>,
 }
 
@@ -103,6 +105,8 @@ struct Whole<T> {
     owner: UnsafeCell<Option<T>>,
     base: OnceLock<Base>,
     len: usize,
+    /// A part was dropped before it was finished.
+    is_lost: AtomicBool,
 }
 
 struct Base(*mut u8);
@@ -122,6 +126,7 @@ pub(crate) fn parts<T>(ends: &[usize]) -> Vec<Part<T>> {
         owner: UnsafeCell::new(None),
         base: OnceLock::new(),
         len: ends.last().copied().unwrap_or(0),
+        is_lost: AtomicBool::new(false),
     });
     let mut start = 0;
     let part = |end: &usize| {
@@ -129,7 +134,7 @@ pub(crate) fn parts<T>(ends: &[usize]) -> Vec<Part<T>> {
         let range = start..*end;
         start = *end;
         Part {
-            whole: Arc::clone(&whole),
+            whole: Some(Arc::clone(&whole)),
             range,
         }
     };
@@ -147,7 +152,7 @@ impl<T> Part<T> {
         mut owner: T,
         bytes: impl Fn(&mut T) -> &mut [u8],
     ) -> Result<(), usize> {
-        let whole = &*self.whole;
+        let whole = self.whole();
         let found = bytes(&mut owner).len();
         if found != whole.len {
             return Err(found);
@@ -165,7 +170,7 @@ impl<T> Part<T> {
 
     /// The part's bytes; none while there is no memory.
     pub(crate) fn bytes(&mut self) -> Option<&mut [u8]> {
-        let base = self.whole.base.get()?;
+        let base = self.whole().base.get()?;
         // SAFETY: parts do not overlap, each is borrowed exclusively here, all lie inside the memory, and
         // the memory lives as long as its owner, which the `Arc` keeps.
         let bytes = unsafe {
@@ -175,17 +180,34 @@ impl<T> Part<T> {
     }
 
     /// The part is filled, or not needed. The last one returns the owner, if there was one.
-    pub(crate) fn finish(self) -> Finished<T> {
-        match Arc::into_inner(self.whole) {
-            Some(whole) => Finished::Last(whole.owner.into_inner()),
-            None => Finished::Others,
+    pub(crate) fn finish(mut self) -> Finished<T> {
+        match self.whole.take().and_then(Arc::into_inner) {
+            Some(whole) if !whole.is_lost.load(Ordering::Relaxed) => {
+                Finished::Last(whole.owner.into_inner())
+            }
+            _ => Finished::Others,
+        }
+    }
+
+    fn whole(&self) -> &Whole<T> {
+        self.whole
+            .as_ref()
+            .expect("a part has its whole until it is finished")
+    }
+}
+
+impl<T> Drop for Part<T> {
+    fn drop(&mut self) {
+        if let Some(whole) = &self.whole {
+            // Seen by the last one: giving the count up is a release, and taking the whole an acquire.
+            whole.is_lost.store(true, Ordering::Relaxed);
         }
     }
 }
 
 /// What the end of a part means for the whole.
 pub(crate) enum Finished<T> {
-    /// Other parts are not finished yet.
+    /// Other parts are not finished yet, or never will be.
     Others,
     /// All are; the owner of the memory, if memory was asked for.
     Last(Option<T>),
@@ -241,6 +263,15 @@ mod tests {
         assert_eq!(Arc::strong_count(&alive), 2);
         drop(parts);
         assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn a_part_that_was_dropped_is_never_taken_for_filled() {
+        let mut parts = parts::<Vec<u8>>(&[4, 8]);
+        parts[0].provide(vec![0; 8], |owner| owner).unwrap();
+        let second = parts.pop().unwrap();
+        drop(parts);
+        assert!(matches!(second.finish(), Finished::Others));
     }
 
     #[test]

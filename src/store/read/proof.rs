@@ -11,6 +11,7 @@ use super::object::Object;
 use crate::block::{Block, BlockError, Cid, RAW, canonical, verify};
 use crate::dag::{self, Node, ShardPosition};
 use crate::store::error::StoreError;
+use crate::store::pack::PackFile;
 use crate::store::root::{NodePlace, RootRecord};
 
 /// Levels below a file's root. One of 2^64 bytes over nodes of two links has 64.
@@ -28,8 +29,16 @@ pub(crate) struct Prover {
 pub(crate) struct Leaves {
     name: Arc<str>,
     leaves: Vec<Leaf>,
-    /// Where the leaves that are framed in dag-pb lie.
-    framed: Vec<(Arc<crate::store::pack::PackFile>, NodePlace)>,
+    framed: Vec<Framed>,
+}
+
+/// Where a leaf that is framed in dag-pb lies.
+#[derive(Debug)]
+struct Framed {
+    pack: Arc<PackFile>,
+    place: NodePlace,
+    /// It was not read yet, and taken for a leaf because the file's bytes lie in it.
+    is_assumed: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +73,7 @@ impl Prover {
             framed: Vec::new(),
         };
         let mut end = 0;
-        self.collect(&cid, None, 0, &mut end, file.size(), &mut leaves)?;
+        self.collect(&cid, None, 0, &mut end, file, &mut leaves)?;
         if end != file.size() {
             let (expected, found) = (end.to_string(), file.size().to_string());
             return Err(self.damaged("size of a file", expected, found));
@@ -88,7 +97,7 @@ impl Prover {
     fn entry(&self, mut folder: Cid, name: &str) -> Result<Option<Cid>, StoreError> {
         let mut position = ShardPosition::top();
         loop {
-            let (node, _, _) = self.node(&folder)?;
+            let (node, _) = self.node(&folder)?;
             let (fanout, links) = match node {
                 Node::Folder { entries } => {
                     let found = entries.iter().find(|entry| entry.name == name);
@@ -118,8 +127,8 @@ impl Prover {
         }
     }
 
-    /// A node that was checked against its CID, its bytes, and where they lie.
-    fn node(&self, cid: &Cid) -> Result<(Node, Block, NodePlace), StoreError> {
+    /// A node that was checked against its CID, and where it lies.
+    fn node(&self, cid: &Cid) -> Result<(Node, NodePlace), StoreError> {
         let place = self
             .places
             .get(cid)
@@ -129,44 +138,64 @@ impl Prover {
             })?;
         let pack = self.core.packs.open(self.record.pack(place.pack))?;
         let block = Block::verified(*cid, pack.read(place.offset, place.len as usize)?)?;
-        Ok((dag::decode(cid, block.data())?, block, *place))
+        Ok((dag::decode(cid, block.data())?, *place))
     }
 
-    /// Adds the leaves below a block. `size` is what its parent says that it stands for, `limit` the size
-    /// of the whole file, which nodes that repeat each other cannot pass.
+    /// Whether the root says that so many bytes of the file lie in one piece inside a node. Then it is a leaf,
+    /// and need not be read to know what is below it; that it is one is seen when it is checked.
+    fn holds(&self, place: &NodePlace, start: u64, size: u64, file: &StoredFile) -> bool {
+        let Some((extent, part)) = file.overlaps(start..start.saturating_add(size)).next() else {
+            return false;
+        };
+        let offset = extent.offset + (part.start - extent.start);
+        let pack = self.core.packs.open(self.record.pack(place.pack));
+        part.end - part.start == size
+            && place.offset <= offset
+            && offset + size <= place.offset + u64::from(place.len)
+            && pack.is_ok_and(|pack| pack.path() == extent.backing.path())
+    }
+
+    /// Adds the leaves below a block. `size` is what its parent says that it stands for; nodes that repeat
+    /// each other cannot pass the size of the whole file.
     fn collect(
         &self,
         cid: &Cid,
         size: Option<u64>,
         level: usize,
         end: &mut u64,
-        limit: u64,
+        file: &StoredFile,
         leaves: &mut Leaves,
     ) -> Result<(), StoreError> {
+        let limit = file.size();
+        // A file of one leaf has no parent to say its size.
+        let stated = size.unwrap_or(limit);
         if level > MAX_FILE_LEVELS {
             let (cid, what, limit) = (*cid, "levels of nodes", MAX_FILE_LEVELS);
             return Err(StoreError::TooDeep { cid, what, limit });
         }
         let start = *end;
         if cid.codec() == RAW {
-            // A file of one chunk has no parent to say its size.
-            self.push(*cid, size.unwrap_or(limit), None, end, limit, leaves)?;
+            self.push(*cid, stated, None, end, limit, leaves)?;
+        } else if let Some(place) = self.places.get(cid)
+            && stated > 0
+            && self.holds(place, start, stated, file)
+        {
+            let number = self.frame(*place, true, leaves)?;
+            self.push(*cid, stated, Some(number), end, limit, leaves)?;
         } else {
-            let (node, _, place) = self.node(cid)?;
+            let (node, place) = self.node(cid)?;
             let Node::File { data, children, .. } = node else {
                 let target = cid.to_string();
                 let found = "folder node inside a file";
                 return Err(StoreError::NotAFile { target, found });
             };
             if let Some(data) = data {
-                let pack = self.core.packs.open(self.record.pack(place.pack))?;
-                leaves.framed.push((pack, place));
-                let number = leaves.framed.len() as u32 - 1;
+                let number = self.frame(place, false, leaves)?;
                 self.push(*cid, data.len() as u64, Some(number), end, limit, leaves)?;
             }
             // One of no bytes says nothing of any byte, and could stand for any number of nodes.
             for child in children.iter().filter(|child| child.size > 0) {
-                self.collect(&child.cid, Some(child.size), level + 1, end, limit, leaves)?;
+                self.collect(&child.cid, Some(child.size), level + 1, end, file, leaves)?;
             }
         }
         match size {
@@ -176,6 +205,20 @@ impl Prover {
             }
             _ => Ok(()),
         }
+    }
+
+    fn frame(
+        &self,
+        place: NodePlace,
+        is_assumed: bool,
+        leaves: &mut Leaves,
+    ) -> Result<u32, StoreError> {
+        leaves.framed.push(Framed {
+            pack: self.core.packs.open(self.record.pack(place.pack))?,
+            place,
+            is_assumed,
+        });
+        Ok(leaves.framed.len() as u32 - 1)
     }
 
     fn push(
@@ -252,7 +295,11 @@ impl Leaves {
                 Err(e) => return Err(e.into()),
             },
             Some(framed) => {
-                let (pack, place) = &self.framed[framed as usize];
+                let Framed {
+                    pack,
+                    place,
+                    is_assumed,
+                } = &self.framed[framed as usize];
                 let block = Block::verified(leaf.cid, pack.read(place.offset, place.len as usize)?);
                 let block = match block {
                     Ok(block) => block,
@@ -264,8 +311,14 @@ impl Leaves {
                 };
                 match dag::decode(&leaf.cid, block.data())? {
                     Node::File {
-                        data: Some(range), ..
-                    } if block.data()[range.clone()] == *bytes => return Ok(()),
+                        data: Some(range),
+                        size,
+                        ..
+                    } if block.data()[range.clone()] == *bytes
+                        && (!is_assumed || size == bytes.len() as u64) =>
+                    {
+                        return Ok(());
+                    }
                     // The block is right, and the bytes are not its.
                     _ => Box::new(Block::new(RAW, Default::default(), bytes).cid().to_owned()),
                 }
