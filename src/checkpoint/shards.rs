@@ -9,6 +9,8 @@ use super::shard_index::ShardIndex;
 use super::source::{Located, Source};
 use crate::store::{StoredFile, Target};
 
+/// How the names of indexes end.
+pub(super) const INDEX: &str = ".safetensors.index.json";
 /// What a header and the length before it usually fit in; longer headers take a second read.
 const FIRST_READ: u64 = 64 << 10;
 /// An index of a hundred thousand tensors has about ten megabytes.
@@ -42,9 +44,7 @@ pub(super) fn open(source: &impl Source, target: &Target) -> Result<Opened, Load
     // An index that is named by its path stands for the folder it lies in. By its own CID it does
     // not: folders with other shards may hold the same index.
     match found.parent(target) {
-        Some((folder, name)) if name.ends_with(".safetensors.index.json") => {
-            open_index(&folder, &name)
-        }
+        Some((folder, name)) if name.ends_with(INDEX) => open_index(&folder, &name),
         _ => open_single(&found, ""),
     }
 }

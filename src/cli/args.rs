@@ -104,6 +104,7 @@ pub(crate) enum Command {
     Has(commands::has::HasArgs),
     Rm(commands::rm::RmArgs),
     Pin(commands::pin::PinArgs),
+    Dedup(commands::dedup::DedupArgs),
     Plan(commands::plan::PlanArgs),
     Load(commands::load::LoadArgs),
     Init(commands::init::InitArgs),
@@ -117,7 +118,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Content",
         &["add", "get", "cat", "ls", "stat", "has", "rm", "pin"],
     ),
-    ("Checkpoints", &["plan", "load"]),
+    ("Checkpoints", &["plan", "load", "dedup"]),
     ("Setting up", &["init", "config", "demo", "help"]),
 ];
 

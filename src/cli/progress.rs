@@ -7,9 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Shorter work shows no bar.
 const FIRST_DRAW: Duration = Duration::from_millis(200);
 
-const KNOWN: &str =
-    "{msg} [{bar:30}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
-const UNKNOWN: &str = "{msg} {spinner} {binary_bytes}, {binary_bytes_per_sec}";
+const KNOWN: &str = "{msg} [{bar:30}] {prefix}{binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+const UNKNOWN: &str = "{msg} {spinner} {prefix}{binary_bytes}, {binary_bytes_per_sec}";
 
 /// One bar; removed from the screen when dropped.
 pub(crate) struct Progress {

@@ -4,6 +4,7 @@
 mod adding;
 mod checkpoints;
 mod configuration;
+mod dedup;
 mod help;
 mod interrupted;
 mod listing;
