@@ -14,15 +14,35 @@ use crate::dag::Node;
 /// What an entry costs besides its bytes: keys, list links and the map's slack.
 const ENTRY_OVERHEAD: u64 = 256;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Block(Multihash),
-    Node(Cid),
+/// What an entry is found by. A hit waits for memory more than for anything else, so entries are small: the
+/// multihash stands in it once, and a block's value is its bytes alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    hash: Multihash,
+    /// Of a decoded node the codec that it was decoded by.
+    node: Option<u64>,
+}
+
+impl Key {
+    fn block(cid: &Cid) -> Self {
+        Self {
+            hash: *cid.hash(),
+            node: None,
+        }
+    }
+
+    fn node(cid: &Cid) -> Self {
+        Self {
+            hash: *cid.hash(),
+            node: Some(cid.codec()),
+        }
+    }
 }
 
 #[derive(Clone)]
 enum Value {
-    Block(Block),
+    /// The bytes of a block with the key's multihash.
+    Block(Arc<[u8]>),
     Node(Arc<Node>),
 }
 
@@ -73,25 +93,22 @@ impl MemoryTier {
     }
 
     pub(crate) fn block(&self, cid: &Cid) -> Option<Block> {
-        match self.get(&Key::Block(*cid.hash()))? {
+        match self.get(&Key::block(cid))? {
             // The same bytes under another codec are the same block to the store.
-            Value::Block(block) => block.with_cid(*cid),
+            Value::Block(data) => Some(Block::of_checked_data(*cid, data)),
             Value::Node(_) => None,
         }
     }
 
     pub(crate) fn put_block(&self, block: &Block) {
         let cost = block.data().len() as u64;
-        self.put(
-            Key::Block(*block.cid().hash()),
-            Value::Block(block.clone()),
-            cost,
-        );
+        let data = block.clone().into_data();
+        self.put(Key::block(block.cid()), Value::Block(data), cost);
     }
 
     /// A miss is not counted here: the block is asked for next.
     pub(crate) fn node(&self, cid: &Cid) -> Option<Arc<Node>> {
-        match self.look(&Key::Node(*cid))? {
+        match self.look(&Key::node(cid))? {
             Value::Node(node) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 Some(node)
@@ -101,7 +118,7 @@ impl MemoryTier {
     }
 
     pub(crate) fn put_node(&self, cid: &Cid, node: Arc<Node>, cost: u64) {
-        self.put(Key::Node(*cid), Value::Node(node), cost);
+        self.put(Key::node(cid), Value::Node(node), cost);
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
