@@ -1,7 +1,8 @@
 //! The memory tier: a byte-budgeted least-recently-used cache in front of the index and the packs.
 //!
-//! `lru` behind one mutex: a hit costs a lookup and a list move. moka held twice its budget and took
-//! several times as long for a hit when it was measured; the bench `block_get` prints the figure.
+//! `lru` behind one mutex: a hit costs a lookup and a list move, and waits for memory more than it computes.
+//! Its hash is keyed for each process. moka held twice its budget and took several times as long for a hit when
+//! it was measured; `cargo bench --bench reach -- block` prints the figure.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +15,8 @@ use crate::dag::Node;
 /// What an entry costs besides its bytes: keys, list links and the map's slack.
 const ENTRY_OVERHEAD: u64 = 256;
 
-/// What an entry is found by. A hit waits for memory more than for anything else, so entries are small: the
-/// multihash stands in it once, and a block's value is its bytes alone.
+/// What an entry is found by. Entries are small, as a hit fetches them from memory: the multihash stands in one
+/// once, and a block's value is its bytes alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     hash: Multihash,

@@ -20,15 +20,16 @@ use crate::cli::text;
 /// the same place of the store is shared; the same bytes under another hash function, in framed leaves or in
 /// other chunks are stored apart, and are not. Reads roots and headers, and no other payload.
 ///
-/// SIZE is content, each occurrence counted. STORED is what it takes in the packs, each place once: SHARED of
+/// SIZE is the target's content, each occurrence counted. STORED is what it takes in the packs, each place once: SHARED of
 /// it serves both targets, ONLY HERE just the one. In the list come first those of which the most is not
 /// shared; those that are the same under the same name are counted below it.
 ///
 /// Works beside a writer.
 ///
-/// With --json: a and b {target, cid, object, kind, profile, content_bytes, shared_content_bytes, stored_bytes,
-/// only_bytes, totals {same_name, other_name, partly, alone: {parts, bytes, shared_bytes}}}, shared_bytes,
-/// stored_bytes, by, parts [{name, a, b: {bytes, shared_bytes, same_as}}], all of them. With -q: shared_bytes.
+/// With --json: a and b {target, cid, object, kind, profile, files, tensors, content_bytes,
+/// shared_content_bytes, stored_bytes, only_bytes, totals {same_name, other_name, partly, alone: {parts, bytes,
+/// shared_bytes}}}, shared_bytes, stored_bytes, by, parts [{name, a, b: {bytes, shared_bytes, same_as}}], all of
+/// them. With -q: shared_bytes.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -71,6 +72,9 @@ struct Side<'a> {
     object: String,
     kind: &'static str,
     profile: &'a str,
+    files: usize,
+    /// None where files are compared.
+    tensors: Option<usize>,
     content_bytes: u64,
     shared_content_bytes: u64,
     stored_bytes: u64,
@@ -183,22 +187,27 @@ pub(crate) fn run(args: DedupArgs, context: &Context<'_>) -> Result<Output, CliE
     let (a, b): (Target, Target) = (args.a.parse()?, args.b.parse()?);
     let compared = compare(&context.reader()?, &a, &b, args.files)?;
     let SharedBytes { a: one, b: two, .. } = &compared.bytes;
-    let (by, a_parts, b_parts) = match &compared.tensors {
+    let tensors = compared.tensors.as_ref();
+    let (by, a_parts, b_parts) = match tensors {
         Some((a, b)) => ("tensor", a, b),
         None => ("file", &one.files, &two.files),
     };
     let totals = [PartTotals::of(a_parts), PartTotals::of(b_parts)];
     let rows = rows(a_parts, b_parts);
     let mut views = vec![
-        View::Table(sides_table(&compared.bytes, [&a, &b])),
+        View::Table(sides_table(
+            &compared.bytes,
+            [(&a, a_parts.len()), (&b, b_parts.len())],
+            by,
+        )),
         View::Line(String::new()),
         View::Table(totals_table(by, totals)),
     ];
     views.extend(list(&rows, by, args.all));
     let shared = compared.bytes.shared_bytes;
     let mut output = Output::new(&Deduped {
-        a: side(&a, one, totals[0]),
-        b: side(&b, two, totals[1]),
+        a: side(&a, one, tensors.map(|(a, _)| a), totals[0]),
+        b: side(&b, two, tensors.map(|(_, b)| b), totals[1]),
         shared_bytes: shared,
         stored_bytes: compared.bytes.stored_bytes,
         by,
@@ -254,13 +263,20 @@ fn compare(
     })
 }
 
-fn side<'a>(target: &Target, side: &'a SharingSide, totals: PartTotals) -> Side<'a> {
+fn side<'a>(
+    target: &Target,
+    side: &'a SharingSide,
+    tensors: Option<&Vec<SharedPart>>,
+    totals: PartTotals,
+) -> Side<'a> {
     Side {
         target: target.to_string(),
         cid: side.cid.to_string(),
         object: side.object.to_string(),
         kind: side.kind.name(),
         profile: &side.profile,
+        files: side.files.len(),
+        tensors: tensors.map(Vec::len),
         content_bytes: side.content_bytes,
         shared_content_bytes: side.shared_content_bytes,
         stored_bytes: side.stored_bytes,
@@ -269,38 +285,49 @@ fn side<'a>(target: &Target, side: &'a SharingSide, totals: PartTotals) -> Side<
     }
 }
 
-fn sides_table(bytes: &SharedBytes, targets: [&Target; 2]) -> Table {
-    let (a, b) = (&bytes.a, &bytes.b);
-    let row = |label: &str, [size, stored, shared, only]: [u64; 4], target: String| {
-        let sizes = [size, stored, shared, only].map(text::size);
-        [label.to_owned()]
-            .into_iter()
-            .chain(sizes)
-            .chain([target])
-            .collect()
+fn sides_table(bytes: &SharedBytes, [a, b]: [(&Target, usize); 2], by: &str) -> Table {
+    let row = |label: &str, parts: usize, sizes: [u64; 4], target: String| {
+        let mut cells = vec![label.to_owned(), parts.to_string()];
+        cells.extend(sizes.map(text::size));
+        cells.push(target);
+        cells
     };
-    let of = |label, side: &SharingSide, target: &Target| {
-        let shared = bytes.shared_bytes;
-        let sizes = [
-            side.content_bytes,
-            side.stored_bytes,
-            shared,
-            side.only_bytes,
-        ];
-        row(label, sizes, target.to_string())
+    let of = |label, side: &SharingSide, (target, parts): (&Target, usize)| {
+        let (content, stored) = (side.content_bytes, side.stored_bytes);
+        let sizes = [content, stored, bytes.shared_bytes, side.only_bytes];
+        row(label, parts, sizes, target.to_string())
     };
     let both = [
-        a.content_bytes + b.content_bytes,
+        bytes.a.content_bytes + bytes.b.content_bytes,
         bytes.stored_bytes,
         bytes.shared_bytes,
-        a.only_bytes + b.only_bytes,
+        bytes.a.only_bytes + bytes.b.only_bytes,
     ];
     Table {
-        columns: &["", ">SIZE", ">STORED", ">SHARED", ">ONLY HERE", "TARGET"],
+        columns: match by {
+            "tensor" => &[
+                "",
+                ">TENSORS",
+                ">SIZE",
+                ">STORED",
+                ">SHARED",
+                ">ONLY HERE",
+                "TARGET",
+            ],
+            _ => &[
+                "",
+                ">FILES",
+                ">SIZE",
+                ">STORED",
+                ">SHARED",
+                ">ONLY HERE",
+                "TARGET",
+            ],
+        },
         rows: vec![
-            of("A", a, targets[0]),
-            of("B", b, targets[1]),
-            row("both", both, String::new()),
+            of("A", &bytes.a, a),
+            of("B", &bytes.b, b),
+            row("both", a.1 + b.1, both, String::new()),
         ],
         empty: "",
     }

@@ -53,6 +53,7 @@ fn two_checkpoints_are_compared_by_tensor() {
         );
         assert_eq!(of["totals"]["same_name"]["parts"], 15);
         assert_eq!(of["totals"]["alone"]["parts"], 0);
+        assert_eq!(of["tensors"], 15);
         assert_eq!((&of["kind"], &of["cid"]), (&json!("folder"), &of["object"]));
     }
     let both = |side: &str| found[side]["only_bytes"].as_u64().unwrap();
