@@ -202,7 +202,7 @@ fn add(
     ))
 }
 
-/// `412.0 MiB new`, `3.6 GiB shared, most with llama-3`
+/// `412.0 MiB new`, `3.6 GiB shared, most of it with llama-3`
 fn sharing(report: &AddReport) -> Vec<String> {
     let mut said = vec![match report.new_bytes {
         0 => "nothing new".to_owned(),
@@ -213,13 +213,12 @@ fn sharing(report: &AddReport) -> Vec<String> {
             "" => with.cid.to_string(),
             name => name.to_owned(),
         };
-        let most = if with.bytes < report.shared_bytes {
-            "most "
-        } else {
-            ""
+        let most = match with.bytes < report.shared_bytes {
+            true => ", most of it",
+            false => "",
         };
         let shared = text::size(report.shared_bytes);
-        said.push(format!("{shared} shared, {most}with {name}"));
+        said.push(format!("{shared} shared{most} with {name}"));
     } else if report.shared_bytes > 0 && report.new_bytes > 0 {
         said.push(format!("{} shared", text::size(report.shared_bytes)));
     }

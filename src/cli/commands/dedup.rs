@@ -351,7 +351,7 @@ fn totals_table(by: &str, [a, b]: [PartTotals; 2]) -> Table {
     let counts = [
         ("the same, same name", a.same_name, b.same_name),
         ("the same, another name", a.other_name, b.other_name),
-        ("partly shared", a.partly, b.partly),
+        ("partly, or in pieces", a.partly, b.partly),
         ("nothing shared", a.alone, b.alone),
     ];
     Table {

@@ -217,7 +217,7 @@ fn add_says_how_much_is_shared_and_with_what() {
     );
     let second = add("tuned.safetensors");
     assert!(
-        second.contains("205.1 KiB new, 479.2 KiB shared, with base.safetensors, "),
+        second.contains("205.1 KiB new, 479.2 KiB shared with base.safetensors, "),
         "{second}"
     );
     let third = add("tuned.safetensors");
