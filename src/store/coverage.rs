@@ -104,7 +104,9 @@ impl Covered {
     /// Bytes that are covered, each once.
     pub(crate) fn bytes(&self) -> u64 {
         let packs = self.0.values().filter_map(|runs| runs.last());
-        packs.map(|last| last.before + last.end - last.start).sum()
+        packs
+            .map(|last| last.before + (last.end - last.start))
+            .fold(0, u64::saturating_add)
     }
 
     /// Bytes of a range that are covered.
@@ -127,7 +129,7 @@ impl Covered {
             let within = |run: &Run| other.within(*pack, run.start..run.end);
             runs.iter().map(within).sum()
         };
-        self.0.iter().map(of_pack).sum()
+        self.0.iter().map(of_pack).fold(0, u64::saturating_add)
     }
 }
 
@@ -158,6 +160,17 @@ mod tests {
         }
         assert_eq!(covered.within(other, 0..9_000), 0);
         assert_eq!(covered.shared_with(&covered), 310);
+
+        // What a hostile root may say adds up to more than there are numbers.
+        let mut huge = Coverage::default();
+        for pack in [pack, other] {
+            huge.add_range(pack, 0..10);
+            huge.add_range(pack, 20..u64::MAX);
+        }
+        let huge = Covered::from(huge);
+        assert_eq!(huge.bytes(), u64::MAX);
+        assert_eq!(huge.shared_with(&huge), u64::MAX);
+        assert_eq!(huge.within(pack, 5..u64::MAX), u64::MAX - 15);
     }
 
     #[test]

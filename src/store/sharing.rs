@@ -113,8 +113,8 @@ impl PartTotals {
                 Counterpart::None => &mut totals.alone,
             };
             count.parts += 1;
-            count.bytes += part.bytes;
-            count.shared_bytes += part.shared_bytes;
+            count.bytes = count.bytes.saturating_add(part.bytes);
+            count.shared_bytes = count.shared_bytes.saturating_add(part.shared_bytes);
         }
         totals
     }
@@ -200,15 +200,19 @@ impl Side {
 impl SharedBytes {
     pub(crate) fn of(a: &Side, b: &Side) -> Self {
         let shared_bytes = a.covered.shared_with(&b.covered);
-        let stored_bytes = a.covered.bytes() + b.covered.bytes() - shared_bytes;
+        let b_only = b.covered.bytes() - shared_bytes;
+        let stored_bytes = a.covered.bytes().saturating_add(b_only);
+        let sum = |files: &[SharedPart], of: fn(&SharedPart) -> u64| {
+            files.iter().map(of).fold(0, u64::saturating_add)
+        };
         let (a_files, b_files) = match_parts((&a.files, a), (&b.files, b));
         let side = |side: &Side, files: Vec<SharedPart>| SharingSide {
             cid: side.object.cid(),
             object: side.object.object_cid(),
             kind: side.object.kind(),
             profile: side.object.record().head.profile.clone(),
-            content_bytes: files.iter().map(|file| file.bytes).sum(),
-            shared_content_bytes: files.iter().map(|file| file.shared_bytes).sum(),
+            content_bytes: sum(&files, |file| file.bytes),
+            shared_content_bytes: sum(&files, |file| file.shared_bytes),
             stored_bytes: side.covered.bytes(),
             only_bytes: side.covered.bytes() - shared_bytes,
             files,

@@ -120,7 +120,7 @@ impl Row<'_> {
     fn not_shared(&self) -> u64 {
         self.cells()
             .map(|cell| cell.bytes - cell.shared_bytes)
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     fn is_same(&self) -> bool {
@@ -298,10 +298,10 @@ fn sides_table(bytes: &SharedBytes, [a, b]: [(&Target, usize); 2], by: &str) -> 
         row(label, parts, sizes, target.to_string())
     };
     let both = [
-        bytes.a.content_bytes + bytes.b.content_bytes,
+        bytes.a.content_bytes.saturating_add(bytes.b.content_bytes),
         bytes.stored_bytes,
         bytes.shared_bytes,
-        bytes.a.only_bytes + bytes.b.only_bytes,
+        bytes.a.only_bytes.saturating_add(bytes.b.only_bytes),
     ];
     Table {
         columns: match by {
