@@ -20,9 +20,10 @@ use crate::cli::text;
 /// the same place of the store is shared; the same bytes under another hash function, in framed leaves or in
 /// other chunks are stored apart, and are not. Reads roots and headers, and no other payload.
 ///
-/// SIZE is the target's content, each occurrence counted. STORED is what it takes in the packs, each place once: SHARED of
-/// it serves both targets, ONLY HERE just the one. In the list come first those of which the most is not
-/// shared; those that are the same under the same name are counted below it.
+/// SIZE is the target's content, each occurrence counted. STORED is what it takes in the packs, each place
+/// once: SHARED of it serves both targets, ONLY HERE just the one. In the list come first those of which the
+/// most is not shared; those that are the same under the same name are counted below it. "Stored apart" does
+/// not say that bytes differ, only that they were not stored once.
 ///
 /// Works beside a writer.
 ///
@@ -143,7 +144,7 @@ impl Row<'_> {
             _ if !renamed.is_empty() => renamed.join(", "),
             (Some(_), Some(_)) if wholly => "all shared, arranged otherwise".to_owned(),
             (Some(_), Some(_)) if partly => "partly shared".to_owned(),
-            (Some(_), Some(_)) => "different".to_owned(),
+            (Some(_), Some(_)) => "stored apart".to_owned(),
             (a, _) => {
                 let side = if a.is_some() { "A" } else { "B" };
                 let also = match (partly, wholly) {
@@ -204,6 +205,7 @@ pub(crate) fn run(args: DedupArgs, context: &Context<'_>) -> Result<Output, CliE
         View::Table(totals_table(by, totals)),
     ];
     views.extend(list(&rows, by, args.all));
+    let all_same = rows.iter().all(Row::is_same);
     let shared = compared.bytes.shared_bytes;
     let mut output = Output::new(&Deduped {
         a: side(&a, one, tensors.map(|(a, _)| a), totals[0]),
@@ -219,6 +221,14 @@ pub(crate) fn run(args: DedupArgs, context: &Context<'_>) -> Result<Output, CliE
             "A was added under {} and B under {}: what is cut, framed or hashed apart is stored apart",
             one.profile, two.profile
         )));
+    }
+    let cuts_tensors = |side: &SharingSide| side.profile.contains("chunk=tensor-v1");
+    if tensors.is_some() && !all_same && !(cuts_tensors(one) && cuts_tensors(two)) {
+        output = output.note(Note::Note(
+            "what is stored apart may still be equal; `add --chunker tensor-v1` cuts checkpoints at their tensors, \
+             so that equal ones are stored once"
+                .into(),
+        ));
     }
     let output = compared.note.into_iter().fold(output, Output::note);
     Ok(views.into_iter().fold(output, Output::view))

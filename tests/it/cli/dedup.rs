@@ -106,7 +106,7 @@ fn long_lists_begin_with_what_differs_and_end_with_a_count() {
     let said = sandbox.ok(&["dedup", "base", "tuned"]);
     assert_eq!(
         said.lines()
-            .filter(|line| line.contains("  different  "))
+            .filter(|line| line.contains("  stored apart  "))
             .count(),
         20,
         "{said}"
@@ -118,8 +118,8 @@ fn long_lists_begin_with_what_differs_and_end_with_a_count() {
     let all = sandbox.ok(&["dedup", "base", "tuned", "--all"]);
     let how: Vec<bool> = all
         .lines()
-        .filter(|line| line.contains("  different  ") || line.contains("  the same  "))
-        .map(|line| line.contains("different"))
+        .filter(|line| line.contains("  stored apart  ") || line.contains("  the same  "))
+        .map(|line| line.contains("stored apart"))
         .collect();
     assert_eq!(how, [vec![true; 25], vec![false; 35]].concat());
     let found = sandbox.json(&["dedup", "base", "tuned"]);
@@ -178,6 +178,12 @@ fn other_profiles_are_pointed_out() {
         "--hash",
         "blake3",
     ]);
+    for (folder, name) in [("silero-vad", "p1"), ("silero-vad-sharded", "p2")] {
+        sandbox.add(&[&fixture(folder), "--pin-name", name]);
+    }
+    let ran = sandbox.run(&["dedup", "p1", "p2"]);
+    assert!(ran.text().contains("  stored apart  "), "{}", ran.text());
+    assert!(ran.stderr.contains("--chunker tensor-v1"), "{}", ran.stderr);
     let ran = sandbox.run(&["dedup", "vad", "b3"]);
     assert_eq!(ran.code, Some(0));
     assert!(
