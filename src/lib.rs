@@ -29,7 +29,8 @@ pub use block::{
 };
 pub use checkpoint::{
     Device, DeviceMap, Dispatched, LoadError, LoadOptions, LoadPlan, LoadReport, Placed,
-    PlainFolder, Select, Source, Tensor, load_checkpoint_and_dispatch, plan_checkpoint,
+    PlainFolder, Select, SharedTensors, Source, Tensor, compare_checkpoints,
+    load_checkpoint_and_dispatch, plan_checkpoint,
 };
 pub use config::{
     ByteSize, ByteSizeError, CacheConfig, CheckpointConfig, Config, ConfigEntry, ConfigError,
@@ -46,11 +47,12 @@ pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
     AddNote, AddOptions, AddProgress, AddReport, CacheStats, CheckError, CheckOptions, CheckReport,
-    ComputedCid, CopyReason, Difference, Entry, EntrySummary, EntryType, ExportOptions,
-    ExportReport, FileMap, FileReader, FileSlice, Object, ObjectInfo, ObjectStat, PendingCid, Pin,
-    PinAs, PinKind, PinOptions, RemoveOptions, RemoveReport, SessionReport, Store, StoreError,
-    StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError, WriteSession,
-    check_path, check_reader, hash_path, hash_reader, utc_text,
+    ComputedCid, CopyReason, Counterpart, Difference, Entry, EntrySummary, EntryType,
+    ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Object, ObjectInfo, ObjectStat,
+    PartCount, PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, RemoveOptions,
+    RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, Store,
+    StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError,
+    WriteSession, check_path, check_reader, hash_path, hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

@@ -2,9 +2,11 @@
 //!
 //! Each pair of measurements alternates (A B A B), medians are printed, and nothing here is a test: machines
 //! drift by a factor of two, so only the ratios mean anything. `-- --size 1GiB` makes it quicker, `-- add`
-//! (or `load`, `residency`, `halves`, `reader`, `share`, `commit`) runs one part, `--dir DIR` chooses the disk.
+//! (or `load`, `residency`, `halves`, `reader`, `share`, `commit`, `block`, `small`) runs one part, `--dir DIR`
+//! chooses the disk.
 
 mod add;
+mod block;
 mod child;
 mod commit;
 mod halves;
@@ -13,6 +15,7 @@ mod reader;
 mod residency;
 mod scratch;
 mod share;
+mod small;
 
 #[path = "../tools/checkpoint.rs"]
 mod checkpoint;
@@ -50,9 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         match argument.as_str() {
             "--size" => setup.size_bytes = value()?.parse::<ByteSize>()?.bytes(),
             "--dir" => setup.dir = value()?.into(),
-            "add" | "load" | "residency" | "halves" | "reader" | "share" | "commit" => {
-                parts.push(argument)
-            }
+            "add" | "load" | "residency" | "halves" | "reader" | "share" | "commit" | "block"
+            | "small" => parts.push(argument),
             other => return Err(format!("unknown argument {other}").into()),
         }
     }
@@ -60,6 +62,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let scratch = scratch::Scratch::new(&setup.dir)?;
     if wants("commit") {
         commit::run(&scratch)?;
+    }
+    if wants("block") {
+        block::run(&scratch)?;
+    }
+    if wants("small") {
+        small::run(&scratch, setup.size_bytes)?;
     }
     if wants("share") {
         share::run(&scratch, setup.size_bytes)?;

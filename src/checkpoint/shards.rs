@@ -12,6 +12,8 @@ use super::shard_index::ShardIndex;
 use super::source::{Located, Source};
 use crate::store::{Leaves, Prover, StoredFile, Target};
 
+/// How the names of indexes end.
+pub(super) const INDEX: &str = ".safetensors.index.json";
 /// What a header and the length before it usually fit in; longer headers take a second read.
 const FIRST_READ: u64 = 64 << 10;
 /// An index of a hundred thousand tensors has about ten megabytes.
@@ -142,9 +144,7 @@ pub(super) fn open(
     // An index that is named by its path stands for the folder it lies in. By its own CID it does
     // not: folders with other shards may hold the same index.
     match found.parent(target) {
-        Some((folder, name)) if name.ends_with(".safetensors.index.json") => {
-            opener(&folder).open_index(&name)
-        }
+        Some((folder, name)) if name.ends_with(INDEX) => opener(&folder).open_index(&name),
         _ => opener(&found).open_single(""),
     }
 }

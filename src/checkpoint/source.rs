@@ -31,6 +31,11 @@ enum Place {
 }
 
 impl Located {
+    /// What was resolved before.
+    pub(super) fn of(object: Object) -> Self {
+        Self(Place::Object(object))
+    }
+
     /// Whether it is a folder rather than a file.
     pub fn is_folder(&self) -> bool {
         match &self.0 {

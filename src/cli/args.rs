@@ -105,6 +105,7 @@ pub(crate) enum Command {
     Check(commands::check::CheckArgs),
     Rm(commands::rm::RmArgs),
     Pin(commands::pin::PinArgs),
+    Dedup(commands::dedup::DedupArgs),
     Plan(commands::plan::PlanArgs),
     Load(commands::load::LoadArgs),
     Init(commands::init::InitArgs),
@@ -120,7 +121,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin",
         ],
     ),
-    ("Checkpoints", &["plan", "load"]),
+    ("Checkpoints", &["plan", "load", "dedup"]),
     ("Setting up", &["init", "config", "demo", "help"]),
 ];
 

@@ -107,6 +107,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
         Command::Check(args) => commands::check::run(args, &context),
         Command::Rm(args) => commands::rm::run(args, &context),
         Command::Pin(args) => commands::pin::run(args, &context),
+        Command::Dedup(args) => commands::dedup::run(args, &context),
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Load(args) => commands::load::run(args, &context),
         Command::Init(args) => commands::init::run(args, &context),

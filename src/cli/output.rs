@@ -5,7 +5,7 @@
 //!
 //! | command | fields |
 //! |---|---|
-//! | `add` | `cid`, `name`, `kind`, `size`, `new_bytes`, `shared_bytes`, `blocks`, `files`, `pin`, `profile`, `stored`, `notes`, `seconds` |
+//! | `add` | `cid`, `name`, `kind`, `size`, `new_bytes`, `shared_bytes`, `shared_most_with: {cid, name, bytes}`, `blocks`, `files`, `pin`, `profile`, `stored`, `notes`, `seconds` |
 //! | `get` | `cid`, `output`, `kind`, `files`, `bytes`, `seconds`; nothing with `-o -` |
 //! | `cat` | the file's bytes and nothing else |
 //! | `ls` | `entries: [{cid, name, kind, size, profile, pinned, pins, created, last_used}]` |
@@ -19,6 +19,7 @@
 //! | `pin ls` | `entries: [{name, cid, kind, created}]` |
 //! | `plan` | `tensors`, `bytes`, `device_map: {tensor: device}`, `devices: {name: {tensors, bytes, limit}}` |
 //! | `load` | `tensors`, `bytes`, `zero_copy_bytes`, `copied_bytes`, `copies: {reason: bytes}`, `seconds`, `stages: {resolve, headers, plan, execute}`, `shards`, `devices: {name: {tensors, bytes, limit, thread_seconds}}` |
+//! | `dedup` | `a`, `b`: `{target, cid, object, kind, profile, files, tensors, content_bytes, shared_content_bytes, stored_bytes, only_bytes, totals: {same_name, other_name, partly, alone: {parts, bytes, shared_bytes}}}`, `shared_bytes`, `stored_bytes`, `by`, `parts: [{name, a, b: {bytes, shared_bytes, same_as}}]` |
 //! | `init` | `store`, `profile` |
 //! | `config get`, `config set` | `key`, `value`; `set` also `config` |
 //! | `config show` | `config`, `entries: [{section, key, value, origin}]` |

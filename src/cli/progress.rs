@@ -6,12 +6,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ipfs_accelerate::AddProgress;
 
+use super::text;
+
 /// Shorter work shows no bar.
 const FIRST_DRAW: Duration = Duration::from_millis(200);
 
-const KNOWN: &str =
-    "{msg} [{bar:30}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
-const UNKNOWN: &str = "{msg} {spinner} {binary_bytes}, {binary_bytes_per_sec}";
+const KNOWN: &str = "{msg} [{bar:30}] {prefix}{binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+const UNKNOWN: &str = "{msg} {spinner} {prefix}{binary_bytes}, {binary_bytes_per_sec}";
 
 /// One bar; removed from the screen when dropped.
 pub(crate) struct Progress {
@@ -49,6 +50,10 @@ impl Progress {
                 bar.set_length(total);
             }
             bar.set_position(at.done_bytes);
+            if at.shared_bytes > 0 {
+                let (shared, new) = (text::size(at.shared_bytes), text::size(at.new_bytes));
+                bar.set_prefix(format!("{shared} shared, {new} new "));
+            }
         })
     }
 }

@@ -1,9 +1,6 @@
 //! Memory for copies: large ones in huge pages, and filled by several threads side by side.
 
-#![expect(
-    unsafe_code,
-    reason = "memory from the system, and parts of it that several threads fill"
-)]
+#![expect(unsafe_code, reason = "several threads fill parts of one memory")]
 
 use std::cell::UnsafeCell;
 use std::fmt;

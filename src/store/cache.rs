@@ -1,7 +1,8 @@
 //! The memory tier: a byte-budgeted least-recently-used cache in front of the index and the packs.
 //!
-//! `lru` behind one mutex: a hit costs a lookup and a list move. moka held twice its budget and took
-//! several times as long for a hit when it was measured; the bench `block_get` prints the figure.
+//! `lru` behind one mutex: a hit costs a lookup and a list move, and waits for memory more than it computes.
+//! Its hash is keyed for each process. moka held twice its budget and took several times as long for a hit when
+//! it was measured; `cargo bench --bench reach -- block` prints the figure.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,15 +15,35 @@ use crate::dag::Node;
 /// What an entry costs besides its bytes: keys, list links and the map's slack.
 const ENTRY_OVERHEAD: u64 = 256;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Block(Multihash),
-    Node(Cid),
+/// What an entry is found by. Entries are small, as a hit fetches them from memory: the multihash stands in one
+/// once, and a block's value is its bytes alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    hash: Multihash,
+    /// Of a decoded node the codec that it was decoded by.
+    node: Option<u64>,
+}
+
+impl Key {
+    fn block(cid: &Cid) -> Self {
+        Self {
+            hash: *cid.hash(),
+            node: None,
+        }
+    }
+
+    fn node(cid: &Cid) -> Self {
+        Self {
+            hash: *cid.hash(),
+            node: Some(cid.codec()),
+        }
+    }
 }
 
 #[derive(Clone)]
 enum Value {
-    Block(Block),
+    /// The bytes of a block with the key's multihash.
+    Block(Arc<[u8]>),
     Node(Arc<Node>),
 }
 
@@ -73,25 +94,22 @@ impl MemoryTier {
     }
 
     pub(crate) fn block(&self, cid: &Cid) -> Option<Block> {
-        match self.get(&Key::Block(*cid.hash()))? {
+        match self.get(&Key::block(cid))? {
             // The same bytes under another codec are the same block to the store.
-            Value::Block(block) => block.with_cid(*cid),
+            Value::Block(data) => Some(Block::of_checked_data(*cid, data)),
             Value::Node(_) => None,
         }
     }
 
     pub(crate) fn put_block(&self, block: &Block) {
         let cost = block.data().len() as u64;
-        self.put(
-            Key::Block(*block.cid().hash()),
-            Value::Block(block.clone()),
-            cost,
-        );
+        let data = block.clone().into_data();
+        self.put(Key::block(block.cid()), Value::Block(data), cost);
     }
 
     /// A miss is not counted here: the block is asked for next.
     pub(crate) fn node(&self, cid: &Cid) -> Option<Arc<Node>> {
-        match self.look(&Key::Node(*cid))? {
+        match self.look(&Key::node(cid))? {
             Value::Node(node) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 Some(node)
@@ -101,7 +119,7 @@ impl MemoryTier {
     }
 
     pub(crate) fn put_node(&self, cid: &Cid, node: Arc<Node>, cost: u64) {
-        self.put(Key::Node(*cid), Value::Node(node), cost);
+        self.put(Key::node(cid), Value::Node(node), cost);
     }
 
     pub(crate) fn stats(&self) -> CacheStats {

@@ -27,6 +27,12 @@ impl Coverage {
         }
     }
 
+    pub(crate) fn add_range(&mut self, pack: PackId, range: Range<u64>) {
+        if !range.is_empty() {
+            self.0.entry(pack).or_default().push(range);
+        }
+    }
+
     /// Sorts and joins the ranges.
     pub(crate) fn normalize(&mut self) {
         for ranges in self.0.values_mut() {
@@ -61,9 +67,111 @@ impl Coverage {
     }
 }
 
+/// A coverage that says how much of any range it holds, in the time of two searches however the range lies.
+#[derive(Debug)]
+pub(crate) struct Covered(HashMap<PackId, Vec<Run>>);
+
+/// A range that is covered, and how many bytes of its pack are covered before it.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    start: u64,
+    end: u64,
+    before: u64,
+}
+
+impl From<Coverage> for Covered {
+    fn from(mut coverage: Coverage) -> Self {
+        coverage.normalize();
+        let runs = |ranges: Vec<Range<u64>>| {
+            let mut before = 0;
+            let run = |range: Range<u64>| {
+                let run = Run {
+                    start: range.start,
+                    end: range.end,
+                    before,
+                };
+                before += range.end - range.start;
+                run
+            };
+            ranges.into_iter().map(run).collect()
+        };
+        let packs = coverage.0.into_iter();
+        Self(packs.map(|(pack, ranges)| (pack, runs(ranges))).collect())
+    }
+}
+
+impl Covered {
+    /// Bytes that are covered, each once.
+    pub(crate) fn bytes(&self) -> u64 {
+        let packs = self.0.values().filter_map(|runs| runs.last());
+        packs
+            .map(|last| last.before + (last.end - last.start))
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of a range that are covered.
+    pub(crate) fn within(&self, pack: PackId, range: Range<u64>) -> u64 {
+        let Some(runs) = self.0.get(&pack) else {
+            return 0;
+        };
+        let below = |at: u64| {
+            let next = runs.partition_point(|run| run.start < at);
+            runs[..next]
+                .last()
+                .map_or(0, |run| run.before + (at.min(run.end) - run.start))
+        };
+        below(range.end) - below(range.start)
+    }
+
+    /// Bytes that both cover.
+    pub(crate) fn shared_with(&self, other: &Self) -> u64 {
+        let of_pack = |(pack, runs): (&PackId, &Vec<Run>)| -> u64 {
+            let within = |run: &Run| other.within(*pack, run.start..run.end);
+            runs.iter().map(within).sum()
+        };
+        self.0.iter().map(of_pack).fold(0, u64::saturating_add)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_covered_of_a_range_is_counted_from_its_ends() {
+        let (pack, other) = (PackId([1; 16]), PackId([2; 16]));
+        let mut coverage = Coverage::default();
+        for range in [100..200, 150..300, 400..500, 500..510, 7..7] {
+            coverage.add_range(pack, range);
+        }
+        let covered = Covered::from(coverage);
+        assert_eq!(covered.bytes(), 310);
+        for (range, expected) in [
+            (0..100, 0),
+            (0..101, 1),
+            (100..300, 200),
+            (120..130, 10),
+            (290..410, 20),
+            (505..9_000, 5),
+            (300..400, 0),
+            (0..9_000, 310),
+        ] {
+            assert_eq!(covered.within(pack, range.clone()), expected, "{range:?}");
+        }
+        assert_eq!(covered.within(other, 0..9_000), 0);
+        assert_eq!(covered.shared_with(&covered), 310);
+
+        // What a hostile root may say adds up to more than there are numbers.
+        let mut huge = Coverage::default();
+        for pack in [pack, other] {
+            huge.add_range(pack, 0..10);
+            huge.add_range(pack, 20..u64::MAX);
+        }
+        let huge = Covered::from(huge);
+        assert_eq!(huge.bytes(), u64::MAX);
+        assert_eq!(huge.shared_with(&huge), u64::MAX);
+        assert_eq!(huge.within(pack, 5..u64::MAX), u64::MAX - 15);
+    }
 
     #[test]
     fn bytes_outside_are_those_that_nothing_else_covers() {

@@ -16,6 +16,7 @@ mod pins;
 mod read;
 mod remove;
 mod root;
+mod sharing;
 mod target;
 mod time;
 mod totals;
@@ -29,7 +30,8 @@ pub use check::{
 };
 pub use error::StoreError;
 pub use ingest::{
-    AddNote, AddOptions, AddProgress, AddReport, PendingCid, PinAs, SessionReport, WriteSession,
+    AddNote, AddOptions, AddProgress, AddReport, PendingCid, PinAs, SessionReport, SharedWith,
+    WriteSession,
 };
 pub use names::{Pin, PinKind};
 pub use pins::PinOptions;
@@ -39,6 +41,8 @@ pub use read::{
     Object, ObjectInfo, ObjectStat, StoreReader, StoredFile,
 };
 pub use remove::{RemoveOptions, RemoveReport};
+pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
+pub(crate) use sharing::{Part, Side, match_parts};
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;

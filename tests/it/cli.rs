@@ -5,6 +5,7 @@ mod adding;
 mod checking;
 mod checkpoints;
 mod configuration;
+mod dedup;
 mod help;
 mod interrupted;
 mod listing;

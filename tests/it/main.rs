@@ -36,6 +36,7 @@ mod store_profiles;
 mod store_reader;
 mod store_runs;
 mod store_sessions;
+mod store_sharing;
 mod store_sources;
 mod store_space;
 mod tidy;

@@ -13,13 +13,13 @@ use ipfs_accelerate::{
 use crate::load_files::{SINGLE, assert_adds_up, assert_same, by_the_crate, file_from, on_host};
 use crate::store_kit::{Stage, bytes, of, read, target};
 
-const MIB: usize = 1 << 20;
+pub(crate) const MIB: usize = 1 << 20;
 
-fn under(profile: Profile) -> AddOptions {
+pub(crate) fn under(profile: Profile) -> AddOptions {
     AddOptions::default().with_profile(profile)
 }
 
-fn tensor_v1() -> Profile {
+pub(crate) fn tensor_v1() -> Profile {
     Profile::default().with_chunker(Chunker::TensorV1).unwrap()
 }
 
@@ -158,7 +158,12 @@ fn blocks_of_blake3_are_made_and_checked() {
 }
 
 /// A safetensors file of bytes; tensor `number` of checkpoint `seed` where it is changed, else of 0.
-fn checkpoint(sizes: &[usize], changed: &[usize], seed: u64) -> Vec<u8> {
+pub(crate) fn checkpoint(
+    sizes: &[usize],
+    changed: &[usize],
+    seed: u64,
+    header_bytes: usize,
+) -> Vec<u8> {
     let names: Vec<String> = (0..sizes.len()).map(|n| format!("t{n:03}")).collect();
     let shapes: Vec<[usize; 1]> = sizes.iter().map(|len| [*len]).collect();
     let mut data = Vec::new();
@@ -171,10 +176,10 @@ fn checkpoint(sizes: &[usize], changed: &[usize], seed: u64) -> Vec<u8> {
         .zip(&shapes)
         .map(|(name, shape)| (name.as_str(), Dtype::U8, &shape[..]))
         .collect();
-    file_from(&tensors, 8_192, &data)
+    file_from(&tensors, header_bytes, &data)
 }
 
-fn sizes() -> Vec<usize> {
+pub(crate) fn sizes() -> Vec<usize> {
     (0..40)
         .map(|n| match n % 4 {
             0 => 2 * MIB + 12_345 * n,
@@ -194,9 +199,9 @@ fn a_fine_tune_adds_the_tensors_that_changed() {
     let stage = Stage::new();
     let store = stage.create();
     let sizes = sizes();
-    add(&store, &checkpoint(&sizes, &[], 1));
+    add(&store, &checkpoint(&sizes, &[], 1, 8_192));
     let changed = [4, 10, 20, 33];
-    let tuned = checkpoint(&sizes, &changed, 2);
+    let tuned = checkpoint(&sizes, &changed, 2, 8_192);
     let added = add(&store, &tuned);
     let changed_bytes: usize = changed.iter().map(|n| sizes[*n]).sum();
     let header_and_small = 8_192 + 3 * 70_000;
@@ -213,7 +218,7 @@ fn the_same_tensors_in_other_shards_and_another_order_are_stored_once() {
     let stage = Stage::new();
     let store = stage.create();
     let sizes: Vec<usize> = (0..12).map(|n| 70_000 + 200_000 * n).collect();
-    let whole = checkpoint(&sizes, &[], 1);
+    let whole = checkpoint(&sizes, &[], 1, 8_192);
     let first = add(&store, &whole);
     // The last seven tensors alone, behind a header of another length.
     let names: Vec<String> = (5..12).map(|n| format!("t{n:03}")).collect();
@@ -241,8 +246,8 @@ fn tensors_cut_at_their_own_start_load_without_a_copy() {
     let store = stage.create();
     let sizes = sizes();
     for content in [
-        checkpoint(&sizes, &[], 1),
-        checkpoint(&sizes, &[0, 8, 16, 21, 24], 2),
+        checkpoint(&sizes, &[], 1, 8_192),
+        checkpoint(&sizes, &[0, 8, 16, 21, 24], 2, 8_192),
     ] {
         let added = add(&store, &content);
         let loaded =
@@ -259,7 +264,7 @@ fn tensors_cut_at_their_own_start_load_without_a_copy() {
 #[test]
 fn a_stream_and_a_file_are_cut_alike() {
     let stage = Stage::new();
-    let content = checkpoint(&sizes(), &[], 1);
+    let content = checkpoint(&sizes(), &[], 1, 8_192);
     for len in [0, 5, 8, 9, 8_000, 8_192, 8_193, 3 * MIB, content.len()] {
         let path = stage.file("part", &content[..len]);
         let by_path = hash_path(&path, &under(tensor_v1())).unwrap();

@@ -1,12 +1,14 @@
 //! Carrying a plan out: every tensor to its device, in parallel, ending at the first error.
 //!
 //! What is only borrowed from a map is handed out at once. Everything else is cut into *pieces* of the files
-//! (`pieces.rs`), which threads read, hash and copy side by side in the order of use (`pass.rs`); whoever
-//! finishes the last piece of a tensor places it.
+//! (`pieces.rs`), which threads read, hash and copy side by side in the order of use (`pass.rs`), into the map or
+//! into memory (`ways.rs`); whoever finishes the last piece of a tensor places it (`place.rs`).
 
 mod begun;
 mod pass;
 mod pieces;
+mod place;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

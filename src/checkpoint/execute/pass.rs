@@ -1,79 +1,51 @@
-//! Reading, hashing, copying and placing, on several threads.
+//! Reading, hashing and copying pieces on several threads.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::begun::failed;
 use super::pieces::{Piece, Use, cut, order_of_use};
+use super::ways::Way;
 use super::{Done, Job, Outcome};
-use crate::checkpoint::device::{Device, StagingBuf, TensorBytes, TensorData};
+use crate::checkpoint::device::Device;
 use crate::checkpoint::device_map::DeviceKind;
-use crate::checkpoint::dispatched::{Placed, Slot};
 use crate::checkpoint::error::LoadError;
-use crate::checkpoint::options::{LoadOptions, LoadProgress, Residency};
+use crate::checkpoint::options::{LoadOptions, Residency};
 use crate::checkpoint::plan::Plan;
 use crate::checkpoint::shards::Shard;
-use crate::checkpoint::tensor::{LazyTensor, Tensor, borrow, gather, pick};
+use crate::checkpoint::tensor::{gather, pick};
 use crate::checkpoint::threads::Threads;
-use crate::fsio::{Finished, Memory};
+use crate::fsio::Finished;
 use crate::store::{CopyReason, FileMap};
 
-const RELAXED: Ordering = Ordering::Relaxed;
-
-/// Memory that a tensor is read into.
-pub(super) enum Buffer {
-    Host(Memory),
-    Device(StagingBuf),
-}
-
-impl Buffer {
-    fn bytes(&mut self) -> &mut [u8] {
-        match self {
-            Self::Host(memory) => memory,
-            Self::Device(staging) => staging.bytes_mut(),
-        }
-    }
-}
-
-/// What becomes of a tensor's bytes, decided when the first of them is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// They stay in the map.
-    Borrow,
-    /// They are read into memory of this process, or of a device.
-    Fill(CopyReason),
-    /// The memory cap has no room for them beside those on their way to devices.
-    Later,
-}
+pub(super) const RELAXED: Ordering = Ordering::Relaxed;
 
 pub(super) struct Pass<'a, D: Device> {
-    shards: &'a [Shard],
-    maps: Vec<Option<Arc<FileMap>>>,
-    jobs: Vec<Job>,
+    pub(super) shards: &'a [Shard],
+    pub(super) maps: Vec<Option<Arc<FileMap>>>,
+    pub(super) jobs: Vec<Job>,
     /// Why each job cannot be borrowed, if it cannot.
-    copies: Vec<Option<CopyReason>>,
-    plan: &'a Plan,
-    options: &'a LoadOptions<D>,
-    residency: Residency,
-    ways: Vec<Mutex<Option<Way>>>,
-    outcomes: Vec<OnceLock<Outcome<D::Handle>>>,
-    later: Mutex<Vec<usize>>,
+    pub(super) copies: Vec<Option<CopyReason>>,
+    pub(super) plan: &'a Plan,
+    pub(super) options: &'a LoadOptions<D>,
+    pub(super) residency: Residency,
+    pub(super) ways: Vec<Mutex<Option<Way>>>,
+    pub(super) outcomes: Vec<OnceLock<Outcome<D::Handle>>>,
+    pub(super) later: Mutex<Vec<usize>>,
     /// Bytes that may still be read ahead.
-    room: AtomicU64,
-    populated_bytes: AtomicU64,
-    lazy_bytes: AtomicU64,
-    verified_bytes: AtomicU64,
+    pub(super) room: AtomicU64,
+    pub(super) populated_bytes: AtomicU64,
+    pub(super) lazy_bytes: AtomicU64,
+    pub(super) verified_bytes: AtomicU64,
     /// Copies that are on their way to a device.
-    passing_bytes: AtomicU64,
-    kept_bytes: u64,
-    placed_tensors: AtomicUsize,
-    placed_bytes: AtomicU64,
-    total_bytes: u64,
-    nanoseconds: Vec<AtomicU64>,
-    is_stopped: AtomicBool,
-    error: Mutex<Option<LoadError>>,
+    pub(super) passing_bytes: AtomicU64,
+    pub(super) kept_bytes: u64,
+    pub(super) placed_tensors: AtomicUsize,
+    pub(super) placed_bytes: AtomicU64,
+    pub(super) total_bytes: u64,
+    pub(super) nanoseconds: Vec<AtomicU64>,
+    pub(super) is_stopped: AtomicBool,
+    pub(super) error: Mutex<Option<LoadError>>,
 }
 
 impl<'a, D: Device> Pass<'a, D> {
@@ -325,182 +297,6 @@ impl<'a, D: Device> Pass<'a, D> {
         counter.fetch_add(bytes, RELAXED);
         taken
     }
-
-    /// What becomes of a tensor; memory for it is taken when this is asked first.
-    fn way(&self, one: &Use) -> Result<Way, LoadError> {
-        let mut way = lock(&self.ways[one.job]);
-        if let Some(way) = *way {
-            return Ok(way);
-        }
-        Ok(*way.insert(self.decide(one)?))
-    }
-
-    fn decide(&self, one: &Use) -> Result<Way, LoadError> {
-        let Job {
-            shard,
-            selection,
-            device,
-        } = &self.jobs[one.job];
-        let bytes = selection.bytes();
-        let is_main = self.plan.devices[*device].kind == DeviceKind::Main;
-        if is_main {
-            let named = &self.options.devices[*device];
-            if let Some(staging) = named.1.staging(bytes as usize) {
-                let lent = one.part.provide(Buffer::Device(staging), Buffer::bytes);
-                return match lent {
-                    Ok(()) => Ok(Way::Fill(CopyReason::DeviceMemory)),
-                    Err(found) => Err(failed(
-                        named,
-                        format!("lent {found} bytes for staging where {bytes} were asked for")
-                            .into(),
-                    )),
-                };
-            }
-        }
-        let Some(why) = self.copies[one.job] else {
-            return Ok(Way::Borrow);
-        };
-        if is_main && !self.pass_by(bytes) {
-            return Ok(Way::Later);
-        }
-        let memory = self.shards[*shard].file.memory(bytes);
-        let memory = memory.map_err(LoadError::from_source)?;
-        let provided = one.part.provide(Buffer::Host(memory), Buffer::bytes);
-        debug_assert_eq!(provided, Ok(()), "memory as long as it was asked for");
-        Ok(Way::Fill(why))
-    }
-
-    /// Takes room under the memory cap for a copy on its way to a device.
-    fn pass_by(&self, bytes: u64) -> bool {
-        let cap = self.options.memory_cap.unwrap_or(u64::MAX);
-        let room = cap.saturating_sub(self.kept_bytes);
-        let take = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= room);
-        let taken = self.passing_bytes.fetch_update(RELAXED, RELAXED, take);
-        taken.is_ok()
-    }
-
-    fn refuse_what_found_no_room(&self) -> Result<(), LoadError> {
-        let Some(number) = lock(&self.later).pop() else {
-            return Ok(());
-        };
-        let selection = &self.jobs[number].selection;
-        Err(LoadError::MemoryCap {
-            what: format!("tensor `{}`", selection.info.name),
-            needed: self.kept_bytes.saturating_add(selection.bytes()),
-            cap: self.options.memory_cap.unwrap_or(u64::MAX),
-        })
-    }
-
-    fn place(&self, number: usize, buffer: Option<Buffer>) -> Result<(), LoadError> {
-        let Job {
-            shard,
-            selection,
-            device,
-        } = &self.jobs[number];
-        let bytes = selection.bytes();
-        let info = Arc::new(selection.info.clone());
-        let why = match *lock(&self.ways[number]) {
-            Some(Way::Fill(why)) => Some(why),
-            _ => None,
-        };
-        let placed = match (self.plan.devices[*device].kind, buffer) {
-            (DeviceKind::Disk, _) => {
-                let Shard { file, leaves, .. } = &self.shards[*shard];
-                Placed::Disk(LazyTensor::new(
-                    Arc::clone(&info),
-                    selection.source.clone(),
-                    file.clone(),
-                    leaves.clone(),
-                ))
-            }
-            (DeviceKind::Cpu, Some(Buffer::Host(memory))) => {
-                let why = why.unwrap_or(CopyReason::Requested);
-                Placed::Mapped(Tensor::copied_from(Arc::clone(&info), memory, why))
-            }
-            (DeviceKind::Cpu, _) => Placed::Mapped(borrow(&info, self.map(*shard))?),
-            (DeviceKind::Main, buffer) => {
-                let named = &self.options.devices[*device];
-                let place = |data| {
-                    let tensor = TensorBytes { info: &info, data };
-                    named.1.place(tensor).map_err(|e| failed(named, e))
-                };
-                Placed::Device(match buffer {
-                    Some(Buffer::Device(staging)) => place(TensorData::Staged(staging))?,
-                    Some(Buffer::Host(memory)) => {
-                        let handle = place(TensorData::Borrowed(&memory))?;
-                        drop(memory);
-                        self.passing_bytes.fetch_sub(bytes, RELAXED);
-                        handle
-                    }
-                    None => {
-                        let tensor = borrow(&info, self.map(*shard))?;
-                        place(TensorData::Borrowed(tensor.bytes()))?
-                    }
-                })
-            }
-        };
-        let slot = Slot {
-            info,
-            device: *device,
-            placed,
-        };
-        let outcome = Outcome {
-            slot,
-            bytes,
-            copied: why,
-        };
-        let is_first = self.outcomes[number].set(outcome).is_ok();
-        debug_assert!(is_first, "each tensor is placed once");
-        self.tell(bytes);
-        Ok(())
-    }
-
-    fn map(&self, shard: usize) -> &Arc<FileMap> {
-        self.maps[shard]
-            .as_ref()
-            .expect("shards that something is borrowed from were mapped")
-    }
-
-    fn note_time(&self, job: usize, begun: Instant) {
-        let spent = begun.elapsed().as_nanos() as u64;
-        self.nanoseconds[self.jobs[job].device].fetch_add(spent, RELAXED);
-    }
-
-    fn tell(&self, bytes: u64) {
-        let Some(progress) = &self.options.progress else {
-            return;
-        };
-        progress(LoadProgress {
-            tensors: self.placed_tensors.fetch_add(1, RELAXED) + 1,
-            total_tensors: self.jobs.len(),
-            bytes: self.placed_bytes.fetch_add(bytes, RELAXED) + bytes,
-            total_bytes: self.total_bytes,
-        });
-    }
-
-    fn done(self) -> Done<D::Handle> {
-        let mut done = Done {
-            slots: Vec::with_capacity(self.jobs.len()),
-            zero_copy_bytes: 0,
-            copies: BTreeMap::new(),
-            residency: self.residency,
-            populated_bytes: self.populated_bytes.into_inner(),
-            lazy_bytes: self.lazy_bytes.into_inner(),
-            verified_bytes: self.verified_bytes.into_inner(),
-            thread_seconds: Vec::new(),
-        };
-        for outcome in self.outcomes {
-            let outcome = outcome.into_inner().expect("every tensor was placed");
-            match outcome.copied {
-                None => done.zero_copy_bytes += outcome.bytes,
-                Some(why) => *done.copies.entry(why).or_default() += outcome.bytes,
-            }
-            done.slots.push(outcome.slot);
-        }
-        let seconds = |spent: AtomicU64| spent.into_inner() as f64 / 1e9;
-        done.thread_seconds = self.nanoseconds.into_iter().map(seconds).collect();
-        done
-    }
 }
 
 /// A piece, and those of its uses that are served now.
@@ -522,6 +318,6 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

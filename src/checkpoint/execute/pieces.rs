@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::Job;
-use super::pass::Buffer;
+use super::ways::Buffer;
 use crate::checkpoint::modules::natural_order;
 use crate::checkpoint::select::SelectedBytes;
 use crate::checkpoint::shards::Shard;

@@ -30,8 +30,8 @@ use crate::cli::text;
 /// added. They are added in turn, each in one step: when one fails, those before it stay, it and those
 /// after it are not added. SIGINT and SIGTERM leave the store as it was before the current path.
 ///
-/// With --json: one object a line and path, with cid, name, kind, size, new_bytes, shared_bytes, blocks,
-/// files, pin, profile, stored, notes, seconds.
+/// With --json: one object a line and path, with cid, name, kind, size, new_bytes, shared_bytes,
+/// shared_most_with {cid, name, bytes}, blocks, files, pin, profile, stored, notes, seconds.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -80,6 +80,7 @@ struct Added<'a> {
     size: u64,
     new_bytes: u64,
     shared_bytes: u64,
+    shared_most_with: Option<Shared<'a>>,
     blocks: u64,
     files: u64,
     pin: Option<&'a str>,
@@ -87,6 +88,13 @@ struct Added<'a> {
     stored: bool,
     notes: Vec<String>,
     seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Shared<'a> {
+    cid: String,
+    name: &'a str,
+    bytes: u64,
 }
 
 pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliError> {
@@ -183,6 +191,29 @@ fn add(
     ))
 }
 
+/// `412.0 MiB new`, `3.6 GiB shared, most of it with llama-3`
+fn sharing(report: &AddReport) -> Vec<String> {
+    let mut said = vec![match report.new_bytes {
+        0 => "nothing new".to_owned(),
+        new => format!("{} new", text::size(new)),
+    }];
+    if let Some(with) = &report.shared_most_with {
+        let name = match with.name.as_str() {
+            "" => with.cid.to_string(),
+            name => name.to_owned(),
+        };
+        let most = match with.bytes < report.shared_bytes {
+            true => ", most of it",
+            false => "",
+        };
+        let shared = text::size(report.shared_bytes);
+        said.push(format!("{shared} shared{most} with {name}"));
+    } else if report.shared_bytes > 0 && report.new_bytes > 0 {
+        said.push(format!("{} shared", text::size(report.shared_bytes)));
+    }
+    said
+}
+
 fn output(report: &AddReport, options: &AddOptions, stored: bool, seconds: f64) -> Output {
     let cid = report.cid.to_string();
     let output = Output::new(&Added {
@@ -192,6 +223,11 @@ fn output(report: &AddReport, options: &AddOptions, stored: bool, seconds: f64) 
         size: report.size,
         new_bytes: if stored { report.new_bytes } else { 0 },
         shared_bytes: if stored { report.shared_bytes } else { 0 },
+        shared_most_with: report.shared_most_with.as_ref().map(|with| Shared {
+            cid: with.cid.to_string(),
+            name: &with.name,
+            bytes: with.bytes,
+        }),
         blocks: report.blocks,
         files: report.files,
         pin: report.pin.as_deref(),
@@ -207,10 +243,7 @@ fn output(report: &AddReport, options: &AddOptions, stored: bool, seconds: f64) 
     };
     let mut said = vec![text::size(report.size)];
     if stored {
-        said.push(match report.new_bytes {
-            0 => "nothing new".to_owned(),
-            new => format!("{} new", text::size(new)),
-        });
+        said.extend(sharing(report));
     }
     said.push(text::seconds(seconds));
     said.extend(text::rate(report.size, seconds));

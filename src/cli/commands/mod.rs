@@ -4,6 +4,7 @@ pub(crate) mod add;
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod config;
+pub(crate) mod dedup;
 pub(crate) mod demo;
 pub(crate) mod get;
 pub(crate) mod has;

@@ -5,17 +5,19 @@ use std::path::Path;
 
 use super::feed::{Feed, FilesFeed, StreamFeed};
 use super::hash::{Bytes, Hashed, Sink, hash_all};
-use super::options::{AddOptions, AddReport, PinAs};
+use super::options::{AddOptions, AddReport, PinAs, SharedWith};
+use super::pin_as::{SetPin, check_pin, pin_name, prepare_pin};
 use super::record::RootBuilder;
+use super::shared_with::shared_most_with;
 use super::tree::{Built, Tree};
 use super::walk::{Walk, walk};
 use super::writer::{BlockWriter, write_root};
-use crate::block::{Cid, canonical};
+use crate::block::canonical;
 use crate::fsio;
 use crate::store::error::StoreError;
 use crate::store::format::StoredCid;
 use crate::store::inner::Inner;
-use crate::store::names::{self, Pin, PinKind, PreparedPin};
+use crate::store::names::{self, PinKind};
 use crate::store::pack::ObjectNote;
 use crate::store::read::EntryType;
 use crate::store::root::{self, Head, ObjectKind, RootRecord};
@@ -85,11 +87,11 @@ fn add(
         blocks: built.blocks,
         tsize: built.tsize,
     };
-    let pin = commit(store, writer, root, head, &options.pin)?;
-    Ok(report(&walk, &built, bytes, pin))
+    let committed = commit(store, writer, root, head, &options.pin)?;
+    Ok(report(&walk, &built, bytes, committed))
 }
 
-pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, pin: Option<String>) -> AddReport {
+pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Committed) -> AddReport {
     AddReport {
         cid: built.cid,
         kind: match built.kind {
@@ -100,21 +102,29 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, pin: Option<Strin
         size: built.size,
         new_bytes: bytes.new,
         shared_bytes: bytes.shared,
+        shared_most_with: committed.shared_most_with,
         blocks: built.blocks,
         files: built.files,
-        pin,
+        pin: committed.pin,
         notes: walk.notes.clone(),
     }
 }
 
-/// Publishes the last pack, the root and the pin, in this order; returns the pin's name.
+/// What a commit has to tell.
+#[derive(Default)]
+pub(super) struct Committed {
+    pin: Option<String>,
+    shared_most_with: Option<SharedWith>,
+}
+
+/// Publishes the last pack, the root and the pin, in this order.
 fn commit(
     store: &Inner,
     mut writer: BlockWriter<'_>,
     root: RootBuilder,
     head: Head,
     pin: &PinAs,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Committed, StoreError> {
     let cid = canonical(&head.cid.0);
     writer.flush()?;
     let guard = store.commit_guard()?;
@@ -162,8 +172,16 @@ fn commit(
         tracing::warn!("{e}");
     }
     drop(guard);
+    let own = writer.sealed();
     writer.finish();
-    pinned.map(|()| name)
+    pinned?;
+    Ok(Committed {
+        pin: name,
+        shared_most_with: match is_new {
+            true => shared_most_with(store, &record, &own),
+            false => None,
+        },
+    })
 }
 
 /// THE COMMIT: one rename makes the object exist. One that is there whole stays as it is.
@@ -202,72 +220,6 @@ fn is_whole(store: &Inner, record: &RootRecord) -> bool {
         .packs
         .iter()
         .all(|&pack| store.core.packs.open(pack).is_ok())
-}
-
-/// Refuses a pin's name that cannot be set; without a CID only what can be known before hashing.
-pub(crate) fn check_pin(store: &Inner, pin: &PinAs, cid: Option<&Cid>) -> Result<(), StoreError> {
-    let PinAs::Named { name, replace } = pin else {
-        return Ok(());
-    };
-    names::check(name, cid)?;
-    let taken = names::read(store.folder(), store.id(), name)?;
-    match taken {
-        Some(there) if !replace && cid.is_some_and(|cid| there.cid != *cid) => {
-            Err(StoreError::NameTaken {
-                name: name.clone(),
-                cid: there.cid,
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn pin_name(pin: &PinAs, cid: &Cid) -> Option<String> {
-    match pin {
-        PinAs::No => None,
-        PinAs::Unnamed => Some(canonical(cid).to_string()),
-        PinAs::Named { name, .. } => Some(name.clone()),
-    }
-}
-
-/// Sets or moves a name. One that says so already stays, and a recursive pin is not made a direct one of
-/// the same object, which it covers.
-pub(crate) fn set_pin(
-    store: &Inner,
-    name: &str,
-    cid: &Cid,
-    kind: PinKind,
-) -> Result<Pin, StoreError> {
-    match prepare_pin(store, name, cid, kind)? {
-        SetPin::There(pin) => Ok(pin),
-        SetPin::Prepared(prepared, pin) => {
-            store.durable(prepared.publish())?;
-            Ok(pin)
-        }
-    }
-}
-
-enum SetPin {
-    There(Pin),
-    Prepared(PreparedPin, Pin),
-}
-
-/// Writes a name aside, unless it says so already.
-fn prepare_pin(store: &Inner, name: &str, cid: &Cid, kind: PinKind) -> Result<SetPin, StoreError> {
-    let there = names::read(store.folder(), store.id(), name)?;
-    let says_so =
-        |pin: &Pin| pin.cid == *cid && (pin.kind == kind || pin.kind == PinKind::Recursive);
-    if let Some(pin) = there.filter(says_so) {
-        return Ok(SetPin::There(pin));
-    }
-    let pin = Pin {
-        name: name.to_owned(),
-        cid: *cid,
-        kind,
-        created_ms: now_ms(),
-    };
-    let prepared = store.durable(names::prepare(store.folder(), store.id(), &pin))?;
-    Ok(SetPin::Prepared(prepared, pin))
 }
 
 /// Makes removals of names or roots durable.

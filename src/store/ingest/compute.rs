@@ -6,7 +6,7 @@ use std::path::Path;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::add::report;
+use super::add::{Committed, report};
 use super::cuts::{Cutting, PiecePlan};
 use super::hash::Bytes;
 use super::options::{AddOptions, AddProgress, AddReport};
@@ -40,7 +40,7 @@ fn report_of(walk: &Walk, built: &Built) -> AddReport {
         new: built.size,
         shared: 0,
     };
-    report(walk, built, bytes, None)
+    report(walk, built, bytes, Committed::default())
 }
 
 /// What a file or folder is under each of the profiles.
@@ -105,6 +105,8 @@ fn compute(
             progress(AddProgress {
                 done_bytes,
                 total_bytes,
+                new_bytes: 0,
+                shared_bytes: 0,
             });
         }
         spare = std::mem::replace(&mut window, next?).data;

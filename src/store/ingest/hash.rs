@@ -149,6 +149,8 @@ pub(crate) fn hash_all(
             progress(AddProgress {
                 done_bytes,
                 total_bytes,
+                new_bytes: bytes.new,
+                shared_bytes: bytes.shared,
             });
         }
     }

@@ -100,6 +100,10 @@ pub struct AddProgress {
     pub done_bytes: u64,
     /// All content bytes; unknown for a stream.
     pub total_bytes: Option<u64>,
+    /// Of `done_bytes` those that were not in the store before; zero where nothing is stored.
+    pub new_bytes: u64,
+    /// Of `done_bytes` those that were, or that occurred before in the object; zero where nothing is stored.
+    pub shared_bytes: u64,
 }
 
 /// Something about an add that the user will want to know.
@@ -182,6 +186,18 @@ impl fmt::Display for AddNote {
     }
 }
 
+/// An object that has bytes of one that was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SharedWith {
+    /// The object.
+    pub cid: Cid,
+    /// The name of the file or folder when it was first added; empty for a stream.
+    pub name: String,
+    /// Bytes in the packs that both use.
+    pub bytes: u64,
+}
+
 /// What an add did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -198,6 +214,10 @@ pub struct AddReport {
     pub new_bytes: u64,
     /// Content bytes that were, or that occur again in the object; `new_bytes + shared_bytes == size`.
     pub shared_bytes: u64,
+    /// The object that has most of the shared bytes, and how many, each place counted once; none where the
+    /// object itself was there already, and where no other has any. Looked for among the objects that were
+    /// used last.
+    pub shared_most_with: Option<SharedWith>,
     /// Blocks of the DAG, each place in it counted.
     pub blocks: u64,
     /// Files in it.

@@ -131,6 +131,11 @@ impl<'s> BlockWriter<'s> {
         ))
     }
 
+    /// The packs that were sealed so far.
+    pub(crate) fn sealed(&self) -> Vec<PackId> {
+        self.sealed.iter().map(|sealed| sealed.id).collect()
+    }
+
     pub(crate) fn id(&self) -> WriterId {
         self.id
     }

@@ -52,6 +52,10 @@ impl PackFile {
         &self.path
     }
 
+    pub(crate) fn id(&self) -> PackId {
+        self.header.pack
+    }
+
     /// The length of the file, padding and table included.
     pub(crate) fn file_len(&self) -> u64 {
         self.header.file_len

@@ -14,6 +14,7 @@ use crate::fsio::{self, Memory};
 use crate::store::error::StoreError;
 use crate::store::pack::PackFile;
 use crate::store::root::Lease;
+use crate::store::sharing::Span;
 
 /// A file that bytes come from.
 #[derive(Clone, Debug)]
@@ -207,6 +208,19 @@ impl StoredFile {
         let why = format!("it has {} bytes, and {range:?} was asked for", self.size);
         let source = io::Error::new(io::ErrorKind::UnexpectedEof, why);
         Err(FileError::new("read", &*self.name, source).into())
+    }
+
+    /// Where a range of the content lies in packs; nothing of a file outside a store.
+    pub(crate) fn spans(&self, range: Range<u64>) -> impl Iterator<Item = Span> + '_ {
+        self.overlaps(range)
+            .filter_map(|(extent, part)| match &extent.backing {
+                Backing::Pack(pack) => Some(Span {
+                    pack: pack.id(),
+                    offset: extent.offset + (part.start - extent.start),
+                    len: part.end - part.start,
+                }),
+                Backing::Plain(_) => None,
+            })
     }
 
     /// The extents that hold a range of the content, with the part of the content each holds.

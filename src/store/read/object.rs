@@ -150,6 +150,12 @@ impl Object {
 
     /// Everything below this folder, in the byte order of the paths; nothing below a file or link.
     pub fn walk(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.entries()
+            .map(|(path, entry)| to_entry(entry, path.to_owned()))
+    }
+
+    /// As [`Object::walk`]: the root's entries, each with its path below this folder.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &PathEntry)> + '_ {
         let prefix = if self.path.is_empty() {
             String::new()
         } else {
@@ -162,7 +168,7 @@ impl Object {
             .iter()
             .take_while(move |entry| entry.path.starts_with(&prefix))
             .filter(|entry| !entry.path.is_empty())
-            .map(move |entry| to_entry(entry, entry.path[skip..].to_owned()))
+            .map(move |entry| (&entry.path[skip..], entry))
     }
 
     fn children(&self) -> impl Iterator<Item = Entry> + '_ {

@@ -11,6 +11,7 @@ use super::object::Object;
 use crate::dag::Profile;
 use crate::store::error::StoreError;
 use crate::store::names::Pin;
+use crate::store::sharing::{SharedBytes, Side};
 use crate::store::target::Target;
 use crate::store::totals::{StoreTotals, totals};
 
@@ -102,6 +103,15 @@ impl StoreReader {
     /// As [`StoreReader::resolve`] and [`Object::stat`].
     pub fn stat(&self, target: &Target) -> Result<ObjectStat, StoreError> {
         self.resolve(target)?.stat()
+    }
+
+    /// What two files or folders share, by file and by byte. Reads their roots, and no payload.
+    ///
+    /// # Errors
+    /// As [`StoreReader::resolve`]; [`StoreError::NotAFile`] for a link or a single block.
+    pub fn compare(&self, a: &Target, b: &Target) -> Result<SharedBytes, StoreError> {
+        let (a, b) = (self.resolve(a)?, self.resolve(b)?);
+        Ok(SharedBytes::of(&Side::of(a)?, &Side::of(b)?))
     }
 
     /// The file at a target, open for reading.

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::Sandbox;
 
-const COMMANDS: [&str; 14] = [
-    "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "plan", "load", "init",
-    "config", "demo",
+const COMMANDS: [&str; 15] = [
+    "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "plan", "load", "dedup",
+    "init", "config", "demo",
 ];
 
 #[test]

@@ -52,6 +52,7 @@ fn every_reading_command_works_beside_a_writer() {
         &["has", "vad"],
         &["load", "vad"],
         &["plan", "vad"],
+        &["dedup", "vad", "vad"],
         &["pin", "ls"],
     ] {
         sandbox.ok(args);
