@@ -50,8 +50,11 @@ fn take_turns(
     before: impl Fn() -> bool,
     bytes: u64,
 ) -> Result<Vec<f64>, Box<dyn Error>> {
-    for _ in 0..rounds {
-        for way in &mut *ways {
+    for round in 0..rounds {
+        // Each begins a round once, so that none always follows the same other one.
+        for turn in 0..ways.len() {
+            let count = ways.len();
+            let way = &mut ways[(round + turn) % count];
             before();
             let begun = Instant::now();
             (way.run)()?;
@@ -117,6 +120,9 @@ fn cold(
     if !drop_caches() {
         println!("\nload, page cache dropped: not measured, only root can drop it");
         return Ok(());
+    }
+    if let Some(ahead) = read_ahead(&shards[0]) {
+        println!("\nthe disk reads {ahead} KiB ahead");
     }
     println!(
         "\nload, page cache dropped (medians of {COLD_ROUNDS}, taking turns; slowest to fastest)"
@@ -187,6 +193,8 @@ fn warm(shards: &[PathBuf], bytes: u64, sha: &Stored) -> Result<(), Box<dyn Erro
     println!(
         "\nload, page cache warm (medians of {WARM_ROUNDS}, taking turns; slowest to fastest)"
     );
+    // Each brings its own files into the page cache in its own way.
+    drop_caches();
     touch_parsed(shards)?;
     load(sha, Residency::Populate, false)()?;
     let mut ways = [
@@ -216,6 +224,19 @@ fn warm(shards: &[PathBuf], bytes: u64, sha: &Stored) -> Result<(), Box<dyn Erro
         "at least 1",
     );
     Ok(())
+}
+
+/// How far the kernel reads ahead on the disk that a file is on, in KiB.
+fn read_ahead(path: &Path) -> Option<String> {
+    let device = rustix::fs::stat(path).ok()?.st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let of = |folder: &str| {
+        std::fs::read_to_string(format!(
+            "/sys/dev/block/{major}:{minor}/{folder}queue/read_ahead_kb"
+        ))
+    };
+    let text = of("").or_else(|_| of("../")).ok()?;
+    Some(text.trim().to_owned())
 }
 
 fn ratio(what: &str, value: f64, wanted: &str) {

@@ -190,7 +190,8 @@ impl Stitched {
         let permit = Permit::take(pieces.len())?;
         let len: u64 = pieces.iter().map(Piece::len).sum();
         let total = (lead + len).next_multiple_of(page);
-        let region = Region::reserve(usize::try_from(total).map_err(io::Error::other)?)?;
+        let total = usize::try_from(total).map_err(io::Error::other)?;
+        let region = Region::reserve(total, pieces[0].offset() - lead)?;
         let mut at = 0_u64;
         for (i, piece) in pieces.iter().enumerate() {
             let skip = if i == 0 { lead } else { 0 };

@@ -24,9 +24,29 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// A range that nobody may touch until something is put over it.
-    pub(super) fn reserve(len: usize) -> io::Result<Self> {
-        Self::new(len, ProtFlags::empty())
+    /// A range that nobody may touch until something is put over it. It starts where the file range from
+    /// `offset` on can be shown in huge pages.
+    pub(super) fn reserve(len: usize, offset: u64) -> io::Result<Self> {
+        if len < HUGE_PAGE {
+            return Self::new(len, ProtFlags::empty());
+        }
+        let total = len
+            .checked_add(HUGE_PAGE)
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        let whole = std::mem::ManuallyDrop::new(Self::new(total, ProtFlags::empty())?);
+        let wanted = offset as usize % HUGE_PAGE;
+        let skip = (wanted + HUGE_PAGE - whole.base.as_ptr().addr() % HUGE_PAGE) % HUGE_PAGE;
+        let cut = |at: usize, len: usize| match len {
+            0 => Ok(()),
+            // SAFETY: the range lies inside the region, which nobody has a pointer into yet, and it is left
+            // out of the one that is returned.
+            _ => unsafe { rustix::mm::munmap(whole.base.as_ptr().add(at).cast(), len) },
+        };
+        cut(0, skip)?;
+        cut(skip + len, HUGE_PAGE - skip)?;
+        // SAFETY: `skip` is smaller than the region that was mapped.
+        let base = unsafe { whole.base.add(skip) };
+        Ok(Self { base, len })
     }
 
     /// Zeroed memory of `len` bytes, in huge pages where the kernel has them; the offset says where in the

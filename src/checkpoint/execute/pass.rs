@@ -135,7 +135,13 @@ impl<'a, D: Device> Pass<'a, D> {
 
     /// Reads the given jobs on all threads, in their order.
     fn read(&self, order: &[usize], threads: &Threads) -> Result<(), LoadError> {
-        let pieces = Mutex::new(cut(&self.jobs, order, self.shards).into_iter());
+        // What a device lends memory for is copied, and whether it does is seen only then.
+        let is_copied = |job: usize| {
+            let kind = self.plan.devices[self.jobs[job].device].kind;
+            self.copies[job].is_some() || kind == DeviceKind::Main
+        };
+        let pieces = cut(&self.jobs, order, self.shards, is_copied);
+        let pieces = Mutex::new(pieces.into_iter());
         threads.run_on_each(|| {
             let stop = StopOnPanic(&self.is_stopped);
             let mut scratch = Vec::new();

@@ -12,8 +12,11 @@ use crate::checkpoint::shards::Shard;
 use crate::fsio::{Part, parts};
 use crate::store::Leaves;
 
-/// Selected bytes that one thread reads at a time where nothing is hashed; otherwise it is a chunk.
-const STEP: u64 = 1 << 20;
+/// Selected bytes that one thread reads at a time where nothing is hashed; otherwise it is a chunk. What is
+/// brought into a map comes in huge pages, several at a time; what is copied is better asked for in smaller
+/// parts, so that reading and copying go on side by side.
+const MAP_STEP: u64 = 4 << 20;
+const COPY_STEP: u64 = 1 << 20;
 
 /// A range of a file that is read once.
 pub(super) struct Piece {
@@ -42,7 +45,12 @@ pub(super) fn order_of_use(jobs: &[Job], mut order: Vec<usize>) -> Vec<usize> {
 
 /// Cuts the given jobs, in their order. A chunk that several of them touch is one piece, at the first one's
 /// place.
-pub(super) fn cut(jobs: &[Job], order: &[usize], shards: &[Shard]) -> Vec<Piece> {
+pub(super) fn cut(
+    jobs: &[Job],
+    order: &[usize],
+    shards: &[Shard],
+    is_copied: impl Fn(usize) -> bool,
+) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut of_leaf: HashMap<(usize, usize), usize> = HashMap::new();
     for &number in order {
@@ -51,7 +59,8 @@ pub(super) fn cut(jobs: &[Job], order: &[usize], shards: &[Shard]) -> Vec<Piece>
         let range = job.selection.info.range.clone();
         let windows = match &shards[job.shard].leaves {
             Some(leaves) => leaf_windows(source, range, leaves),
-            None => even_windows(source, range),
+            None if is_copied(number) => even_windows(source, range, COPY_STEP),
+            None => even_windows(source, range, MAP_STEP),
         };
         let ends: Vec<usize> = windows
             .iter()
@@ -97,21 +106,29 @@ fn leaf_windows(
     windows
 }
 
-fn even_windows(source: &SelectedBytes, range: Range<u64>) -> Vec<(Option<usize>, Range<u64>)> {
+/// Windows that end at multiples of a step, so that two of them do not want the same page.
+fn even_windows(
+    source: &SelectedBytes,
+    range: Range<u64>,
+    step: u64,
+) -> Vec<(Option<usize>, Range<u64>)> {
     // Of what is selected in pieces a window holds as much, and so is longer.
     let step = match source {
-        SelectedBytes::Contiguous(_) => STEP,
+        SelectedBytes::Contiguous(_) => step,
         SelectedBytes::Pieces(pieces) => {
-            let count = (STEP / pieces.piece_len().max(1)).max(1);
+            let count = (step / pieces.piece_len().max(1)).max(1);
             pieces.stride().saturating_mul(count)
         }
     };
     let mut windows = Vec::new();
     let mut start = range.start;
-    while range.end - start > step {
-        windows.push((None, start..start + step));
-        start += step;
+    loop {
+        let end = (start + 1).checked_next_multiple_of(step);
+        let end = end.unwrap_or(range.end).min(range.end);
+        windows.push((None, start..end));
+        if end == range.end {
+            return windows;
+        }
+        start = end;
     }
-    windows.push((None, start..range.end));
-    windows
 }
