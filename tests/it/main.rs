@@ -16,6 +16,7 @@ mod load_plan;
 mod load_residency;
 mod load_select;
 mod load_shared;
+mod load_slow;
 mod load_store;
 mod load_verify;
 mod promises;

@@ -70,8 +70,10 @@ pub(super) fn execute<D: Device>(
     }
     let why_copied = |job: &Job| match (plan.devices[job.device].kind, &maps[job.shard]) {
         (DeviceKind::Disk, _) => None,
-        (_, None) => Some(CopyReason::Requested),
-        (_, Some(map)) => copies(&job.selection.info, &job.selection.source, map),
+        (_, Some(map)) if residency != Residency::Copy => {
+            copies(&job.selection.info, &job.selection.source, map)
+        }
+        _ => Some(CopyReason::Requested),
     };
     let copies: Vec<Option<CopyReason>> = jobs.iter().map(why_copied).collect();
     let kept_bytes = copied_to_stay(&jobs, &copies, plan, options)?;
@@ -119,7 +121,8 @@ fn room<D: Device>(residency: Residency, kept_bytes: u64, options: &LoadOptions<
     available.min(cap).saturating_sub(kept_bytes)
 }
 
-/// Maps what is placed from the shards.
+/// Maps what is placed from the shards. What is copied comes through a map too, because its pages come in
+/// larger steps then and with less work, but not from a file system of the network.
 fn map_shards(
     shards: &[Shard],
     jobs: &[Job],
@@ -130,7 +133,8 @@ fn map_shards(
     let mut is_used = vec![false; shards.len()];
     for job in jobs {
         let is_placed = plan.devices[job.device].kind != DeviceKind::Disk;
-        if is_placed && residency != Residency::Copy {
+        let is_read = residency == Residency::Copy && shards[job.shard].file.is_remote();
+        if is_placed && !is_read {
             is_used[job.shard] = true;
             wanted[job.shard].push(job.selection.info.range.clone());
         }

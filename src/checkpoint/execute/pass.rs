@@ -1,5 +1,6 @@
 //! Reading, hashing and copying pieces on several threads.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -12,6 +13,7 @@ use crate::checkpoint::device_map::DeviceKind;
 use crate::checkpoint::error::LoadError;
 use crate::checkpoint::options::{LoadOptions, Residency};
 use crate::checkpoint::plan::Plan;
+use crate::checkpoint::select::SelectedBytes;
 use crate::checkpoint::shards::Shard;
 use crate::checkpoint::tensor::{gather, pick};
 use crate::checkpoint::threads::Threads;
@@ -218,11 +220,29 @@ impl<'a, D: Device> Pass<'a, D> {
         }
         for one in read.filled {
             let source = &self.jobs[one.job].selection.source;
-            if let Some(to) = one.part.bytes() {
-                gather(source, read.window.clone(), file, to)?;
+            let Some(to) = one.part.bytes() else { continue };
+            // Of what is selected in pieces, the bytes between them are not read.
+            let mapped = match source {
+                SelectedBytes::Contiguous(_) => self.populated(read.shard, &read.window)?,
+                SelectedBytes::Pieces(_) => None,
+            };
+            match mapped {
+                Some(bytes) => pick(source, read.window.clone(), bytes, to),
+                None => gather(source, read.window.clone(), file, to)?,
             }
         }
         Ok(())
+    }
+
+    /// The bytes of a window in the map, read in; none where they have no map, or are not contiguous in it.
+    fn populated(&self, shard: usize, window: &Range<u64>) -> Result<Option<&[u8]>, LoadError> {
+        let map = self.maps[shard].as_ref();
+        let Some((map, bytes)) = map.and_then(|map| Some((map, map.get(window.clone())?))) else {
+            return Ok(None);
+        };
+        map.populate(window.clone())
+            .map_err(LoadError::from_source)?;
+        Ok(Some(bytes))
     }
 
     /// Hashes the chunk once, wherever its bytes are needed, before any tensor over it is placed.
@@ -253,25 +273,24 @@ impl<'a, D: Device> Pass<'a, D> {
             let part = range.start.max(window.start)..range.end.min(window.end);
             self.take_room(part.end - part.start, one);
         }
-        // Read into the tensor itself where the chunk is all its own.
-        if let ([], [only]) = (borrowed, &mut *filled)
-            && let Some(to) = only.part.bytes().filter(|to| to.len() == len)
-        {
-            gather(&self.jobs[only.job].selection.source, window, file, to)?;
-            return check(to);
-        }
-        let mapped = match borrowed {
-            [] => None,
-            _ => {
-                let map = self.map(read.shard);
-                map.populate(window.clone())
-                    .map_err(LoadError::from_source)?;
-                map.get(window.clone())
-            }
-        };
-        let bytes = match mapped {
+        let bytes = match self.populated(read.shard, &window)? {
             Some(bytes) => bytes,
             None => {
+                // What has a map is in memory as well when the load returns.
+                if let Some(map) = self.maps[read.shard]
+                    .as_ref()
+                    .filter(|_| !borrowed.is_empty())
+                {
+                    map.populate(window.clone())
+                        .map_err(LoadError::from_source)?;
+                }
+                // Read into the tensor itself where the chunk is all its own.
+                if let ([], [only]) = (borrowed, &mut *filled)
+                    && let Some(to) = only.part.bytes().filter(|to| to.len() == len)
+                {
+                    gather(&self.jobs[only.job].selection.source, window, file, to)?;
+                    return check(to);
+                }
                 scratch.resize(len, 0);
                 file.read_part_at(window.start, scratch)
                     .map_err(LoadError::from_source)?;
@@ -308,7 +327,7 @@ impl<'a, D: Device> Pass<'a, D> {
 /// A piece, and those of its uses that are served now.
 struct Reading<'p> {
     shard: usize,
-    window: std::ops::Range<u64>,
+    window: Range<u64>,
     borrowed: &'p [Use],
     filled: &'p mut [Use],
 }

@@ -215,3 +215,147 @@ fn wrong_limits_are_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn load_brings_bytes_along_and_verifies_them_when_it_is_told_to() {
+    let sandbox = sandbox();
+    let fields = ["residency", "populated_bytes", "lazy_bytes", "copied_bytes"];
+    let all = |args: &[&str]| {
+        let loaded = sandbox.json(&[&["load", "sharded"], args].concat());
+        let verified = loaded["verified_bytes"].as_u64().unwrap();
+        (fields.map(|field| loaded[field].clone()), verified)
+    };
+    let expect = |residency: &str, bytes: [u64; 3]| {
+        let [populated, lazy, copied] = bytes.map(|bytes| json!(bytes));
+        [json!(residency), populated, lazy, copied]
+    };
+    assert_eq!(all(&[]), (expect("lazy", [0, BYTES, 0]), 0));
+    for (how, is, bytes) in [
+        ("populate", "populate", [BYTES, 0, 0]),
+        ("auto", "populate", [BYTES, 0, 0]),
+        ("copy", "copy", [0, 0, BYTES]),
+    ] {
+        assert_eq!(all(&["--residency", how]), (expect(is, bytes), 0));
+        let (found, verified) = all(&["--residency", how, "--verify"]);
+        assert_eq!(found, expect(is, bytes));
+        assert!(verified >= BYTES);
+    }
+    let capped = ["--residency", "populate", "--memory-cap", "1MiB"];
+    let (found, _) = all(&capped);
+    assert!(found[1].as_u64().unwrap() <= 1 << 20, "{found:?}");
+    assert_eq!(
+        found[1].as_u64().unwrap() + found[2].as_u64().unwrap(),
+        BYTES
+    );
+    let said = sandbox.ok(&[&["load", "sharded"], &capped[..]].concat());
+    assert!(said.contains("to be read at the first touch"), "{said}");
+    let copy = [
+        "load",
+        "sharded",
+        "--residency",
+        "copy",
+        "--memory-cap",
+        "1MiB",
+    ];
+    sandbox.refused(&copy, "memory_cap");
+    assert_eq!(
+        sandbox
+            .run(&["load", "sharded", "--residency", "eager"])
+            .code,
+        Some(2)
+    );
+    assert_eq!(
+        sandbox
+            .run(&["load", "sharded", "--memory-cap", "much"])
+            .code,
+        Some(2)
+    );
+}
+
+/// A control group with a memory limit, removed when dropped; none where this user may not make one.
+struct Group(std::path::PathBuf);
+
+impl Group {
+    fn new(limit_bytes: u64) -> Option<Self> {
+        let name = format!("ipfs-accelerate-test-{}", std::process::id());
+        for (hierarchy, limit) in [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ] {
+            let folder = std::path::Path::new(hierarchy).join(&name);
+            if std::fs::create_dir(&folder).is_err() {
+                continue;
+            }
+            let group = Self(folder);
+            if std::fs::write(group.0.join(limit), limit_bytes.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        println!("skipped: this user may not make a control group with a limit on memory");
+        None
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // What has ended leaves the group a moment later.
+        for _ in 0..50 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn the_limit_of_the_control_group_ends_what_is_read_ahead_and_nothing_is_killed() {
+    const LIMIT: u64 = 48 << 20;
+    let Some(group) = Group::new(LIMIT) else {
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let shape: &[usize] = &[12 << 20];
+    let names: Vec<String> = (0..8).map(|i| format!("h.{i}")).collect();
+    let tensors: Vec<_> = names
+        .iter()
+        .map(|name| (&**name, ipfs_accelerate::checkpoint::Dtype::U8, shape))
+        .collect();
+    let data = crate::load_files::noise(8 * shape[0], 1);
+    let file = crate::load_files::file_from(&tensors, 4096, &data);
+    sandbox.write("m.safetensors", &file);
+    let path = sandbox.path("m.safetensors");
+    sandbox.add(&[path.to_str().unwrap(), "--pin-name", "m"]);
+    let whole = data.len() as u64;
+    let load = |args: &[&str]| -> Value {
+        // Into the group first, and then into the program.
+        let script = format!(
+            "echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"",
+            group.0.display()
+        );
+        let mut command = sandbox.command::<&str>([]);
+        let program = command.get_program().to_owned();
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", &script]).arg(program);
+        shell.args(["--json", "load", "m", "--max-memory", "cpu=1GiB"]);
+        shell.args(args).env_clear().envs(
+            command
+                .env("PATH", "/usr/bin:/bin")
+                .get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        );
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    for verify in [&[][..], &["--verify"]] {
+        let loaded = load(&[&["--residency", "populate"], verify].concat());
+        let [populated, lazy] =
+            ["populated_bytes", "lazy_bytes"].map(|field| loaded[field].as_u64().unwrap());
+        assert_eq!(populated + lazy, whole);
+        assert!(populated > 0 && populated <= LIMIT, "{populated}");
+    }
+    // Copies go beyond what the group has: the tensors that its memory does not hold stay on the disk.
+    let output = load(&["--residency", "lazy"]);
+    assert_eq!(output["lazy_bytes"], whole);
+}
