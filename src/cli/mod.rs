@@ -16,6 +16,7 @@ mod signals;
 mod stdin;
 mod temporary;
 mod text;
+mod walk_args;
 
 use std::process::ExitCode;
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::begun::Begun;
-use self::pass::Pass;
+use self::pass::{Pass, Setup};
 use super::capacity::available_memory;
 use super::device::Device;
 use super::device_map::DeviceKind;
@@ -79,10 +79,18 @@ pub(super) fn execute<D: Device>(
     let kept_bytes = copied_to_stay(&jobs, &copies, plan, options)?;
     let begun = Begun::begin(&jobs, plan, options)?;
     let room = room(residency, kept_bytes, options);
-    let pass = Pass::new(
-        shards, maps, jobs, copies, plan, options, residency, room, kept_bytes,
-    );
-    let done = pass.run(threads)?;
+    let setup = Setup {
+        shards,
+        maps,
+        jobs,
+        copies,
+        plan,
+        options,
+        residency,
+        room,
+        kept_bytes,
+    };
+    let done = Pass::new(setup).run(threads)?;
     options.check_cancel()?;
     begun.finish()?;
     Ok(done)

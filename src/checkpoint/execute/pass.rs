@@ -22,7 +22,8 @@ use crate::store::{CopyReason, FileMap};
 
 pub(super) const RELAXED: Ordering = Ordering::Relaxed;
 
-pub(super) struct Pass<'a, D: Device> {
+/// What is decided before the first byte of a tensor is read.
+pub(super) struct Setup<'a, D: Device> {
     pub(super) shards: &'a [Shard],
     pub(super) maps: Vec<Option<Arc<FileMap>>>,
     pub(super) jobs: Vec<Job>,
@@ -31,77 +32,66 @@ pub(super) struct Pass<'a, D: Device> {
     pub(super) plan: &'a Plan,
     pub(super) options: &'a LoadOptions<D>,
     pub(super) residency: Residency,
+    /// Bytes that may be read ahead.
+    pub(super) room: u64,
+    /// Bytes that are copied to stay.
+    pub(super) kept_bytes: u64,
+}
+
+pub(super) struct Pass<'a, D: Device> {
+    pub(super) setup: Setup<'a, D>,
     pub(super) ways: Vec<Mutex<Option<Way>>>,
     pub(super) outcomes: Vec<OnceLock<Outcome<D::Handle>>>,
     pub(super) later: Mutex<Vec<usize>>,
-    /// Bytes that may still be read ahead.
-    pub(super) room: AtomicU64,
+    room: AtomicU64,
     pub(super) populated_bytes: AtomicU64,
     pub(super) lazy_bytes: AtomicU64,
     pub(super) verified_bytes: AtomicU64,
     /// Copies that are on their way to a device.
     pub(super) passing_bytes: AtomicU64,
-    pub(super) kept_bytes: u64,
     pub(super) placed_tensors: AtomicUsize,
     pub(super) placed_bytes: AtomicU64,
     pub(super) total_bytes: u64,
     pub(super) nanoseconds: Vec<AtomicU64>,
-    pub(super) is_stopped: AtomicBool,
-    pub(super) error: Mutex<Option<LoadError>>,
+    is_stopped: AtomicBool,
+    error: Mutex<Option<LoadError>>,
 }
 
 impl<'a, D: Device> Pass<'a, D> {
-    #[expect(clippy::too_many_arguments, reason = "all that was decided before")]
-    pub(super) fn new(
-        shards: &'a [Shard],
-        maps: Vec<Option<Arc<FileMap>>>,
-        jobs: Vec<Job>,
-        copies: Vec<Option<CopyReason>>,
-        plan: &'a Plan,
-        options: &'a LoadOptions<D>,
-        residency: Residency,
-        room: u64,
-        kept_bytes: u64,
-    ) -> Self {
+    pub(super) fn new(setup: Setup<'a, D>) -> Self {
+        let jobs = &setup.jobs;
         Self {
-            shards,
-            maps,
-            copies,
-            plan,
-            options,
-            residency,
             ways: jobs.iter().map(|_| Mutex::new(None)).collect(),
             outcomes: jobs.iter().map(|_| OnceLock::new()).collect(),
             later: Mutex::default(),
-            room: room.into(),
+            room: setup.room.into(),
             populated_bytes: 0.into(),
             lazy_bytes: 0.into(),
             verified_bytes: 0.into(),
             passing_bytes: 0.into(),
-            kept_bytes,
             placed_tensors: 0.into(),
             placed_bytes: 0.into(),
             total_bytes: jobs.iter().map(|job| job.selection.bytes()).sum(),
-            nanoseconds: plan.devices.iter().map(|_| 0.into()).collect(),
+            nanoseconds: setup.plan.devices.iter().map(|_| 0.into()).collect(),
             is_stopped: false.into(),
             error: Mutex::default(),
-            jobs,
+            setup,
         }
     }
 
     pub(super) fn run(mut self, threads: &Threads) -> Result<Done<D::Handle>, LoadError> {
         let mut read = Vec::new();
-        for number in 0..self.jobs.len() {
+        for number in 0..self.setup.jobs.len() {
             match self.is_only_handed_out(number) {
                 true => {
-                    self.options.check_cancel()?;
+                    self.setup.options.check_cancel()?;
                     let begun = Instant::now();
                     self.place(number, None)?;
                     self.note_time(number, begun);
                     let Job {
                         device, selection, ..
-                    } = &self.jobs[number];
-                    if self.plan.devices[*device].kind == DeviceKind::Cpu {
+                    } = &self.setup.jobs[number];
+                    if self.setup.plan.devices[*device].kind == DeviceKind::Cpu {
                         self.lazy_bytes.fetch_add(selection.bytes(), RELAXED);
                     }
                 }
@@ -109,7 +99,7 @@ impl<'a, D: Device> Pass<'a, D> {
             }
         }
         if !read.is_empty() {
-            let order = order_of_use(&self.jobs, read);
+            let order = order_of_use(&self.setup.jobs, read);
             self.read(&order, threads)?;
             let later =
                 std::mem::take(self.later.get_mut().unwrap_or_else(PoisonError::into_inner));
@@ -125,12 +115,12 @@ impl<'a, D: Device> Pass<'a, D> {
 
     /// Handing a slice of a map out is cheaper than waking another thread for it.
     fn is_only_handed_out(&self, number: usize) -> bool {
-        match self.plan.devices[self.jobs[number].device].kind {
+        match self.setup.plan.devices[self.setup.jobs[number].device].kind {
             DeviceKind::Disk => true,
             DeviceKind::Main => false,
             DeviceKind::Cpu => {
-                let is_lazy = self.residency == Residency::Lazy && !self.options.verify;
-                is_lazy && self.copies[number].is_none()
+                let is_lazy = self.setup.residency == Residency::Lazy && !self.setup.options.verify;
+                is_lazy && self.setup.copies[number].is_none()
             }
         }
     }
@@ -139,10 +129,10 @@ impl<'a, D: Device> Pass<'a, D> {
     fn read(&self, order: &[usize], threads: &Threads) -> Result<(), LoadError> {
         // What a device lends memory for is copied, and whether it does is seen only then.
         let is_copied = |job: usize| {
-            let kind = self.plan.devices[self.jobs[job].device].kind;
-            self.copies[job].is_some() || kind == DeviceKind::Main
+            let kind = self.setup.plan.devices[self.setup.jobs[job].device].kind;
+            self.setup.copies[job].is_some() || kind == DeviceKind::Main
         };
-        let pieces = cut(&self.jobs, order, self.shards, is_copied);
+        let pieces = cut(&self.setup.jobs, order, self.setup.shards, is_copied);
         let pieces = Mutex::new(pieces.into_iter());
         threads.run_on_each(|| {
             let stop = StopOnPanic(&self.is_stopped);
@@ -162,7 +152,7 @@ impl<'a, D: Device> Pass<'a, D> {
     }
 
     fn piece(&self, piece: Piece, scratch: &mut Vec<u8>) -> Result<(), LoadError> {
-        self.options.check_cancel()?;
+        self.setup.options.check_cancel()?;
         let begun = Instant::now();
         let mut first = None;
         let mut borrowed = Vec::new();
@@ -209,7 +199,7 @@ impl<'a, D: Device> Pass<'a, D> {
     }
 
     fn read_plain(&self, read: Reading<'_>) -> Result<(), LoadError> {
-        let file = &self.shards[read.shard].file;
+        let file = &self.setup.shards[read.shard].file;
         for one in read.borrowed {
             let len = read.window.end - read.window.start;
             if self.take_room(len, one) {
@@ -219,7 +209,7 @@ impl<'a, D: Device> Pass<'a, D> {
             }
         }
         for one in read.filled {
-            let source = &self.jobs[one.job].selection.source;
+            let source = &self.setup.jobs[one.job].selection.source;
             let Some(to) = one.part.bytes() else { continue };
             // Of what is selected in pieces, the bytes between them are not read.
             let mapped = match source {
@@ -236,7 +226,7 @@ impl<'a, D: Device> Pass<'a, D> {
 
     /// The bytes of a window in the map, read in; none where they have no map, or are not contiguous in it.
     fn populated(&self, shard: usize, window: &Range<u64>) -> Result<Option<&[u8]>, LoadError> {
-        let map = self.maps[shard].as_ref();
+        let map = self.setup.maps[shard].as_ref();
         let Some((map, bytes)) = map.and_then(|map| Some((map, map.get(window.clone())?))) else {
             return Ok(None);
         };
@@ -252,7 +242,7 @@ impl<'a, D: Device> Pass<'a, D> {
         leaf: usize,
         scratch: &mut Vec<u8>,
     ) -> Result<(), LoadError> {
-        let Shard { file, leaves, .. } = &self.shards[read.shard];
+        let Shard { file, leaves, .. } = &self.setup.shards[read.shard];
         let Some(leaves) = leaves else {
             return self.read_plain(read);
         };
@@ -269,7 +259,7 @@ impl<'a, D: Device> Pass<'a, D> {
             checked.map_err(LoadError::from_source)
         };
         for one in borrowed {
-            let range = &self.jobs[one.job].selection.info.range;
+            let range = &self.setup.jobs[one.job].selection.info.range;
             let part = range.start.max(window.start)..range.end.min(window.end);
             self.take_room(part.end - part.start, one);
         }
@@ -277,7 +267,7 @@ impl<'a, D: Device> Pass<'a, D> {
             Some(bytes) => bytes,
             None => {
                 // What has a map is in memory as well when the load returns.
-                if let Some(map) = self.maps[read.shard]
+                if let Some(map) = self.setup.maps[read.shard]
                     .as_ref()
                     .filter(|_| !borrowed.is_empty())
                 {
@@ -288,7 +278,12 @@ impl<'a, D: Device> Pass<'a, D> {
                 if let ([], [only]) = (borrowed, &mut *filled)
                     && let Some(to) = only.part.bytes().filter(|to| to.len() == len)
                 {
-                    gather(&self.jobs[only.job].selection.source, window, file, to)?;
+                    gather(
+                        &self.setup.jobs[only.job].selection.source,
+                        window,
+                        file,
+                        to,
+                    )?;
                     return check(to);
                 }
                 scratch.resize(len, 0);
@@ -299,7 +294,7 @@ impl<'a, D: Device> Pass<'a, D> {
         };
         check(bytes)?;
         for one in filled {
-            let source = &self.jobs[one.job].selection.source;
+            let source = &self.setup.jobs[one.job].selection.source;
             if let Some(to) = one.part.bytes() {
                 pick(source, window.clone(), bytes, to);
             }
@@ -309,13 +304,13 @@ impl<'a, D: Device> Pass<'a, D> {
 
     /// Counts bytes of the map as read ahead, if there is room for them.
     fn take_room(&self, bytes: u64, one: &Use) -> bool {
-        if self.plan.devices[self.jobs[one.job].device].kind == DeviceKind::Main {
+        if self.setup.plan.devices[self.setup.jobs[one.job].device].kind == DeviceKind::Main {
             // The device is done with them when it has taken the tensor.
-            return self.residency != Residency::Lazy;
+            return self.setup.residency != Residency::Lazy;
         }
         let take = |room: u64| room.checked_sub(bytes);
         let taken = self.room.fetch_update(RELAXED, RELAXED, take).is_ok();
-        let counter = match taken && self.residency != Residency::Lazy {
+        let counter = match taken && self.setup.residency != Residency::Lazy {
             true => &self.populated_bytes,
             false => &self.lazy_bytes,
         };

@@ -24,16 +24,16 @@ impl<D: Device> Pass<'_, D> {
             shard,
             selection,
             device,
-        } = &self.jobs[number];
+        } = &self.setup.jobs[number];
         let bytes = selection.bytes();
         let info = Arc::new(selection.info.clone());
         let why = match *lock(&self.ways[number]) {
             Some(Way::Fill(why)) => Some(why),
             _ => None,
         };
-        let placed = match (self.plan.devices[*device].kind, buffer) {
+        let placed = match (self.setup.plan.devices[*device].kind, buffer) {
             (DeviceKind::Disk, _) => {
-                let Shard { file, leaves, .. } = &self.shards[*shard];
+                let Shard { file, leaves, .. } = &self.setup.shards[*shard];
                 Placed::Disk(LazyTensor::new(
                     Arc::clone(&info),
                     selection.source.clone(),
@@ -47,7 +47,7 @@ impl<D: Device> Pass<'_, D> {
             }
             (DeviceKind::Cpu, _) => Placed::Mapped(borrow(&info, self.map(*shard))?),
             (DeviceKind::Main, buffer) => {
-                let named = &self.options.devices[*device];
+                let named = &self.setup.options.devices[*device];
                 let place = |data| {
                     let tensor = TensorBytes { info: &info, data };
                     named.1.place(tensor).map_err(|e| failed(named, e))
@@ -84,23 +84,23 @@ impl<D: Device> Pass<'_, D> {
     }
 
     pub(super) fn map(&self, shard: usize) -> &Arc<FileMap> {
-        self.maps[shard]
+        self.setup.maps[shard]
             .as_ref()
             .expect("shards that something is borrowed from were mapped")
     }
 
     pub(super) fn note_time(&self, job: usize, begun: Instant) {
         let spent = begun.elapsed().as_nanos() as u64;
-        self.nanoseconds[self.jobs[job].device].fetch_add(spent, RELAXED);
+        self.nanoseconds[self.setup.jobs[job].device].fetch_add(spent, RELAXED);
     }
 
     pub(super) fn tell(&self, bytes: u64) {
-        let Some(progress) = &self.options.progress else {
+        let Some(progress) = &self.setup.options.progress else {
             return;
         };
         progress(LoadProgress {
             tensors: self.placed_tensors.fetch_add(1, RELAXED) + 1,
-            total_tensors: self.jobs.len(),
+            total_tensors: self.setup.jobs.len(),
             bytes: self.placed_bytes.fetch_add(bytes, RELAXED) + bytes,
             total_bytes: self.total_bytes,
         });
@@ -108,10 +108,10 @@ impl<D: Device> Pass<'_, D> {
 
     pub(super) fn done(self) -> Done<D::Handle> {
         let mut done = Done {
-            slots: Vec::with_capacity(self.jobs.len()),
+            slots: Vec::with_capacity(self.setup.jobs.len()),
             zero_copy_bytes: 0,
             copies: BTreeMap::new(),
-            residency: self.residency,
+            residency: self.setup.residency,
             populated_bytes: self.populated_bytes.into_inner(),
             lazy_bytes: self.lazy_bytes.into_inner(),
             verified_bytes: self.verified_bytes.into_inner(),

@@ -51,11 +51,11 @@ impl<D: Device> Pass<'_, D> {
             shard,
             selection,
             device,
-        } = &self.jobs[one.job];
+        } = &self.setup.jobs[one.job];
         let bytes = selection.bytes();
-        let is_main = self.plan.devices[*device].kind == DeviceKind::Main;
+        let is_main = self.setup.plan.devices[*device].kind == DeviceKind::Main;
         if is_main {
-            let named = &self.options.devices[*device];
+            let named = &self.setup.options.devices[*device];
             if let Some(staging) = named.1.staging(bytes as usize) {
                 let lent = one.part.provide(Buffer::Device(staging), Buffer::bytes);
                 return match lent {
@@ -68,13 +68,13 @@ impl<D: Device> Pass<'_, D> {
                 };
             }
         }
-        let Some(why) = self.copies[one.job] else {
+        let Some(why) = self.setup.copies[one.job] else {
             return Ok(Way::Borrow);
         };
         if is_main && !self.pass_by(bytes) {
             return Ok(Way::Later);
         }
-        let memory = self.shards[*shard].file.memory(bytes);
+        let memory = self.setup.shards[*shard].file.memory(bytes);
         let memory = memory.map_err(LoadError::from_source)?;
         let provided = one.part.provide(Buffer::Host(memory), Buffer::bytes);
         debug_assert_eq!(provided, Ok(()), "memory as long as it was asked for");
@@ -83,8 +83,8 @@ impl<D: Device> Pass<'_, D> {
 
     /// Takes room under the memory cap for a copy on its way to a device.
     fn pass_by(&self, bytes: u64) -> bool {
-        let cap = self.options.memory_cap.unwrap_or(u64::MAX);
-        let room = cap.saturating_sub(self.kept_bytes);
+        let cap = self.setup.options.memory_cap.unwrap_or(u64::MAX);
+        let room = cap.saturating_sub(self.setup.kept_bytes);
         let take = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= room);
         let taken = self.passing_bytes.fetch_update(RELAXED, RELAXED, take);
         taken.is_ok()
@@ -94,11 +94,11 @@ impl<D: Device> Pass<'_, D> {
         let Some(number) = lock(&self.later).pop() else {
             return Ok(());
         };
-        let selection = &self.jobs[number].selection;
+        let selection = &self.setup.jobs[number].selection;
         Err(LoadError::MemoryCap {
             what: format!("tensor `{}`", selection.info.name),
-            needed: self.kept_bytes.saturating_add(selection.bytes()),
-            cap: self.options.memory_cap.unwrap_or(u64::MAX),
+            needed: self.setup.kept_bytes.saturating_add(selection.bytes()),
+            cap: self.setup.options.memory_cap.unwrap_or(u64::MAX),
         })
     }
 }

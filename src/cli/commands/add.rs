@@ -19,6 +19,7 @@ use crate::cli::output::{Note, Output};
 use crate::cli::profile_args::ProfileArgs;
 use crate::cli::stdin::Stdin;
 use crate::cli::text;
+use crate::cli::walk_args::WalkArgs;
 
 /// Add files, folders or standard input, and print their CIDs
 ///
@@ -59,15 +60,8 @@ pub(crate) struct AddArgs {
     /// Compute the CIDs without storing anything; needs no store.
     #[arg(long)]
     only_hash: bool,
-    /// Add what symbolic links inside folders point to, instead of the links.
-    #[arg(long)]
-    dereference_symlinks: bool,
-    /// Add entries of folders whose names begin with a dot; the profiles leave them out.
-    #[arg(long)]
-    hidden: bool,
-    /// Leave out entries whose name, or path below the folder, matches; may be given several times.
-    #[arg(long, value_name = "GLOB")]
-    ignore: Vec<String>,
+    #[command(flatten)]
+    walk: WalkArgs,
     #[command(flatten)]
     profile: ProfileArgs,
 }
@@ -121,9 +115,9 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
         None if args.no_pin => PinAs::No,
         None => PinAs::Unnamed,
     });
-    options.dereference_symlinks = args.dereference_symlinks;
-    options.hidden = args.hidden;
-    options.ignore = args.ignore;
+    options.dereference_symlinks = args.walk.dereference_symlinks;
+    options.hidden = args.walk.hidden;
+    options.ignore = args.walk.ignore;
     options.cancel = Some(Arc::clone(&cancel));
 
     let store = match args.only_hash {

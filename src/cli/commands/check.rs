@@ -19,6 +19,7 @@ use crate::cli::output::{Note, Output, Table, View};
 use crate::cli::profile_args::ProfileArgs;
 use crate::cli::stdin::Stdin;
 use crate::cli::text;
+use crate::cli::walk_args::WalkArgs;
 
 /// Tell whether a file or folder has a CID, whatever profile made it
 ///
@@ -53,15 +54,8 @@ pub(crate) struct CheckArgs {
     /// The CID that it should have, in any form; or a pin's name, or a path below either, in the store.
     #[arg(value_name = "CID")]
     target: String,
-    /// Follow symbolic links inside folders, instead of taking them as links.
-    #[arg(long)]
-    dereference_symlinks: bool,
-    /// Take entries of folders whose names begin with a dot; the profiles leave them out.
-    #[arg(long)]
-    hidden: bool,
-    /// Leave out entries whose name, or path below the folder, matches; may be given several times.
-    #[arg(long, value_name = "GLOB")]
-    ignore: Vec<String>,
+    #[command(flatten)]
+    walk: WalkArgs,
     #[command(flatten)]
     profile: ProfileArgs,
 }
@@ -126,9 +120,9 @@ pub(crate) fn run(args: CheckArgs, context: &Context<'_>) -> Result<Output, CliE
     let cancel = context.cancel()?;
     let mut options = CheckOptions::default().with_profiles(args.profile.over_each(profiles)?);
     options.stored = stored;
-    options.dereference_symlinks = args.dereference_symlinks;
-    options.hidden = args.hidden;
-    options.ignore = args.ignore;
+    options.dereference_symlinks = args.walk.dereference_symlinks;
+    options.hidden = args.walk.hidden;
+    options.ignore = args.walk.ignore;
     options.cancel = Some(Arc::clone(&cancel));
 
     let begun = Instant::now();
