@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use ipfs_accelerate::checkpoint::{
@@ -284,4 +285,59 @@ fn a_disk_that_fails_is_an_error_under_every_residency_that_reads() {
         &on_host(&load(Residency::Populate, true).unwrap()),
         &in_bytes(&file),
     );
+}
+
+/// A folder shown again through a file system in user space; none where there is no `bindfs` or no right to mount.
+struct InUserSpace(tempfile::TempDir);
+
+impl InUserSpace {
+    fn of(folder: &Path) -> Option<Self> {
+        let point = tempfile::tempdir().unwrap();
+        let mounted = Command::new("bindfs")
+            .arg(folder)
+            .arg(point.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(point)),
+            other => {
+                println!("skipped: no file system in user space here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for InUserSpace {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn auto_copies_from_a_file_system_in_user_space_as_far_as_there_is_memory() {
+    let scratch = Scratch::new();
+    let cid = scratch
+        .store
+        .add_path(SHARDED, &AddOptions::default())
+        .unwrap()
+        .cid;
+    let Some(shown) = InUserSpace::of(scratch.store.path()) else {
+        return;
+    };
+    let reader = StoreReader::open(shown.0.path()).unwrap();
+    let load = |cap| {
+        let mut options = LoadOptions::default().with_residency(Residency::Auto);
+        options.memory_cap = cap;
+        load_checkpoint_and_dispatch(&reader, &cid.into(), options).unwrap()
+    };
+    let loaded = load(None);
+    assert_same(
+        &on_host(&loaded),
+        &by_the_crate(&shards_of(Path::new(SHARDED))),
+    );
+    assert_eq!(loaded.report().residency, Residency::Copy);
+    assert_eq!(loaded.report().copied_bytes, loaded.report().bytes);
+    let loaded = load(Some(1 << 20));
+    assert_eq!(loaded.report().residency, Residency::Populate);
+    assert_eq!(loaded.report().copied_bytes, 0);
 }
