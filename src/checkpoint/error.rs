@@ -58,6 +58,18 @@ pub enum LoadError {
         path: std::path::PathBuf,
     },
 
+    /// More would have to be copied into memory than there is.
+    #[error(
+        "{} bytes have to be copied for `cpu`, and {} bytes of memory are available",
+        Grouped(*.needed), Grouped(*.available)
+    )]
+    NotEnoughMemory {
+        /// Bytes to be copied.
+        needed: u64,
+        /// What the machine and the control groups of this process have left.
+        available: u64,
+    },
+
     /// A read returned fewer bytes than the file is said to have.
     #[error("{shard}: read {found} bytes at offset {offset}, expected {expected}")]
     ShortRead {

@@ -93,7 +93,9 @@ pub struct LoadOptions<D: Device = NoDevice> {
     /// and what is read ahead, of which more stays lazy. None for no limit.
     pub memory_cap: Option<u64>,
     /// Hash every chunk that is loaded, as it is read, and the DAG above it from the target's object down.
-    /// A tensor is placed only when all its bytes are what the CID names.
+    /// A tensor is placed only when all its bytes are what the CID names. One that is left on the disk is
+    /// verified when it is loaded from there; a page of a map that memory gave up is not hashed again when it
+    /// is read again.
     pub verify: bool,
     /// Threads of this load; zero for a thread a core, or 8 if they are more, as most of them wait for the
     /// disk.

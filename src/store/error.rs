@@ -117,6 +117,21 @@ pub enum StoreError {
         /// Where in it they begin.
         pack_offset: u64,
     },
+    /// A node of an object's DAG is not what its CID names.
+    #[error(
+        "node {expected} is damaged: the bytes are those of {found} ({} at {pack_offset})",
+        pack.display()
+    )]
+    CorruptNode {
+        /// The node.
+        expected: Box<Cid>,
+        /// What the bytes are.
+        found: Box<Cid>,
+        /// The file of the store that they lie in.
+        pack: PathBuf,
+        /// Where in it they begin.
+        pack_offset: u64,
+    },
     /// No published object is, or contains, the CID.
     #[error("{cid} is not published in the store at {}", path.display())]
     NotPublished {
@@ -222,7 +237,7 @@ pub enum StoreError {
         what: String,
     },
     /// Only files, folders and symbolic links can be added.
-    #[error("{} is a {found}, which cannot be added", path.display())]
+    #[error("{} is a {found}, and neither file nor folder", path.display())]
     UnsupportedFile {
         /// The path.
         path: PathBuf,
@@ -312,7 +327,7 @@ impl Explain for StoreError {
             Self::Locked { .. } => "locked",
             Self::Poisoned { .. } => "poisoned",
             Self::Damaged { .. } => "damaged",
-            Self::Corrupt { .. } => "corrupt",
+            Self::Corrupt { .. } | Self::CorruptNode { .. } => "corrupt",
             Self::NotPublished { .. } => "not_published",
             Self::BlockAbsent { .. } => "block_absent",
             Self::NoSuchName { .. } => "no_such_name",
@@ -360,10 +375,10 @@ impl Explain for StoreError {
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
             Self::Damaged { .. } => {
-                "adding the same content again writes a damaged root anew; for anything else keep the \
-                 store as it is, because `repair` is not built yet"
+                "adding the same content again writes anew what is seen to be damaged: roots, headers of packs, \
+                 and packs that were cut off; wrong bytes inside a pack stay, because `repair` is not built yet"
             }
-            Self::Corrupt { .. } => {
+            Self::Corrupt { .. } | Self::CorruptNode { .. } => {
                 "the disk changed them: add the file to another store from a good copy, and keep this one, \
                  because healing is not built yet"
             }
@@ -389,9 +404,14 @@ impl Explain for StoreError {
             Self::NotAnObject { .. } => "remove the object that holds it",
             Self::ManyPins { .. } => "name the one to remove",
             Self::SourceChanged { .. } => "nothing was added; try again once it is at rest",
-            Self::UnsupportedFile { .. } => "leave it out with --ignore",
+            Self::UnsupportedFile { .. } => {
+                "leave it out with --ignore; what comes through a pipe is named `-`"
+            }
             Self::NameNotUtf8 { .. } => "rename it, or leave it out with --ignore",
             Self::LinkLoop { .. } => "remove the link, or add without --dereference-symlinks",
+            Self::OutputExists { path } if path.is_dir() => {
+                "name a path inside it; --force replaces the whole folder"
+            }
             Self::OutputExists { .. } => "--force replaces it",
             Self::OutputKind { .. } => "remove it, or name another output",
             Self::EscapingLink { .. } => {

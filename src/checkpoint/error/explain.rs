@@ -49,6 +49,7 @@ impl Explain for LoadError {
             Self::Device { .. } => "device",
             Self::MemoryCap { .. } => "memory_cap",
             Self::NothingToVerify { .. } => "nothing_to_verify",
+            Self::NotEnoughMemory { .. } => "not_enough_memory",
             Self::ShortRead { .. } => "short_read",
             Self::NoCheckpoint { .. } => "no_checkpoint",
             Self::AmbiguousCheckpoint { .. } => "ambiguous_checkpoint",
@@ -95,6 +96,9 @@ impl Explain for LoadError {
         Some(match self {
             Self::Source(source) => return source.0.hint(),
             Self::MemoryCap { .. } => "raise the memory cap, or load with residency `lazy`".into(),
+            Self::NotEnoughMemory { .. } => {
+                "load with residency `populate` or `lazy`, or leave more on the disk with a limit for `cpu`".into()
+            }
             Self::NothingToVerify { .. } => {
                 "add it to a store and load from there, or load without verification".into()
             }

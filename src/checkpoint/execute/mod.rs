@@ -156,8 +156,11 @@ fn map_shards(
         .map_err(LoadError::from_source)
 }
 
-/// Bytes that are copied into this process's memory to stay there. More than the cap allows is refused
-/// before any device is begun or any memory taken.
+/// So many bytes are copied without a look at what memory there is.
+const ASKED_FROM: u64 = 1 << 20;
+
+/// Bytes that are copied into this process's memory to stay there. More than there is, or than the cap allows,
+/// is refused before any device is begun or any memory taken.
 fn copied_to_stay<D: Device>(
     jobs: &[Job],
     copies: &[Option<CopyReason>],
@@ -168,7 +171,16 @@ fn copied_to_stay<D: Device>(
         let stays = plan.devices[job.device].kind == DeviceKind::Cpu && why.is_some();
         stays.then(|| job.selection.bytes())
     });
-    let bytes = bytes.sum();
+    let bytes: u64 = bytes.sum();
+    // Not asked where next to nothing is copied, which is most loads.
+    if bytes > ASKED_FROM
+        && let Some(available) = available_memory().filter(|available| bytes > *available)
+    {
+        return Err(LoadError::NotEnoughMemory {
+            needed: bytes,
+            available,
+        });
+    }
     match options.memory_cap {
         Some(cap) if bytes > cap => Err(LoadError::MemoryCap {
             what: "what has to be copied for `cpu`".to_owned(),

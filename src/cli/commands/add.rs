@@ -42,7 +42,7 @@ Examples:
   ipfs-accelerate add --ignore '*.bin' --ignore 'logs/**' checkpoint/
   tar c folder | ipfs-accelerate add -
   ipfs-accelerate add --only-hash -q model.safetensors                 the CID, nothing stored
-  ipfs-accelerate add --chunker tensor-v1 fine-tune/                   share tensors with what is there
+  ipfs-accelerate add --chunker tensor-v1 fine-tune/                   share tensors with what was added so too
   ipfs-accelerate add --profile unixfs-v0-2015 docs/                   the CID of an older `ipfs add`")]
 pub(crate) struct AddArgs {
     /// Files and folders; `-` is standard input.
@@ -196,9 +196,10 @@ fn sharing(report: &AddReport) -> Vec<String> {
             "" => with.cid.to_string(),
             name => name.to_owned(),
         };
-        let most = match with.bytes < report.shared_bytes {
-            true => ", most of it",
-            false => "",
+        let most = match with.bytes {
+            all if all >= report.shared_bytes => String::new(),
+            most if most >= report.shared_bytes / 2 => ", most of it".to_owned(),
+            some => format!(", {} of it", text::size(some)),
         };
         let shared = text::size(report.shared_bytes);
         said.push(format!("{shared} shared{most} with {name}"));

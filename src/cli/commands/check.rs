@@ -165,8 +165,17 @@ fn wanted(text: &str, context: &Context<'_>) -> Result<Wanted, CliError> {
             (written, reader, stored, note)
         }
         None => {
-            let reader = reader()?;
-            let stored = reader.resolve(&target)?;
+            // Where no name helps, what was meant for a CID is told what is wrong with it as one.
+            let as_a_cid = |e: CliError| match parse_cid(text) {
+                Err(wrong) if looks_like_a_cid(text) => StoreError::from(wrong).into(),
+                _ => e,
+            };
+            let reader = reader().map_err(as_a_cid)?;
+            let stored = reader.resolve(&target);
+            let stored = stored.map_err(|e| match e {
+                StoreError::NoSuchName { .. } => as_a_cid(e.into()),
+                other => other.into(),
+            })?;
             (stored.cid(), Some(reader), Some(stored), None)
         }
     };
@@ -182,6 +191,14 @@ fn wanted(text: &str, context: &Context<'_>) -> Result<Wanted, CliError> {
         profiles,
         note,
     })
+}
+
+/// Names may have any form; so long a word, and beginning so, was most likely a CID.
+fn looks_like_a_cid(text: &str) -> bool {
+    let begins = ["Qm", "baf", "bah", "z", "f01", "k2", "k5"];
+    text.len() > 40
+        && text.chars().all(|c| c.is_ascii_alphanumeric())
+        && begins.iter().any(|begin| text.starts_with(begin))
 }
 
 /// What the store has under a CID. No store is as good as any, and one that cannot be read is mentioned.

@@ -225,8 +225,8 @@ pub(crate) fn run(args: DedupArgs, context: &Context<'_>) -> Result<Output, CliE
     let cuts_tensors = |side: &SharingSide| side.profile.contains("chunk=tensor-v1");
     if tensors.is_some() && !all_same && !(cuts_tensors(one) && cuts_tensors(two)) {
         output = output.note(Note::Note(
-            "what is stored apart may still be equal; `add --chunker tensor-v1` cuts checkpoints at their tensors, \
-             so that equal ones are stored once"
+            "what is stored apart may still be equal; checkpoints that are all added with the same profile and \
+             --chunker tensor-v1 are cut at their tensors, so that equal ones are stored once"
                 .into(),
         ));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{Args, ValueEnum};
 use ipfs_accelerate::checkpoint::{LoadProgress, Residency, StageSeconds};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use super::plan::CheckpointArgs;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::cli::output::{Output, Table, View};
+use crate::cli::output::{Note, Output, Table, View};
 use crate::cli::text;
 
 /// Load a checkpoint, dispatch its tensors, report and exit
@@ -21,8 +22,9 @@ use crate::cli::text;
 /// file, its index, or a folder with either. By default pages come into memory at the first touch, so the time
 /// is that until the tensors can be used; --residency brings them along.
 ///
-/// With --verify every chunk is hashed as it is read, and the DAG above it from the object's CID down; the
-/// first wrong byte is an error that names file, offset, block and pack.
+/// With --verify every chunk that is loaded is hashed as it is read, and the DAG above it from the object's
+/// CID down; wrong bytes are an error that names file, block and pack, and where it begins in both. What is
+/// left on the disk is not loaded, and so not hashed: a warning says how much that is.
 ///
 /// Works beside a writer.
 ///
@@ -138,16 +140,30 @@ pub(crate) fn run(args: LoadArgs, context: &Context<'_>) -> Result<Output, CliEr
     options.cancel = Some(context.cancel()?);
     let progress = context.progress("loading", args.checkpoint.target.as_ref(), Some(0));
     let bar = progress.bar();
+    // Told from several threads, so not always in order.
+    let most = AtomicU64::new(0);
     options.progress = Some(Arc::new(move |at: LoadProgress| {
+        let so_far = most.fetch_max(at.bytes, Ordering::Relaxed).max(at.bytes);
         bar.set_length(at.total_bytes);
-        bar.set_position(at.bytes);
+        bar.set_position(so_far);
     }));
     let loaded = load_checkpoint_and_dispatch(&reader, &target, options)?;
     drop(progress);
     if loaded.is_empty() && is_selective {
         return Err(CliError::NothingSelected);
     }
-    Ok(output(loaded.report()))
+    let output = output(loaded.report());
+    let left = loaded.iter().filter_map(|(_, placed)| placed.disk());
+    let left: u64 = left
+        .map(|tensor| tensor.info().range.end - tensor.info().range.start)
+        .sum();
+    Ok(match args.verify && left > 0 {
+        true => output.note(Note::Warning(format!(
+            "{} left on the disk and not verified",
+            text::size(left)
+        ))),
+        false => output,
+    })
 }
 
 fn output(report: &LoadReport) -> Output {
@@ -188,7 +204,7 @@ pub(crate) fn summary(report: &LoadReport) -> Vec<View> {
     let copies = report
         .copies
         .iter()
-        .map(|(why, bytes)| format!("{} {why:?}", text::size(*bytes)));
+        .map(|(why, bytes)| format!("{} {}", text::size(*bytes), why.name().replace('_', " ")));
     let copies: Vec<_> = copies.collect();
     let copied = match copies.is_empty() {
         true => "nothing copied".to_owned(),

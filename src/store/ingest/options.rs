@@ -154,7 +154,7 @@ impl fmt::Display for AddNote {
             }
             Self::LinksLeaveFolder { links, example } => write!(
                 f,
-                "{links} symbolic {} out of the folder ({}) and kept as {}; --dereference-symlinks adds what is \
+                "{links} symbolic {} out of the folder ({}) and {}; --dereference-symlinks adds what is \
                  there instead",
                 if *links == 1 {
                     "link leads"
@@ -162,7 +162,11 @@ impl fmt::Display for AddNote {
                     "links lead"
                 },
                 example.display(),
-                if *links == 1 { "it is" } else { "they are" },
+                if *links == 1 {
+                    "is kept as it is"
+                } else {
+                    "are kept as they are"
+                },
             ),
             Self::SkippedHidden { entries, example } => write!(
                 f,

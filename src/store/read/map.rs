@@ -38,6 +38,20 @@ pub enum CopyReason {
     Requested,
 }
 
+impl CopyReason {
+    /// `fragmented`, `misaligned`, `gathered`, `device_memory`, `map_budget` or `requested`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fragmented => "fragmented",
+            Self::Misaligned => "misaligned",
+            Self::Gathered => "gathered",
+            Self::DeviceMemory => "device_memory",
+            Self::MapBudget => "map_budget",
+            Self::Requested => "requested",
+        }
+    }
+}
+
 /// A range of a file's content, as a slice of bytes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct FileSlice(Bytes);

@@ -137,7 +137,16 @@ impl Prover {
                 path: self.core.folder.path().to_path_buf(),
             })?;
         let pack = self.core.packs.open(self.record.pack(place.pack))?;
-        let block = Block::verified(*cid, pack.read(place.offset, place.len as usize)?)?;
+        let block = Block::verified(*cid, pack.read(place.offset, place.len as usize)?);
+        let block = block.map_err(|e| match e {
+            BlockError::Mismatch { cid, found } => StoreError::CorruptNode {
+                expected: Box::new(cid),
+                found,
+                pack: pack.path().to_path_buf(),
+                pack_offset: place.offset,
+            },
+            other => other.into(),
+        })?;
         Ok((dag::decode(cid, block.data())?, *place))
     }
 

@@ -412,3 +412,18 @@ fn what_cannot_be_checked_is_refused_in_one_line() {
         sandbox.refused(args, kind);
     }
 }
+
+#[test]
+fn a_mistyped_cid_is_told_so_with_and_without_a_store() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "hello world");
+    let mistyped = format!("{HELLO}x");
+    for _ in 0..2 {
+        let ran = sandbox.run(&["check", "f", &mistyped]);
+        assert_eq!(ran.code, Some(2));
+        assert!(ran.stderr.contains(&mistyped), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("no store"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("name of a pin"), "{}", ran.stderr);
+        sandbox.add(&["f"]);
+    }
+}

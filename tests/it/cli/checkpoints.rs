@@ -327,7 +327,7 @@ fn the_limit_of_the_control_group_ends_what_is_read_ahead_and_nothing_is_killed(
     let path = sandbox.path("m.safetensors");
     sandbox.add(&[path.to_str().unwrap(), "--pin-name", "m"]);
     let whole = data.len() as u64;
-    let load = |args: &[&str]| -> Value {
+    let run = |args: &[&str]| -> std::process::Output {
         // Into the group first, and then into the program.
         let script = format!(
             "echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"",
@@ -344,7 +344,10 @@ fn the_limit_of_the_control_group_ends_what_is_read_ahead_and_nothing_is_killed(
                 .get_envs()
                 .filter_map(|(key, value)| Some((key, value?))),
         );
-        let output = shell.output().unwrap();
+        shell.output().unwrap()
+    };
+    let load = |args: &[&str]| -> Value {
+        let output = run(args);
         assert!(output.status.success(), "{args:?}: {output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     };
@@ -355,7 +358,27 @@ fn the_limit_of_the_control_group_ends_what_is_read_ahead_and_nothing_is_killed(
         assert_eq!(populated + lazy, whole);
         assert!(populated > 0 && populated <= LIMIT, "{populated}");
     }
-    // Copies go beyond what the group has: the tensors that its memory does not hold stay on the disk.
-    let output = load(&["--residency", "lazy"]);
-    assert_eq!(output["lazy_bytes"], whole);
+    assert_eq!(load(&["--residency", "lazy"])["lazy_bytes"], whole);
+    // Copies that the group has no memory for are refused before any is made.
+    let output = run(&["--residency", "copy"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let error: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(error["kind"], "not_enough_memory", "{error}");
+}
+
+#[test]
+fn what_stays_on_the_disk_is_not_verified_and_it_is_said() {
+    let sandbox = sandbox();
+    let ran = sandbox.run(&["load", "vad", "--verify", "--max-memory", "cpu=0"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(
+        ran.stderr.starts_with("warning: ") && ran.stderr.contains("not verified"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        !sandbox
+            .ok(&["load", "vad", "--verify"])
+            .contains("not verified")
+    );
 }
