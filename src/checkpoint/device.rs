@@ -23,8 +23,8 @@ pub struct DevicePlan {
 
 /// A place for tensors besides the host's memory and the disk: a GPU, another process, a file.
 ///
-/// In one load: `begin` once, `place` for each tensor from several threads at once, then `finish` once, or
-/// `abort` once if anything failed after `begin` was called. Nothing is called on a device that gets no
+/// In one load: `begin` once, `place` for each tensor from several threads at once, then `finish` once; `abort`
+/// once and last if anything failed after `begin` was called, another device's `finish` included. Nothing is called on a device that gets no
 /// tensor.
 ///
 /// ```
@@ -63,8 +63,9 @@ pub trait Device: Send + Sync {
     /// Any error ends the load; `abort` is then called on every device that was begun, this one included.
     fn begin(&self, plan: &DevicePlan) -> Result<(), DeviceError>;
 
-    /// Memory of the device's own, `len` bytes long, that a tensor is to be read into; by default the
-    /// tensor is borrowed from the store's map.
+    /// Memory of the device's own, `len` bytes long, that a tensor is to be read into; by default, and where
+    /// there is none, the tensor is borrowed from the store's map. Must not wait for memory to come back: who
+    /// asks may hold what it would wait for. May be asked again for a tensor that the memory cap put off.
     fn staging(&self, len: usize) -> Option<StagingBuf> {
         let _ = len;
         None

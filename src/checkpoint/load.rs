@@ -56,7 +56,7 @@ pub fn load_checkpoint_and_dispatch<D: Device>(
 ) -> Result<Dispatched<D::Handle>, LoadError> {
     let begun = Instant::now();
     let threads = Threads::new(options.threads)?;
-    let (prepared, mut stages) = threads.run(|| prepare(source, target, &options))?;
+    let (prepared, mut stages) = prepare(source, target, &options, &threads)?;
     let Prepared {
         shards,
         selections,
@@ -153,20 +153,19 @@ pub fn plan_checkpoint<D: Device>(
     target: &Target,
     options: &LoadOptions<D>,
 ) -> Result<LoadPlan, LoadError> {
-    Threads::new(options.threads)?.run(|| {
-        let (prepared, _) = prepare(source, target, options)?;
-        let devices = &prepared.plan.devices;
-        let tensor = |((shard, selection), device): (&(usize, Selection), &usize)| PlannedTensor {
-            name: selection.info.name.to_string(),
-            bytes: selection.bytes(),
-            device: devices[*device].name.clone(),
-            shard: prepared.shards[*shard].file.name().to_owned(),
-        };
-        let tensors = prepared.selections.iter().zip(&prepared.plan.assignments);
-        Ok(LoadPlan {
-            tensors: tensors.map(tensor).collect(),
-            plan: prepared.plan,
-        })
+    let threads = Threads::new(options.threads)?;
+    let (prepared, _) = prepare(source, target, options, &threads)?;
+    let devices = &prepared.plan.devices;
+    let tensor = |((shard, selection), device): (&(usize, Selection), &usize)| PlannedTensor {
+        name: selection.info.name.to_string(),
+        bytes: selection.bytes(),
+        device: devices[*device].name.clone(),
+        shard: prepared.shards[*shard].file.name().to_owned(),
+    };
+    let tensors = prepared.selections.iter().zip(&prepared.plan.assignments);
+    Ok(LoadPlan {
+        tensors: tensors.map(tensor).collect(),
+        plan: prepared.plan,
     })
 }
 
@@ -181,6 +180,7 @@ fn prepare<D: Device>(
     source: &impl Source,
     target: &Target,
     options: &LoadOptions<D>,
+    threads: &Threads,
 ) -> Result<(Prepared, StageSeconds), LoadError> {
     options.check_cancel()?;
     let mut stages = StageSeconds::default();
@@ -191,8 +191,16 @@ fn prepare<D: Device>(
 
     let started = Instant::now();
     // What the kernel says of its memory takes as long to read as a header.
-    let (shards, memory) = rayon::join(|| read_headers(opened), || cpu_limit(options));
-    let shards = shards?;
+    let is_given = is_cpu_limit_given(options);
+    let (shards, memory) = threads.run(|| {
+        let memory = || match is_given {
+            // A map given by the caller is held against the caller's limits only.
+            true => None,
+            false => available_memory(),
+        };
+        let (shards, memory) = rayon::join(|| read_headers(opened), memory);
+        Ok((shards?, memory))
+    })?;
     stages.headers = started.elapsed().as_secs_f64();
     tracing::debug!(
         "read the headers of {} shards in {:.6} s",
@@ -272,10 +280,7 @@ fn devices<D: Device>(
     Ok(devices)
 }
 
-/// What the host's memory may take where the caller does not say.
-fn cpu_limit<D: Device>(options: &LoadOptions<D>) -> Option<u64> {
-    // A map given by the caller is held against the caller's limits only.
-    let is_given =
-        options.max_memory.contains_key(CPU) || matches!(options.device_map, DeviceMap::Map(_));
-    if is_given { None } else { available_memory() }
+/// Whether the caller says what the host's memory may take.
+fn is_cpu_limit_given<D: Device>(options: &LoadOptions<D>) -> bool {
+    options.max_memory.contains_key(CPU) || matches!(options.device_map, DeviceMap::Map(_))
 }

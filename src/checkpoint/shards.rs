@@ -134,6 +134,9 @@ pub(super) fn open(
         prover: prover.as_ref(),
     };
     if found.is_folder() {
+        if let Some(prover) = &prover {
+            found.check_names(prover)?;
+        }
         let names = found.files().map_err(LoadError::Source)?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         return match choose(&names)? {

@@ -101,6 +101,14 @@ impl Located {
         }
     }
 
+    /// Checks that the folder holds the names that [`Located::files`] goes by.
+    pub(super) fn check_names(&self, prover: &Prover) -> Result<(), LoadError> {
+        match &self.0 {
+            Place::Object(object) => prover.check_names(object).map_err(LoadError::from_source),
+            Place::Plain(path) => Err(LoadError::NothingToVerify { path: path.clone() }),
+        }
+    }
+
     /// What the bytes of the file at a path below must hash to.
     pub(super) fn leaves(
         &self,

@@ -18,14 +18,14 @@ pub(super) enum Threads {
     Own(ThreadPool),
     /// What is short runs on a pool that all loads share; what reads a checkpoint has a pool of its own, so
     /// that a small load does not wait for a large one.
-    Shared,
+    Shared(OnceLock<ThreadPool>),
 }
 
 impl Threads {
     /// Zero leaves the number to this module.
     pub(super) fn new(threads: usize) -> Result<Self, LoadError> {
         match threads {
-            0 => Ok(Self::Shared),
+            0 => Ok(Self::Shared(OnceLock::new())),
             some => Ok(Self::Own(build(some)?)),
         }
     }
@@ -38,7 +38,7 @@ impl Threads {
         static SHARED: OnceLock<ThreadPool> = OnceLock::new();
         let pool = match self {
             Self::Own(pool) => pool,
-            Self::Shared => match SHARED.get() {
+            Self::Shared(_) => match SHARED.get() {
                 Some(pool) => pool,
                 None => {
                     let pool = build(0)?;
@@ -51,13 +51,15 @@ impl Threads {
 
     /// Runs one and the same work on every thread until each has come to its end.
     pub(super) fn run_on_each(&self, work: impl Fn() + Sync) -> Result<(), LoadError> {
-        let readers;
         let pool = match self {
             Self::Own(pool) => pool,
-            Self::Shared => {
-                readers = build(thread_count(0).max(READERS))?;
-                &readers
-            }
+            Self::Shared(readers) => match readers.get() {
+                Some(pool) => pool,
+                None => {
+                    let pool = build(thread_count(0).max(READERS))?;
+                    readers.get_or_init(|| pool)
+                }
+            },
         };
         pool.broadcast(|_| work());
         Ok(())

@@ -133,7 +133,8 @@ impl Mapping {
         let page = rustix::param::page_size();
         let lead = bytes.as_ptr().addr() % page;
         let len = (lead + bytes.len()).next_multiple_of(page);
-        loop {
+        // Where the kernel asks to try again it does not say for how long.
+        for _ in 0..1_000 {
             // SAFETY: maps begin and end at page boundaries, so the pages that the bytes lie in are the
             // mapping's own; reading them in changes no byte.
             let done = unsafe {
@@ -147,6 +148,7 @@ impl Mapping {
                 Err(errno) => Err(errno.into()),
             };
         }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 }
 
@@ -196,12 +198,16 @@ impl Stitched {
         for (i, piece) in pieces.iter().enumerate() {
             let skip = if i == 0 { lead } else { 0 };
             let bytes = (piece.len() + skip).next_multiple_of(page);
-            match *piece {
-                Piece::File { file, offset, len } => {
-                    check_length(file, offset, len)?;
-                    region.place(at, bytes, file.as_fd(), offset - skip)?;
-                }
-                Piece::Zeros(_) => region.allow_reading(at, bytes)?,
+            let placed = match *piece {
+                Piece::File { file, offset, len } => check_length(file, offset, len)
+                    .and_then(|()| region.place(at, bytes, file.as_fd(), offset - skip)),
+                Piece::Zeros(_) => region.allow_reading(at, bytes),
+            };
+            if let Err(e) = placed {
+                // A map that failed may have taken the one below it away, and what stands there by now may
+                // be somebody else's: better to lose the addresses than to unmap that.
+                std::mem::forget(region);
+                return Err(e.into());
             }
             at += piece.len() + skip;
         }
@@ -231,12 +237,12 @@ fn check_length(file: &File, offset: u64, wanted: u64) -> io::Result<()> {
 /// A share of the maps this process may hold. At the kernel's own limit even `malloc` fails, so only a
 /// quarter of it is ever used.
 #[derive(Debug)]
-struct Permit(usize);
+pub(super) struct Permit(usize);
 
 static MAPS_HELD: AtomicUsize = AtomicUsize::new(0);
 
 impl Permit {
-    fn take(wanted: usize) -> Result<Self, MapError> {
+    pub(super) fn take(wanted: usize) -> Result<Self, MapError> {
         let limit = budget();
         let taken = MAPS_HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
             held.checked_add(wanted).filter(|&sum| sum <= limit)
@@ -260,6 +266,10 @@ fn budget() -> usize {
         text.trim().parse::<usize>().unwrap_or(65_530) / 4
     })
 }
+
+/// Held by tests that use the whole budget up.
+#[cfg(test)]
+pub(super) static WHOLE_BUDGET: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 #[cfg(test)]
 mod tests {
@@ -332,6 +342,7 @@ mod tests {
 
     #[test]
     fn the_budget_refuses_before_the_kernel_does_and_permits_come_back() {
+        let _alone = WHOLE_BUDGET.lock();
         let limit = budget();
         assert!(matches!(
             Permit::take(limit + 1),

@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::map::Permit;
 use super::region::Region;
 
 /// From here on memory comes from the system by itself, and goes back to it when it is dropped.
@@ -26,25 +27,33 @@ pub(crate) struct Memory {
 
 enum Backing {
     Small(Vec<u8>),
-    Large(Region),
+    /// Counted with the maps, of which a process may hold a limited number.
+    Large {
+        region: Region,
+        _permit: Permit,
+    },
 }
 
 impl Memory {
     pub(crate) fn zeroed(len: usize) -> io::Result<Self> {
-        if len >= LARGE {
-            let (region, start) = Region::memory(len)?;
-            let backing = Backing::Large(region);
+        if len >= LARGE
+            && let Ok(permit) = Permit::take(1)
+        {
             return Ok(Self {
-                backing,
-                start,
+                backing: Backing::Large {
+                    region: Region::memory(len)?,
+                    _permit: permit,
+                },
+                start: 0,
                 len,
             });
         }
         let mut bytes = Vec::new();
+        let total = len.checked_add(ALIGN).ok_or(io::ErrorKind::OutOfMemory)?;
         bytes
-            .try_reserve_exact(len + ALIGN)
+            .try_reserve_exact(total)
             .map_err(|_| io::ErrorKind::OutOfMemory)?;
-        bytes.resize(len + ALIGN, 0_u8);
+        bytes.resize(total, 0_u8);
         let start = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
         Ok(Self {
             backing: Backing::Small(bytes),
@@ -62,7 +71,7 @@ impl Deref for Memory {
             Backing::Small(bytes) => &bytes[self.start..self.start + self.len],
             // SAFETY: the region is readable memory of at least `start + len` bytes, zeroed when it was
             // made, and only changed through `deref_mut`.
-            Backing::Large(region) => unsafe {
+            Backing::Large { region, .. } => unsafe {
                 std::slice::from_raw_parts(region.start().as_ptr().add(self.start), self.len)
             },
         }
@@ -74,7 +83,7 @@ impl DerefMut for Memory {
         match &mut self.backing {
             Backing::Small(bytes) => &mut bytes[self.start..self.start + self.len],
             // SAFETY: as in `deref`; the region is writable, and borrowed exclusively.
-            Backing::Large(region) => unsafe {
+            Backing::Large { region, .. } => unsafe {
                 std::slice::from_raw_parts_mut(region.start().as_ptr().add(self.start), self.len)
             },
         }
@@ -226,6 +235,24 @@ mod tests {
         }
         assert!(Memory::zeroed(usize::MAX / 2).is_err());
         assert!(Memory::zeroed(usize::MAX - 10).is_err());
+    }
+
+    #[test]
+    fn more_memories_than_there_may_be_maps_come_from_elsewhere() {
+        let maps = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().count()
+        };
+        let _alone = crate::fsio::map::WHOLE_BUDGET.lock();
+        let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+        let limit: usize = limit.trim().parse().unwrap();
+        let before = maps();
+        let held: Vec<Memory> = (0..limit / 4 + 100)
+            .map(|_| Memory::zeroed(LARGE).unwrap())
+            .collect();
+        // Other tests take some too.
+        assert!(maps() < before + limit / 4 + 2_000, "{} maps", maps());
+        assert!(held.last().unwrap().iter().all(|byte| *byte == 0));
     }
 
     #[test]

@@ -27,13 +27,32 @@ impl Region {
     /// A range that nobody may touch until something is put over it. It starts where the file range from
     /// `offset` on can be shown in huge pages.
     pub(super) fn reserve(len: usize, offset: u64) -> io::Result<Self> {
-        if len < HUGE_PAGE {
-            return Self::new(len, ProtFlags::empty());
+        match len < HUGE_PAGE {
+            true => Self::new(len, ProtFlags::empty()),
+            false => Self::aligned(len, offset, ProtFlags::empty()),
         }
+    }
+
+    /// Zeroed memory of `len` bytes, in huge pages where the kernel has them.
+    pub(super) fn memory(len: usize) -> io::Result<Self> {
+        let region = Self::aligned(len, 0, ProtFlags::READ | ProtFlags::WRITE)?;
+        // SAFETY: the range is the region's own; how its pages are sized changes no byte. A kernel without
+        // huge pages refuses, and small ones do.
+        let _ =
+            unsafe { rustix::mm::madvise(region.base.as_ptr().cast(), len, Advice::LinuxHugepage) };
+        Ok(region)
+    }
+
+    /// A range whose start is `offset` bytes past a place where a huge page can begin.
+    fn aligned(len: usize, offset: u64, protection: ProtFlags) -> io::Result<Self> {
+        let page = rustix::param::page_size();
+        let len = len
+            .checked_next_multiple_of(page)
+            .ok_or(io::ErrorKind::OutOfMemory)?;
         let total = len
             .checked_add(HUGE_PAGE)
             .ok_or(io::ErrorKind::OutOfMemory)?;
-        let whole = std::mem::ManuallyDrop::new(Self::new(total, ProtFlags::empty())?);
+        let whole = std::mem::ManuallyDrop::new(Self::new(total, protection)?);
         let wanted = offset as usize % HUGE_PAGE;
         let skip = (wanted + HUGE_PAGE - whole.base.as_ptr().addr() % HUGE_PAGE) % HUGE_PAGE;
         let cut = |at: usize, len: usize| match len {
@@ -47,27 +66,6 @@ impl Region {
         // SAFETY: `skip` is smaller than the region that was mapped.
         let base = unsafe { whole.base.add(skip) };
         Ok(Self { base, len })
-    }
-
-    /// Zeroed memory of `len` bytes, in huge pages where the kernel has them; the offset says where in the
-    /// region it begins.
-    pub(super) fn memory(len: usize) -> io::Result<(Self, usize)> {
-        let total = len
-            .checked_add(HUGE_PAGE)
-            .ok_or(io::ErrorKind::OutOfMemory)?;
-        let region = Self::new(total, ProtFlags::READ | ProtFlags::WRITE)?;
-        let offset = region
-            .base
-            .as_ptr()
-            .align_offset(HUGE_PAGE)
-            .min(total - len);
-        // SAFETY: the range lies inside the region; how its pages are sized changes no byte. A kernel
-        // without huge pages refuses, and small ones do.
-        let _ = unsafe {
-            let start = region.base.as_ptr().add(offset).cast();
-            rustix::mm::madvise(start, len, Advice::LinuxHugepage)
-        };
-        Ok((region, offset))
     }
 
     fn new(len: usize, protection: ProtFlags) -> io::Result<Self> {

@@ -76,7 +76,7 @@ struct Assembly<'s> {
 }
 
 /// Levels below a file's root. One of 2^64 bytes over nodes of two links has 64.
-const MAX_FILE_LEVELS: usize = 128;
+pub(super) const MAX_FILE_LEVELS: usize = 128;
 /// Below an object; longer than any path of a file system.
 const MAX_PATH_BYTES: usize = 16_384;
 

@@ -88,6 +88,7 @@ pub(super) fn execute<D: Device>(
         options,
         residency,
         room,
+        passing_room: memory_left(kept_bytes, options),
         kept_bytes,
     };
     let done = Pass::new(setup).run(threads)?;
@@ -124,13 +125,19 @@ fn room<D: Device>(residency: Residency, kept_bytes: u64, options: &LoadOptions<
     if residency == Residency::Lazy {
         return 0;
     }
+    memory_left(kept_bytes, options)
+}
+
+/// What the machine, the control groups and the cap leave beside what is copied to stay.
+fn memory_left<D: Device>(kept_bytes: u64, options: &LoadOptions<D>) -> u64 {
     let available = available_memory().unwrap_or(u64::MAX);
     let cap = options.memory_cap.unwrap_or(u64::MAX);
     available.min(cap).saturating_sub(kept_bytes)
 }
 
 /// Maps what is placed from the shards. What is copied comes through a map too, because its pages come in
-/// larger steps then and with less work, but not from a file system of the network.
+/// larger steps then and with less work, but not from a file system of the network, nor of files that
+/// somebody may cut off meanwhile.
 fn map_shards(
     shards: &[Shard],
     jobs: &[Job],
@@ -141,7 +148,7 @@ fn map_shards(
     let mut is_used = vec![false; shards.len()];
     for job in jobs {
         let is_placed = plan.devices[job.device].kind != DeviceKind::Disk;
-        let is_read = residency == Residency::Copy && shards[job.shard].file.is_remote();
+        let is_read = residency == Residency::Copy && shards[job.shard].file.is_better_read();
         if is_placed && !is_read {
             is_used[job.shard] = true;
             wanted[job.shard].push(job.selection.info.range.clone());

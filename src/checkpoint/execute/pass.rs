@@ -36,6 +36,8 @@ pub(super) struct Setup<'a, D: Device> {
     pub(super) room: u64,
     /// Bytes that are copied to stay.
     pub(super) kept_bytes: u64,
+    /// Bytes of copies that may be on their way to devices at once.
+    pub(super) passing_room: u64,
 }
 
 pub(super) struct Pass<'a, D: Device> {
@@ -103,10 +105,12 @@ impl<'a, D: Device> Pass<'a, D> {
             self.read(&order, threads)?;
             let later =
                 std::mem::take(self.later.get_mut().unwrap_or_else(PoisonError::into_inner));
-            // One by one, now that nothing else is on its way.
-            for number in later {
-                *lock(&self.ways[number]) = None;
-                self.read(&[number], threads)?;
+            // As many at a time as fit, now that nothing else is on its way.
+            for group in self.groups_that_fit(&later) {
+                for &number in group {
+                    *lock(&self.ways[number]) = None;
+                }
+                self.read(group, threads)?;
                 self.refuse_what_found_no_room()?;
             }
         }
@@ -258,18 +262,24 @@ impl<'a, D: Device> Pass<'a, D> {
             self.verified_bytes.fetch_add(bytes.len() as u64, RELAXED);
             checked.map_err(LoadError::from_source)
         };
+        // Into memory of ours where nothing of it is to be read ahead: it is hashed, and not kept.
+        let mut is_kept = borrowed.is_empty();
         for one in borrowed {
             let range = &self.setup.jobs[one.job].selection.info.range;
             let part = range.start.max(window.start)..range.end.min(window.end);
-            self.take_room(part.end - part.start, one);
+            is_kept |= self.take_room(part.end - part.start, one);
         }
-        let bytes = match self.populated(read.shard, &window)? {
+        let mapped = match is_kept {
+            true => self.populated(read.shard, &window)?,
+            false => None,
+        };
+        let bytes = match mapped {
             Some(bytes) => bytes,
             None => {
                 // What has a map is in memory as well when the load returns.
                 if let Some(map) = self.setup.maps[read.shard]
                     .as_ref()
-                    .filter(|_| !borrowed.is_empty())
+                    .filter(|_| is_kept && !borrowed.is_empty())
                 {
                     map.populate(window.clone())
                         .map_err(LoadError::from_source)?;

@@ -81,10 +81,25 @@ impl<D: Device> Pass<'_, D> {
         Ok(Way::Fill(why))
     }
 
-    /// Takes room under the memory cap for a copy on its way to a device.
+    /// What was put off, in runs that the room for copies on their way holds at once.
+    pub(super) fn groups_that_fit<'l>(&self, later: &'l [usize]) -> Vec<&'l [usize]> {
+        let bytes = |number: usize| self.setup.jobs[number].selection.bytes();
+        let mut groups = Vec::new();
+        let (mut start, mut sum) = (0, 0_u64);
+        for (at, &number) in later.iter().enumerate() {
+            sum = sum.saturating_add(bytes(number));
+            if sum > self.setup.passing_room && at > start {
+                groups.push(&later[start..at]);
+                (start, sum) = (at, bytes(number));
+            }
+        }
+        groups.extend((start < later.len()).then(|| &later[start..]));
+        groups
+    }
+
+    /// Takes room for a copy on its way to a device.
     fn pass_by(&self, bytes: u64) -> bool {
-        let cap = self.setup.options.memory_cap.unwrap_or(u64::MAX);
-        let room = cap.saturating_sub(self.setup.kept_bytes);
+        let room = self.setup.passing_room;
         let take = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= room);
         let taken = self.passing_bytes.fetch_update(RELAXED, RELAXED, take);
         taken.is_ok()
@@ -95,10 +110,18 @@ impl<D: Device> Pass<'_, D> {
             return Ok(());
         };
         let selection = &self.setup.jobs[number].selection;
-        Err(LoadError::MemoryCap {
-            what: format!("tensor `{}`", selection.info.name),
-            needed: self.setup.kept_bytes.saturating_add(selection.bytes()),
-            cap: self.setup.options.memory_cap.unwrap_or(u64::MAX),
+        let kept = self.setup.kept_bytes;
+        let needed = kept.saturating_add(selection.bytes());
+        Err(match self.setup.options.memory_cap {
+            Some(cap) if needed > cap => LoadError::MemoryCap {
+                what: format!("tensor `{}`", selection.info.name),
+                needed,
+                cap,
+            },
+            _ => LoadError::NotEnoughMemory {
+                needed,
+                available: kept.saturating_add(self.setup.passing_room),
+            },
         })
     }
 }

@@ -118,7 +118,7 @@ impl ReadCore {
                 .iter()
                 .find(|e| canonical(&e.cid.0) == wanted);
             if let Some(path) = found.map(|entry| entry.path.clone()) {
-                return Ok(Some(object(root, path)));
+                return Ok(Some(object(root, path).found_by(*cid)));
             }
         }
         // A direct pin keeps one block of something that no object holds whole.

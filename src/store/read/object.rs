@@ -24,11 +24,34 @@ pub struct Object {
     root: LeasedRoot,
     /// Below the root's object; empty for the object itself.
     path: String,
+    /// The CID that was asked for, and where the root says that it stands, if that is inside the object.
+    found: Option<Arc<(Cid, String)>>,
 }
 
 impl Object {
     pub(crate) fn new(core: Arc<ReadCore>, root: LeasedRoot, path: String) -> Self {
-        Self { core, root, path }
+        Self {
+            core,
+            root,
+            path,
+            found: None,
+        }
+    }
+
+    /// The object was found by a CID inside it.
+    pub(crate) fn found_by(mut self, cid: Cid) -> Self {
+        self.found = Some(Arc::new((cid, self.path.clone())));
+        self
+    }
+
+    /// The CID that it was found by, and the path that the root says it has; not proven.
+    pub(crate) fn found(&self) -> Option<&(Cid, String)> {
+        self.found.as_deref()
+    }
+
+    /// The names of what stands directly in this folder, as the root says; not proven.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.children().map(|entry| entry.path).collect()
     }
 
     pub(crate) fn record(&self) -> &RootRecord {
@@ -120,6 +143,7 @@ impl Object {
             core: Arc::clone(&self.core),
             root: self.root.clone(),
             path: whole,
+            found: self.found.clone(),
         })
     }
 

@@ -10,12 +10,10 @@ use super::file::StoredFile;
 use super::object::Object;
 use crate::block::{Block, BlockError, Cid, RAW, canonical, verify};
 use crate::dag::{self, Node, ShardPosition};
+use crate::store::assemble::MAX_FILE_LEVELS;
 use crate::store::error::StoreError;
 use crate::store::pack::PackFile;
 use crate::store::root::{NodePlace, RootRecord};
-
-/// Levels below a file's root. One of 2^64 bytes over nodes of two links has 64.
-const MAX_FILE_LEVELS: usize = 128;
 
 /// Follows the DAG of one object.
 pub(crate) struct Prover {
@@ -62,11 +60,9 @@ impl Prover {
 
     /// The leaves of the file that an object of the same root stands for.
     pub(crate) fn leaves(&self, object: &Object, file: &StoredFile) -> Result<Leaves, StoreError> {
+        self.check_found(object)?;
         let cid = self.descend(object.path())?;
-        let stated = object.cid();
-        if canonical(&cid) != canonical(&stated) {
-            return Err(self.damaged("CID of a path", cid.to_string(), stated.to_string()));
-        }
+        self.check_same(&cid, &object.cid())?;
         let mut leaves = Leaves {
             name: file.name().into(),
             leaves: Vec::new(),
@@ -79,6 +75,61 @@ impl Prover {
             return Err(self.damaged("size of a file", expected, found));
         }
         Ok(leaves)
+    }
+
+    /// Checks that an object that was found by a CID inside another one has that CID.
+    fn check_found(&self, object: &Object) -> Result<(), StoreError> {
+        match object.found() {
+            Some((cid, path)) => self.check_same(&self.descend(path)?, cid),
+            None => Ok(()),
+        }
+    }
+
+    fn check_same(&self, proven: &Cid, stated: &Cid) -> Result<(), StoreError> {
+        match canonical(proven) == canonical(stated) {
+            true => Ok(()),
+            false => {
+                let (expected, found) = (proven.to_string(), stated.to_string());
+                Err(self.damaged("CID of a path", expected, found))
+            }
+        }
+    }
+
+    /// Checks that a folder holds the names that the root says, no more and no fewer.
+    pub(crate) fn check_names(&self, object: &Object) -> Result<(), StoreError> {
+        self.check_found(object)?;
+        let mut proven = Vec::new();
+        let mut open = vec![(self.descend(object.path())?, ShardPosition::top())];
+        while let Some((cid, position)) = open.pop() {
+            match self.node(&cid)?.0 {
+                Node::Folder { entries } => proven.extend(entries.into_iter().map(|e| e.name)),
+                ref node @ Node::Shard { fanout, ref links } => {
+                    position.check(&cid, node)?;
+                    for link in links {
+                        match &link.name {
+                            Some(name) => proven.push(name.clone()),
+                            None => open.push((link.cid, position.below(fanout, link.slot))),
+                        }
+                    }
+                }
+                _ => {
+                    let (target, found) = (cid.to_string(), "file");
+                    return Err(StoreError::NotAFolder { target, found });
+                }
+            }
+        }
+        let mut stated = object.names();
+        proven.sort_unstable();
+        stated.sort_unstable();
+        if proven != stated {
+            let (expected, found) = (proven.len(), stated.len());
+            return Err(self.damaged(
+                "names in a folder",
+                format!("the {expected} of its nodes"),
+                format!("{found}, not all of them the same"),
+            ));
+        }
+        Ok(())
     }
 
     /// The CID at a path below the object.
@@ -385,5 +436,99 @@ impl Leaves {
             bytes.extend_from_slice(&whole[from as usize..to as usize]);
         }
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::format::StoredCid;
+    use crate::store::ingest::{AddOptions, hash_path};
+    use crate::store::root::{object_path, open_root};
+    use crate::store::{Store, StoreReader};
+
+    /// A folder with a folder in it, and its root rewritten by somebody who keeps the checksums right.
+    struct Hostile {
+        _dir: tempfile::TempDir,
+        reader: StoreReader,
+        /// What a folder that is not in the store has as its CID.
+        other: Cid,
+        top: Cid,
+    }
+
+    fn hostile(change: impl FnOnce(&mut RootRecord, Cid)) -> Hostile {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, content) in [("top/p/f", "content"), ("other/f", "something else")] {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let options = AddOptions::default();
+        let store = Store::create(dir.path().join("store")).unwrap();
+        let top = store
+            .add_path(dir.path().join("top"), &options)
+            .unwrap()
+            .cid;
+        let other = hash_path(&dir.path().join("other"), &options).unwrap().cid;
+        let reader = store.to_reader();
+        let core = ReadCore::open(store.path()).unwrap();
+        let root = open_root(&core.folder, core.id, &top, true)
+            .unwrap()
+            .unwrap();
+        let mut record = (*root.record).clone();
+        change(&mut record, other);
+        std::fs::write(object_path(&core.folder, &top), record.to_bytes(core.id)).unwrap();
+        Hostile {
+            _dir: dir,
+            reader,
+            other,
+            top,
+        }
+    }
+
+    fn leaves(object: &Object) -> Result<Leaves, StoreError> {
+        object.prover()?.leaves(object, &object.file()?)
+    }
+
+    #[test]
+    fn what_a_root_says_of_a_cid_inside_it_is_not_believed() {
+        let there = hostile(|_, _| {});
+        let object = there.reader.resolve(&there.top.into()).unwrap();
+        leaves(&object.join("p/f").unwrap()).unwrap();
+        object.prover().unwrap().check_names(&object).unwrap();
+
+        let there = hostile(|record, other| {
+            let inner = record.paths.iter_mut().find(|entry| entry.path == "p");
+            inner.unwrap().cid = StoredCid(other);
+        });
+        let object = there.reader.resolve(&there.other.into()).unwrap();
+        assert_eq!(
+            object.path(),
+            "p",
+            "the root is believed where nothing is verified"
+        );
+        let inner = object.join("f").unwrap();
+        assert!(matches!(leaves(&inner), Err(StoreError::Damaged { .. })));
+        let names = object.prover().unwrap().check_names(&object);
+        assert!(matches!(names, Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_root_that_leaves_a_name_out_or_adds_one_is_seen() {
+        let there = hostile(|record, _| record.paths.retain(|entry| entry.path != "p/f"));
+        let object = there.reader.resolve(&there.top.into()).unwrap();
+        let prover = object.prover().unwrap();
+        prover.check_names(&object).unwrap();
+        assert!(prover.check_names(&object.join("p").unwrap()).is_err());
+
+        let there = hostile(|record, _| {
+            let mut more = record.paths.last().unwrap().clone();
+            more.path = "p/g".into();
+            record.paths.push(more);
+        });
+        let object = there.reader.resolve(&there.top.into()).unwrap();
+        let prover = object.prover().unwrap();
+        assert!(prover.check_names(&object.join("p").unwrap()).is_err());
+        assert!(leaves(&object.join("p/g").unwrap()).is_err());
     }
 }
