@@ -16,6 +16,14 @@ pub(super) fn available_memory() -> Option<u64> {
     [kernel, groups.left()].into_iter().flatten().min()
 }
 
+/// Of what is available, what copies may take: the rest is for the process itself, and for the pages that the copies
+/// are read through.
+pub(super) fn memory_for_copies() -> Option<u64> {
+    available_memory().map(|available| (available - available / 10).saturating_sub(RESERVE))
+}
+
+const RESERVE: u64 = 16 << 20;
+
 fn mem_available(meminfo: &str) -> Option<u64> {
     let line = meminfo
         .lines()

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::capacity::available_memory;
+use super::capacity::{available_memory, memory_for_copies};
 use super::device::Device;
 use super::device_map::{DeviceKind, DeviceLimit, DeviceMap, apply_max_memory};
 use super::dispatched::Dispatched;
 use super::error::LoadError;
 use super::execute::{Job, execute};
 use super::modules::PlanItem;
-use super::options::LoadOptions;
+use super::options::{LoadOptions, Residency};
 use super::plan::{Plan, plan_devices};
 use super::report::{DeviceReport, LoadReport, StageSeconds};
 use super::select::{Select, Selection};
@@ -196,6 +196,7 @@ fn prepare<D: Device>(
         let memory = || match is_given {
             // A map given by the caller is held against the caller's limits only.
             true => None,
+            false if options.residency == Residency::Copy => memory_for_copies(),
             false => available_memory(),
         };
         let (shards, memory) = rayon::join(|| read_headers(opened), memory);

@@ -23,8 +23,8 @@ pub enum Residency {
     /// read is an error. Stops at the memory that there is (of the machine, of the control group, of
     /// `memory_cap`) and says how many bytes stayed lazy.
     Populate,
-    /// Copied into memory of this process, or of a device that lends some; what the disk cannot read is an
-    /// error. Nothing stays mapped, and on a file system of the network nothing is.
+    /// Read into memory of this process, or of a device that lends some; what the disk cannot read is an error.
+    /// Nothing is mapped.
     Copy,
     /// [`Copy`](Self::Copy) where the bytes lie on a file system of the network and there is memory for them;
     /// otherwise [`Populate`](Self::Populate).

@@ -46,7 +46,7 @@ impl Threads {
                 }
             },
         };
-        pool.install(work)
+        apart(|| pool.install(work))
     }
 
     /// Runs one and the same work on every thread until each has come to its end.
@@ -61,9 +61,19 @@ impl Threads {
                 }
             },
         };
-        pool.broadcast(|_| work());
+        apart(|| pool.broadcast(|_| work()));
         Ok(())
     }
+}
+
+/// Waits for another pool. A thread of a pool of rayon's would take up other work of its own pool meanwhile, loads
+/// among it, one on top of the other until the stack ends; so there a thread of its own waits.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if rayon::current_thread_index().is_none() {
+        return work();
+    }
+    let waited = std::thread::scope(|scope| scope.spawn(work).join());
+    waited.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn build(threads: usize) -> Result<ThreadPool, LoadError> {

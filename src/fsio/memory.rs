@@ -115,7 +115,10 @@ struct Whole<T> {
     is_lost: AtomicBool,
 }
 
-struct Base(*mut u8);
+struct Base {
+    start: *mut u8,
+    len: usize,
+}
 
 // SAFETY: the pointer is only used through parts, each of which has a range of its own.
 unsafe impl Send for Base {}
@@ -163,24 +166,31 @@ impl<T> Part<T> {
         if found != whole.len {
             return Err(found);
         }
-        whole.base.get_or_init(|| {
+        let base = whole.base.get_or_init(|| {
             // SAFETY: `get_or_init` runs one closure at a time and never again once one has returned, so
             // nobody else has a reference to the owner; it stays where it is until the last part is gone.
             let owner = unsafe { (*whole.owner.get()).insert(owner) };
             let bytes = bytes(owner);
-            assert_eq!(bytes.len(), whole.len, "memory does not change its length");
-            Base(bytes.as_mut_ptr())
+            Base {
+                start: bytes.as_mut_ptr(),
+                len: bytes.len(),
+            }
         });
-        Ok(())
+        // It may say another length the second time.
+        match base.len == whole.len {
+            true => Ok(()),
+            false => Err(base.len),
+        }
     }
 
     /// The part's bytes; none while there is no memory.
     pub(crate) fn bytes(&mut self) -> Option<&mut [u8]> {
-        let base = self.whole().base.get()?;
+        let whole = self.whole();
+        let base = whole.base.get().filter(|base| base.len == whole.len)?;
         // SAFETY: parts do not overlap, each is borrowed exclusively here, all lie inside the memory, and
         // the memory lives as long as its owner, which the `Arc` keeps.
         let bytes = unsafe {
-            std::slice::from_raw_parts_mut(base.0.add(self.range.start), self.range.len())
+            std::slice::from_raw_parts_mut(base.start.add(self.range.start), self.range.len())
         };
         Some(bytes)
     }

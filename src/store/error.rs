@@ -403,7 +403,7 @@ impl Explain for StoreError {
             Self::NotPinned { .. } => "`pin ls` lists the pins",
             Self::NotAnObject { .. } => "remove the object that holds it",
             Self::ManyPins { .. } => "name the one to remove",
-            Self::SourceChanged { .. } => "nothing was added; try again once it is at rest",
+            Self::SourceChanged { .. } => "try again once it is at rest; nothing was kept of it",
             Self::UnsupportedFile { .. } => {
                 "leave it out with --ignore; what comes through a pipe is named `-`"
             }

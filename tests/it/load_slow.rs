@@ -288,3 +288,90 @@ fn loads_from_inside_a_pool_of_rayons_do_not_wait_for_one_that_hangs() {
         });
     });
 }
+
+#[test]
+fn thousands_of_loads_from_a_pool_of_rayons_do_not_stand_on_each_other() {
+    let scratch = Scratch::new();
+    let target = scratch.add_file(&small(&["a", "b"])).into();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(2)
+        .stack_size(512 << 10)
+        .build()
+        .unwrap();
+    let done = AtomicUsize::new(0);
+    pool.scope(|scope| {
+        for _ in 0..3_000 {
+            let (scratch, target, done) = (&scratch, &target, &done);
+            scope.spawn(move |_| {
+                done.fetch_add(load(&scratch.store, target).len(), Ordering::Relaxed);
+            });
+        }
+    });
+    assert_eq!(done.into_inner(), 6_000);
+}
+
+#[test]
+fn callbacks_may_load_on_other_threads_and_wait_for_them() {
+    let scratch = Scratch::new();
+    let target: ipfs_accelerate::Target = scratch.add_file(&small(&["a"])).into();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (scratch, target) = (&scratch, &target);
+            scope.spawn(move || {
+                let (store, inner) = (scratch.store.to_reader(), target.clone());
+                let options = LoadOptions::default().with_select(move |_| {
+                    let (store, inner) = (store.clone(), inner.clone());
+                    std::thread::spawn(move || load(&store, &inner).len())
+                        .join()
+                        .unwrap();
+                    ipfs_accelerate::Select::Whole
+                });
+                load_checkpoint_and_dispatch(&scratch.store, target, options).unwrap();
+            });
+        }
+    });
+}
+
+/// Staging memory that says another length when it is asked again.
+struct Liar(Vec<u8>, usize);
+
+impl ipfs_accelerate::checkpoint::StagingMemory for Liar {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.1 += 1;
+        let len = self.0.len() - usize::from(self.1 > 1);
+        &mut self.0[..len]
+    }
+}
+
+struct Lender;
+
+impl Device for Lender {
+    type Handle = ();
+    fn capacity_bytes(&self) -> Option<u64> {
+        None
+    }
+    fn begin(&self, _: &DevicePlan) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    fn staging(&self, len: usize) -> Option<StagingBuf> {
+        Some(StagingBuf::new(Liar(vec![0; len], 0)))
+    }
+    fn place(&self, _: TensorBytes<'_>) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    fn finish(&self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+    fn abort(&self) {}
+}
+
+#[test]
+fn staging_memory_that_changes_its_length_is_an_error() {
+    let scratch = Scratch::new();
+    let target = scratch.add_file(&small(&["a"])).into();
+    let error = error_of(&scratch.store, &target, on(&Arc::new(Lender)));
+    assert_error(&error, "device", &["lent 3 bytes"], None);
+}

@@ -161,3 +161,20 @@ fn closing_and_opening_at_once_keeps_the_index() {
     }
     assert!(stage.store_path().join("db/mark").exists());
 }
+
+#[test]
+fn a_child_that_holds_the_databases_lock_for_a_moment_does_not_cost_the_index() {
+    let stage = Stage::new();
+    filled(&stage);
+    fs::write(stage.store_path().join("db/mark"), b"").unwrap();
+    // As a forked child would: the lock belongs to the open file, whoever has a copy.
+    let held = fs::File::open(stage.store_path().join("db/db")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let child = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        drop(held);
+    });
+    drop(stage.open());
+    child.join().unwrap();
+    assert!(stage.store_path().join("db/mark").exists());
+}

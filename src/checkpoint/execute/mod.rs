@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use self::begun::Begun;
 use self::pass::{Pass, Setup};
-use super::capacity::available_memory;
+use super::capacity::{available_memory, memory_for_copies};
 use super::device::Device;
 use super::device_map::DeviceKind;
 use super::dispatched::Slot;
@@ -88,7 +88,7 @@ pub(super) fn execute<D: Device>(
         options,
         residency,
         room,
-        passing_room: memory_left(kept_bytes, options),
+        passing_room: least(memory_for_copies(), options.memory_cap).saturating_sub(kept_bytes),
         kept_bytes,
     };
     let done = Pass::new(setup).run(threads)?;
@@ -125,19 +125,16 @@ fn room<D: Device>(residency: Residency, kept_bytes: u64, options: &LoadOptions<
     if residency == Residency::Lazy {
         return 0;
     }
-    memory_left(kept_bytes, options)
+    least(available_memory(), options.memory_cap).saturating_sub(kept_bytes)
 }
 
-/// What the machine, the control groups and the cap leave beside what is copied to stay.
-fn memory_left<D: Device>(kept_bytes: u64, options: &LoadOptions<D>) -> u64 {
-    let available = available_memory().unwrap_or(u64::MAX);
-    let cap = options.memory_cap.unwrap_or(u64::MAX);
-    available.min(cap).saturating_sub(kept_bytes)
+/// What is available and what is allowed, whichever is less.
+fn least(available: Option<u64>, cap: Option<u64>) -> u64 {
+    available.unwrap_or(u64::MAX).min(cap.unwrap_or(u64::MAX))
 }
 
-/// Maps what is placed from the shards. What is copied comes through a map too, because its pages come in
-/// larger steps then and with less work, but not from a file system of the network, nor of files that
-/// somebody may cut off meanwhile.
+/// Maps what is placed from the shards. What is to be copied is read instead, so that whatever happens to a file
+/// is an error and no signal.
 fn map_shards(
     shards: &[Shard],
     jobs: &[Job],
@@ -148,8 +145,7 @@ fn map_shards(
     let mut is_used = vec![false; shards.len()];
     for job in jobs {
         let is_placed = plan.devices[job.device].kind != DeviceKind::Disk;
-        let is_read = residency == Residency::Copy && shards[job.shard].file.is_better_read();
-        if is_placed && !is_read {
+        if is_placed && residency != Residency::Copy {
             is_used[job.shard] = true;
             wanted[job.shard].push(job.selection.info.range.clone());
         }
@@ -181,7 +177,7 @@ fn copied_to_stay<D: Device>(
     let bytes: u64 = bytes.sum();
     // Not asked where next to nothing is copied, which is most loads.
     if bytes > ASKED_FROM
-        && let Some(available) = available_memory().filter(|available| bytes > *available)
+        && let Some(available) = memory_for_copies().filter(|available| bytes > *available)
     {
         return Err(LoadError::NotEnoughMemory {
             needed: bytes,

@@ -1,7 +1,6 @@
 //! Comparing content with what a store has under the CID that it should have had.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use super::report::{Difference, EntrySummary};
 use crate::block::canonical;
 use crate::dag::FileRoot;
 use crate::error::FileError;
+use crate::fsio;
 use crate::store::error::StoreError;
 use crate::store::ingest::{Found, Walk};
 use crate::store::read::{Entry, EntryType, Object};
@@ -160,7 +160,12 @@ fn first_difference(
     path: PathBuf,
 ) -> Result<Option<u64>, StoreError> {
     let stored = stored.open(below)?;
-    let mut file = File::open(&path).map_err(FileError::at("open", &path))?;
+    // Something else may stand there by now, and opening a pipe would wait for its writer.
+    let mut file = fsio::open_without_waiting(&path)?;
+    if !file.metadata().is_ok_and(|now| now.is_file()) {
+        let what = "it is no file any more".to_owned();
+        return Err(StoreError::SourceChanged { path, what });
+    }
     let (mut there, mut here) = (vec![0; COMPARE_BYTES], Vec::with_capacity(COMPARE_BYTES));
     let mut offset = 0;
     loop {

@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Index, IndexError};
 use crate::block::Multihash;
@@ -13,6 +14,11 @@ use crate::store::pack::{PackId, Place, Row};
 
 const BATCH_ROWS: usize = 64;
 const CACHE_BYTES: u64 = 16 << 20;
+/// How sled says that its lock is held. Whoever opens has the store's own lock, so it is a copy of the descriptor in a
+/// child that another thread has forked and that has not reached its `exec`: it goes in a moment.
+const LOCKED: &str = "could not acquire lock";
+const LOCK_TRIES: usize = 400;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// No stored multihash begins with zero (the identity's code), so markers have that to themselves.
 const MARKER: u8 = 0;
 
@@ -22,15 +28,25 @@ pub(crate) struct SledIndex {
 
 impl SledIndex {
     pub(crate) fn open(path: &Path) -> Result<Self, IndexError> {
-        guarded(|| {
-            ::sled::Config::new()
-                .path(path)
-                .cache_capacity(CACHE_BYTES)
-                .mode(::sled::Mode::LowSpace)
-                .flush_every_ms(Some(1_000))
-                .open()
-                .map(|db| Self { db })
-        })
+        let mut tries = LOCK_TRIES;
+        loop {
+            let opened = guarded(|| {
+                ::sled::Config::new()
+                    .path(path)
+                    .cache_capacity(CACHE_BYTES)
+                    .mode(::sled::Mode::LowSpace)
+                    .flush_every_ms(Some(1_000))
+                    .open()
+                    .map(|db| Self { db })
+            });
+            match opened {
+                Err(e) if tries > 0 && e.0.contains(LOCKED) => {
+                    tries -= 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                opened => return opened,
+            }
+        }
     }
 }
 

@@ -194,12 +194,6 @@ impl StoredFile {
         Ok(())
     }
 
-    /// Whether copies are better read than taken from a map.
-    pub(crate) fn is_better_read(&self) -> bool {
-        let is_plain = |extent: &Extent| matches!(extent.backing, Backing::Plain(_));
-        self.extents.first().is_some_and(is_plain) || self.is_remote()
-    }
-
     /// Whether the bytes lie on a file system of the network or of another process, where touching a map is
     /// slow and every failing page a SIGBUS.
     pub(crate) fn is_remote(&self) -> bool {

@@ -9,7 +9,7 @@ use super::core::ReadCore;
 use super::file::StoredFile;
 use super::object::Object;
 use crate::block::{Block, BlockError, Cid, RAW, canonical, verify};
-use crate::dag::{self, Node, ShardPosition};
+use crate::dag::{self, MAX_BLOCK_BYTES, Node, ShardPosition};
 use crate::store::assemble::MAX_FILE_LEVELS;
 use crate::store::error::StoreError;
 use crate::store::pack::PackFile;
@@ -291,9 +291,12 @@ impl Prover {
         leaves: &mut Leaves,
     ) -> Result<(), StoreError> {
         let next = end.checked_add(len).filter(|next| *next <= limit);
-        let (Some(next), Ok(short)) = (next, u32::try_from(len)) else {
-            let found = format!("a leaf of {len} bytes at {end}");
-            return Err(self.damaged("size of a file", format!("{limit} bytes"), found));
+        let short = u32::try_from(len).ok();
+        let short = short.filter(|len| *len as usize <= MAX_BLOCK_BYTES);
+        let (Some(next), Some(short)) = (next, short) else {
+            let expected = format!("up to {MAX_BLOCK_BYTES} bytes of the {limit} of the file");
+            let found = format!("{len} bytes at {end}");
+            return Err(self.damaged("size of a leaf", expected, found));
         };
         // An empty file is one empty leaf; elsewhere empty ones say nothing of any byte.
         if len > 0 {

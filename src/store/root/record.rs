@@ -205,6 +205,10 @@ impl RootRecord {
             let found = format!("{len} bytes from {offset}");
             return Err(damaged("place", "a range within a pack".into(), found));
         }
+        if self.extents.iter().any(|extent| extent.len == 0) {
+            let found = "one of no bytes".into();
+            return Err(damaged("extent", "bytes of a file".into(), found));
+        }
         for entry in &self.paths {
             // What is written out of the store is named by these.
             let mut names = entry.path.split('/');
@@ -307,7 +311,14 @@ mod tests {
     fn a_hostile_root_is_refused() {
         assert_eq!(parse(&record()).unwrap(), record());
         type Change = fn(&mut RootRecord);
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 13] = [
+            ("an extent of no bytes", |r| {
+                r.extents.push(RootExtent {
+                    pack: 0,
+                    offset: 128,
+                    len: 0,
+                });
+            }),
             ("an absolute path", |r| {
                 r.paths[1].path = "/etc/passwd".into()
             }),
