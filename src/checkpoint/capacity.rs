@@ -49,6 +49,8 @@ struct Names {
     cached: [&'static str; 2],
 }
 
+const NO_LIMIT: u64 = 1 << 60;
+
 const V2: Names = Names {
     limit: "memory.max",
     used: "memory.current",
@@ -121,8 +123,8 @@ impl Groups<'_> {
                 let text = fs::read_to_string(folder.join(name)).ok()?;
                 text.trim().parse().ok()
             };
-            // "max" is no number; version 1 says a number beyond all memory instead.
-            if let Some(limit) = number(names.limit) {
+            // "max" is no number; version 1 says a number beyond all memory instead, and the counts are dear.
+            if let Some(limit) = number(names.limit).filter(|limit| *limit < NO_LIMIT) {
                 let used = number(names.used).unwrap_or(0);
                 let left = limit.saturating_sub(used.saturating_sub(cached(&folder, names)));
                 least = Some(least.map_or(left, |least| least.min(left)));

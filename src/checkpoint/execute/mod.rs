@@ -79,6 +79,14 @@ pub(super) fn execute<D: Device>(
     let kept_bytes = copied_to_stay(&jobs, &copies, plan, options)?;
     let begun = Begun::begin(&jobs, plan, options)?;
     let room = room(residency, kept_bytes, options);
+    // What the kernel says of its memory takes as long as a small load, so it is asked where something passes.
+    let passes = |(job, why): (&Job, &Option<CopyReason>)| {
+        why.is_some() && plan.devices[job.device].kind == DeviceKind::Main
+    };
+    let passing_room = match jobs.iter().zip(&copies).any(passes) {
+        true => least(memory_for_copies(), options.memory_cap).saturating_sub(kept_bytes),
+        false => 0,
+    };
     let setup = Setup {
         shards,
         maps,
@@ -88,7 +96,7 @@ pub(super) fn execute<D: Device>(
         options,
         residency,
         room,
-        passing_room: least(memory_for_copies(), options.memory_cap).saturating_sub(kept_bytes),
+        passing_room,
         kept_bytes,
     };
     let done = Pass::new(setup).run(threads)?;
