@@ -4,9 +4,13 @@
 
 #[path = "tools/checkpoint.rs"]
 mod checkpoint;
+#[path = "tools/peak_memory.rs"]
+mod peak_memory;
 
 use std::error::Error;
 use std::process::Command;
+
+use peak_memory::peak_bytes;
 
 use ipfs_accelerate::{
     AddOptions, ByteSize, LoadOptions, Store, StoreReader, load_checkpoint_and_dispatch,
@@ -77,15 +81,4 @@ fn child(what: &str, store: &str, rest: &str) -> Result<(), Box<dyn Error>> {
     assert_eq!(loaded.len(), 399);
     println!("{}", peak_bytes()?);
     Ok(())
-}
-
-/// The most memory that this process had resident at once.
-fn peak_bytes() -> Result<u64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .ok_or("no VmHWM")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024)
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::chunks::Chunks;
 use super::disk::read_cids;
 use super::measure::{read, surviving, write};
+use super::peak_memory::peak_bytes;
 use super::side::Side;
 use super::survival;
 
@@ -97,15 +98,4 @@ pub(crate) fn spawn(
     }
     let text = String::from_utf8(output.stdout)?;
     text.split_whitespace().map(|n| Ok(n.parse()?)).collect()
-}
-
-/// The most memory that this process had resident at once.
-fn peak_bytes() -> Result<u64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .ok_or("no VmHWM")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024)
 }

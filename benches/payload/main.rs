@@ -20,6 +20,8 @@ mod table;
 
 #[path = "../tools/checkpoint.rs"]
 mod checkpoint;
+#[path = "../tools/peak_memory.rs"]
+mod peak_memory;
 
 use std::error::Error;
 use std::path::PathBuf;

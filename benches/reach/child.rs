@@ -10,6 +10,8 @@ use ipfs_accelerate::{
     AddOptions, Profile, Store, StoreOptions, StoreReader, load_checkpoint_and_dispatch,
 };
 
+use crate::peak_memory::peak_bytes;
+
 pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [what, store, rest] = arguments else {
         return Err("child WHAT STORE REST".into());
@@ -69,15 +71,4 @@ pub(crate) fn spawn(arguments: &[&str]) -> Result<(String, f64), Box<dyn Error>>
         true => Ok((text, seconds)),
         false => Err(format!("child {arguments:?} failed").into()),
     }
-}
-
-/// The most memory that this process had resident at once.
-pub(crate) fn peak_bytes() -> Result<u64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .ok_or("no VmHWM")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024)
 }

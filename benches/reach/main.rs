@@ -19,6 +19,8 @@ mod small;
 
 #[path = "../tools/checkpoint.rs"]
 mod checkpoint;
+#[path = "../tools/peak_memory.rs"]
+mod peak_memory;
 
 use std::error::Error;
 use std::path::PathBuf;

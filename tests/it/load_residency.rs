@@ -226,16 +226,10 @@ fn a_disk_that_fails_is_an_error_under_every_residency_that_reads() {
         .cid;
     let reader = store.to_reader();
     let target: Target = cid.into();
-    // Where the last bytes of the payload lie on the disk is found by their content.
+    // Where a part of the payload lies on the disk is found by its content.
     rustix::fs::sync();
     let image = folder.path().join("disk/image");
     let content = fs::read(&image).unwrap();
-    let tail = &file[file.len() - 4096..];
-    let at = content
-        .windows(4096)
-        .step_by(512)
-        .position(|window| window == tail || window.starts_with(&tail[..512]))
-        .map(|sectors| sectors * 512);
     let tail_start = file.len() - (4 << 20);
     let part = &file[tail_start..tail_start + 4096];
     let begin = (0..content.len() - 512)
@@ -244,7 +238,6 @@ fn a_disk_that_fails_is_an_error_under_every_residency_that_reads() {
     let begin = begin
         .expect("the payload is on the disk")
         .next_multiple_of(4096);
-    assert!(at.is_none_or(|at| at >= begin));
     drop(content);
 
     let load = |residency, verify| {

@@ -13,7 +13,6 @@ use crate::checkpoint::device_map::DeviceKind;
 use crate::checkpoint::error::LoadError;
 use crate::checkpoint::options::{LoadOptions, Residency};
 use crate::checkpoint::plan::Plan;
-use crate::checkpoint::select::SelectedBytes;
 use crate::checkpoint::shards::Shard;
 use crate::checkpoint::tensor::{gather, pick};
 use crate::checkpoint::threads::Threads;
@@ -214,29 +213,11 @@ impl<'a, D: Device> Pass<'a, D> {
         }
         for one in read.filled {
             let source = &self.setup.jobs[one.job].selection.source;
-            let Some(to) = one.part.bytes() else { continue };
-            // Of what is selected in pieces, the bytes between them are not read.
-            let mapped = match source {
-                SelectedBytes::Contiguous(_) => self.populated(read.shard, &read.window)?,
-                SelectedBytes::Pieces(_) => None,
-            };
-            match mapped {
-                Some(bytes) => pick(source, read.window.clone(), bytes, to),
-                None => gather(source, read.window.clone(), file, to)?,
+            if let Some(to) = one.part.bytes() {
+                gather(source, read.window.clone(), file, to)?;
             }
         }
         Ok(())
-    }
-
-    /// The bytes of a window in the map, read in; none where they have no map, or are not contiguous in it.
-    fn populated(&self, shard: usize, window: &Range<u64>) -> Result<Option<&[u8]>, LoadError> {
-        let map = self.setup.maps[shard].as_ref();
-        let Some((map, bytes)) = map.and_then(|map| Some((map, map.get(window.clone())?))) else {
-            return Ok(None);
-        };
-        map.populate(window.clone())
-            .map_err(LoadError::from_source)?;
-        Ok(Some(bytes))
     }
 
     /// Hashes the chunk once, wherever its bytes are needed, before any tensor over it is placed.
@@ -262,28 +243,25 @@ impl<'a, D: Device> Pass<'a, D> {
             self.verified_bytes.fetch_add(bytes.len() as u64, RELAXED);
             checked.map_err(LoadError::from_source)
         };
-        // Into memory of ours where nothing of it is to be read ahead: it is hashed, and not kept.
-        let mut is_kept = borrowed.is_empty();
+        // Hashed in memory of ours where nothing of it is to stay in the map.
+        let mut is_kept = false;
         for one in borrowed {
             let range = &self.setup.jobs[one.job].selection.info.range;
             let part = range.start.max(window.start)..range.end.min(window.end);
             is_kept |= self.take_room(part.end - part.start, one);
         }
         let mapped = match is_kept {
-            true => self.populated(read.shard, &window)?,
+            true => {
+                let map = self.map(read.shard);
+                map.populate(window.clone())
+                    .map_err(LoadError::from_source)?;
+                map.get(window.clone())
+            }
             false => None,
         };
         let bytes = match mapped {
             Some(bytes) => bytes,
             None => {
-                // What has a map is in memory as well when the load returns.
-                if let Some(map) = self.setup.maps[read.shard]
-                    .as_ref()
-                    .filter(|_| is_kept && !borrowed.is_empty())
-                {
-                    map.populate(window.clone())
-                        .map_err(LoadError::from_source)?;
-                }
                 // Read into the tensor itself where the chunk is all its own.
                 if let ([], [only]) = (borrowed, &mut *filled)
                     && let Some(to) = only.part.bytes().filter(|to| to.len() == len)
