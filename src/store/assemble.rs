@@ -3,8 +3,9 @@
 use super::error::StoreError;
 use super::format::StoredCid;
 use super::ingest::{FileSpans, Moves, RootBuilder};
-use super::inner::{Inner, WriterId};
+use super::inner::Inner;
 use super::pack::Place;
+use super::registry::Holder;
 use super::root::{Head, ObjectKind, RootRecord};
 use super::time::now_ms;
 use super::writable::get_node;
@@ -19,12 +20,16 @@ struct Below {
     tsize: u64,
 }
 
-/// The record of the file, folder or link under a CID, every block of which must be here. The packs that it
-/// rests on stay, whatever becomes of the adds that wrote them.
-pub(crate) fn assemble(store: &Inner, cid: &Cid) -> Result<RootRecord, StoreError> {
+/// The record of the file, folder or link under a CID, every block of which must be here. What it rests on stays
+/// as long as `holder` does.
+pub(crate) fn assemble(
+    store: &Inner,
+    cid: &Cid,
+    holder: &Holder,
+) -> Result<RootRecord, StoreError> {
     let mut walk = Assembly {
         store,
-        writer: store.next_writer(),
+        holder,
         root: RootBuilder::default(),
         paths: 0,
     };
@@ -34,8 +39,12 @@ pub(crate) fn assemble(store: &Inner, cid: &Cid) -> Result<RootRecord, StoreErro
 }
 
 /// A record that covers one block only, for a direct pin.
-pub(crate) fn single_block(store: &Inner, cid: &Cid) -> Result<RootRecord, StoreError> {
-    let place = place(store, store.next_writer(), cid)?;
+pub(crate) fn single_block(
+    store: &Inner,
+    cid: &Cid,
+    holder: &Holder,
+) -> Result<RootRecord, StoreError> {
+    let place = place(store, holder, cid)?;
     let mut root = RootBuilder::default();
     root.node(*cid, place);
     let below = Below {
@@ -59,9 +68,9 @@ fn head(cid: &Cid, kind: ObjectKind, below: Below) -> Head {
     }
 }
 
-fn place(store: &Inner, writer: WriterId, cid: &Cid) -> Result<Place, StoreError> {
+fn place(store: &Inner, holder: &Holder, cid: &Cid) -> Result<Place, StoreError> {
     store
-        .find(cid.hash(), writer)?
+        .find(cid.hash(), holder)?
         .ok_or_else(|| StoreError::BlockAbsent {
             cid: *cid,
             path: store.folder().path().to_path_buf(),
@@ -70,7 +79,7 @@ fn place(store: &Inner, writer: WriterId, cid: &Cid) -> Result<Place, StoreError
 
 struct Assembly<'s> {
     store: &'s Inner,
-    writer: WriterId,
+    holder: &'s Holder,
     root: RootBuilder,
     paths: usize,
 }
@@ -198,7 +207,7 @@ impl Assembly<'_> {
     }
 
     fn node(&mut self, cid: &Cid, sum: &mut Below) -> Result<Place, StoreError> {
-        let place = place(self.store, self.writer, cid)?;
+        let place = place(self.store, self.holder, cid)?;
         self.root.node(*cid, place);
         sum.blocks += 1;
         sum.tsize += u64::from(place.len);
@@ -228,7 +237,7 @@ impl Assembly<'_> {
             return Err(StoreError::TooDeep { cid, what, limit });
         }
         if cid.codec() == RAW {
-            let place = place(self.store, self.writer, cid)?;
+            let place = place(self.store, self.holder, cid)?;
             if place.len == 0 {
                 self.root.node(*cid, place);
             }

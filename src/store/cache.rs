@@ -71,6 +71,7 @@ pub(crate) struct MemoryTier {
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
+    clears: AtomicU64,
 }
 
 struct State {
@@ -90,6 +91,7 @@ impl MemoryTier {
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
+            clears: AtomicU64::new(0),
         }
     }
 
@@ -101,10 +103,26 @@ impl MemoryTier {
         }
     }
 
-    pub(crate) fn put_block(&self, block: &Block) {
+    /// How often the tier was emptied. Asked before a block is looked up: what was found before a collection is
+    /// not kept after it.
+    pub(crate) fn clears(&self) -> u64 {
+        self.clears.load(Ordering::Acquire)
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state();
+        // Under the lock, so that nothing older comes in behind it.
+        self.clears.fetch_add(1, Ordering::Release);
+        state.entries.clear();
+        state.bytes = 0;
+    }
+
+    /// Keeps a block that was looked up when the tier had been emptied `since` times.
+    pub(crate) fn put_block(&self, block: &Block, since: u64) {
         let cost = block.data().len() as u64;
         let data = block.clone().into_data();
-        self.put(Key::block(block.cid()), Value::Block(data), cost);
+        self.put(Key::block(block.cid()), Value::Block(data), cost, since);
     }
 
     /// A miss is not counted here: the block is asked for next.
@@ -118,8 +136,9 @@ impl MemoryTier {
         }
     }
 
-    pub(crate) fn put_node(&self, cid: &Cid, node: Arc<Node>, cost: u64) {
-        self.put(Key::node(cid), Value::Node(node), cost);
+    /// As [`MemoryTier::put_block`].
+    pub(crate) fn put_node(&self, cid: &Cid, node: Arc<Node>, cost: u64, since: u64) {
+        self.put(Key::node(cid), Value::Node(node), cost, since);
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
@@ -151,12 +170,15 @@ impl MemoryTier {
     }
 
     /// Makes room first, so that the tier is never over its budget.
-    fn put(&self, key: Key, value: Value, bytes: u64) {
+    fn put(&self, key: Key, value: Value, bytes: u64, since: u64) {
         let cost = bytes + ENTRY_OVERHEAD;
         if cost > self.budget {
             return;
         }
         let mut state = self.state();
+        if self.clears() != since {
+            return;
+        }
         if let Some((_, old)) = state.entries.pop(&key) {
             state.bytes -= old;
         }
@@ -192,7 +214,7 @@ mod tests {
         let tier = MemoryTier::new(10_000);
         let blocks: Vec<Block> = (0..20).map(|i| block(i, 1_000)).collect();
         for b in &blocks {
-            tier.put_block(b);
+            tier.put_block(b, 0);
             assert!(tier.block(blocks[0].cid()).is_some(), "kept by being used");
             assert!(tier.stats().bytes <= 10_000);
         }
@@ -207,9 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_looked_up_before_the_tier_was_emptied_is_not_kept_after_it() {
+        let tier = MemoryTier::new(10_000);
+        let since = tier.clears();
+        let old = block(1, 1_000);
+        tier.put_block(&old, since);
+        tier.clear();
+        assert!(tier.block(old.cid()).is_none());
+        tier.put_block(&old, since);
+        assert_eq!((tier.stats().entries, tier.stats().bytes), (0, 0));
+        tier.put_block(&old, tier.clears());
+        assert!(tier.block(old.cid()).is_some());
+    }
+
+    #[test]
     fn what_is_larger_than_the_budget_is_not_kept() {
         let tier = MemoryTier::new(1_000);
-        tier.put_block(&block(1, 2_000));
+        tier.put_block(&block(1, 2_000), 0);
         assert_eq!(tier.stats().entries, 0);
         assert_eq!(MemoryTier::new(0).stats().budget_bytes, 0);
     }

@@ -12,19 +12,26 @@ pub(crate) struct Coverage(HashMap<PackId, Vec<Range<u64>>>);
 
 impl Coverage {
     pub(crate) fn add(&mut self, record: &RootRecord) {
-        let extents = record.extents.iter().map(|e| (e.pack, e.offset, e.len));
-        let nodes = record
-            .nodes
-            .iter()
-            .map(|n| (n.pack, n.offset, u64::from(n.len)));
-        for (pack, offset, len) in extents.chain(nodes) {
-            if len > 0 {
-                self.0
-                    .entry(record.pack(pack))
-                    .or_default()
-                    .push(offset..offset + len);
-            }
+        for (pack, range) in record.places() {
+            self.add_range(pack, range);
         }
+    }
+
+    /// Takes in what another one covers.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for (pack, ranges) in &other.0 {
+            self.0.entry(*pack).or_default().extend_from_slice(ranges);
+        }
+    }
+
+    /// What is covered of a pack; sorted and apart once normalized.
+    pub(crate) fn of(&self, pack: PackId) -> &[Range<u64>] {
+        self.0.get(&pack).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every pack of which something is covered.
+    pub(crate) fn packs(&self) -> impl Iterator<Item = PackId> + '_ {
+        self.0.keys().copied()
     }
 
     pub(crate) fn add_range(&mut self, pack: PackId, range: Range<u64>) {

@@ -117,6 +117,23 @@ pub enum StoreError {
         /// Where in it they begin.
         pack_offset: u64,
     },
+    /// Bytes of a stored file are recorded as damaged, by a verification or a repair.
+    #[error(
+        "{name}: the {len} bytes at offset {offset} are recorded as damaged ({} at {pack_offset})",
+        pack.display()
+    )]
+    KnownDamage {
+        /// The file's path in its object, or its CID.
+        name: String,
+        /// Where in the file the damaged bytes begin.
+        offset: u64,
+        /// How many they are.
+        len: u64,
+        /// The file of the store that they lie in.
+        pack: PathBuf,
+        /// Where in it they begin.
+        pack_offset: u64,
+    },
     /// A node of an object's DAG is not what its CID names.
     #[error(
         "node {expected} is damaged: the bytes are those of {found} ({} at {pack_offset})",
@@ -328,6 +345,7 @@ impl Explain for StoreError {
             Self::Poisoned { .. } => "poisoned",
             Self::Damaged { .. } => "damaged",
             Self::Corrupt { .. } | Self::CorruptNode { .. } => "corrupt",
+            Self::KnownDamage { .. } => "known_damage",
             Self::NotPublished { .. } => "not_published",
             Self::BlockAbsent { .. } => "block_absent",
             Self::NoSuchName { .. } => "no_such_name",
@@ -381,6 +399,10 @@ impl Explain for StoreError {
             Self::Corrupt { .. } | Self::CorruptNode { .. } => {
                 "the disk changed them: add the file to another store from a good copy, and keep this one, \
                  because healing is not built yet"
+            }
+            Self::KnownDamage { .. } => {
+                "`verify --heal FROM` takes good bytes from a file, a folder or another store; \
+                 adding the same content again writes them anew too"
             }
             Self::NotPublished { .. } => "`ls` lists what is there; `add` what is missing",
             Self::BlockAbsent { .. } => "add the file that holds it",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 use super::format::{self, Envelope, FileKind, StoreId, random_id};
+use super::gone::Gone;
 use super::pack::PackId;
 use super::writer_lock;
 use crate::dag::Profile;
@@ -58,6 +59,9 @@ impl StoreFolder {
     }
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
+    }
+    pub(crate) fn gone(&self) -> PathBuf {
+        self.root.join("gone")
     }
     fn format(&self) -> PathBuf {
         self.root.join("FORMAT")
@@ -135,7 +139,9 @@ impl StoreFolder {
             profile: profile.name().to_owned(),
         };
         let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
-        self.publish_format(&bytes)?;
+        // Its place shows an unfinished creation, so it comes before the last step.
+        self.publish(&self.gone(), &Gone::default().to_bytes(id))?;
+        self.publish(&self.format(), &bytes)?;
         Ok(lock)
     }
 
@@ -155,10 +161,11 @@ impl StoreFolder {
         }
     }
 
-    fn publish_format(&self, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Publishes a fixed file of the store, whole.
+    pub(crate) fn publish(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let mut temp = TempFile::create(self.temp_path()?)?;
         temp.write_all(bytes)?;
-        Ok(temp.publish(&self.format(), 0o644, false)?)
+        Ok(temp.publish(path, 0o644, true)?)
     }
 
     /// Refuses a store whose folders are symbolic links: writing through one would change or delete files
@@ -229,6 +236,8 @@ impl StoreFolder {
             let path = self.root.join(&name);
             let ours = match name.as_str() {
                 "lock" | "FORMAT" => true,
+                // Written just before FORMAT; it lists nothing as long as there are no packs.
+                "gone" => true,
                 // What a fresh file system holds.
                 "lost+found" => true,
                 // An unfinished FORMAT may lie in tmp/, named by 32 hex digits.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! magic    8  "IPFSACCL"
-//! kind     4  what the file is: FRMT, ROOT, NAME
+//! kind     4  what the file is: FRMT, ROOT, NAME, GONE
 //! version  4  of that kind
 //! store   16  uuid of the store the file belongs to
 //! count    4  of sections
@@ -33,6 +33,7 @@ pub(crate) enum FileKind {
     Format,
     Root,
     Name,
+    Gone,
 }
 
 impl FileKind {
@@ -41,6 +42,7 @@ impl FileKind {
             Self::Format => *b"FRMT",
             Self::Root => *b"ROOT",
             Self::Name => *b"NAME",
+            Self::Gone => *b"GONE",
         }
     }
 

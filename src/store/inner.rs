@@ -1,47 +1,40 @@
 //! The writing process's state: the lock, the index, which packs are there, and the guard of commits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::cache::MemoryTier;
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::StoreId;
+use super::gone;
 use super::index::{IndexSlot, PackTables};
 use super::pack::{PackFile, PackId, Place, SealedPack};
 use super::read::ReadCore;
+use super::registry::{Holder, Registry};
 use super::writable::StoreOptions;
 use crate::block::Multihash;
 use crate::error::FileError;
 use crate::fsio::{self, Locked};
 
-/// Tells the adds and sessions of this process apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WriterId(u64);
-
 pub(crate) struct Inner {
     pub(crate) core: Arc<ReadCore>,
     pub(crate) tier: MemoryTier,
     pub(crate) index: IndexSlot,
-    packs: RwLock<Packs>,
+    pub(crate) registry: Arc<Registry>,
     commit: Mutex<()>,
+    /// Taken by whoever writes `gone`, so that an older state never replaces a newer one.
+    gone_file: Mutex<()>,
+    pub(crate) collector: Mutex<()>,
     seals: AtomicU64,
-    writers: AtomicU64,
+    retirements: AtomicU64,
     poison: OnceLock<String>,
     options: StoreOptions,
     pool: OnceLock<rayon::ThreadPool>,
     /// Held for its drop; the last field, so that the lock goes after everything else is closed.
     _lock: Locked,
-}
-
-/// The packs that are there.
-#[derive(Default)]
-struct Packs {
-    here: HashSet<PackId>,
-    /// Those whose add has not committed yet, and whether another add found a block in them.
-    unsettled: HashMap<PackId, (WriterId, bool)>,
 }
 
 impl Inner {
@@ -61,17 +54,17 @@ impl Inner {
         ] {
             fsio::sync_dir(&folder)?;
         }
+        let gone = gone::read(&core.folder, core.id)?;
         let inner = Self {
             tier: MemoryTier::new(options.memory_bytes),
             index: IndexSlot::open(core.folder.db()),
-            packs: RwLock::new(Packs {
-                here: list(&core.folder.packs())?,
-                ..Packs::default()
-            }),
+            registry: Registry::new(list(&core.folder.packs())?, gone),
             core: Arc::new(core),
             commit: Mutex::new(()),
+            gone_file: Mutex::new(()),
+            collector: Mutex::new(()),
             seals: AtomicU64::new(0),
-            writers: AtomicU64::new(0),
+            retirements: AtomicU64::new(0),
             poison: OnceLock::new(),
             options,
             pool: OnceLock::new(),
@@ -111,10 +104,6 @@ impl Inner {
         Ok(self.pool.get_or_init(|| pool))
     }
 
-    pub(crate) fn next_writer(&self) -> WriterId {
-        WriterId(self.writers.fetch_add(1, Ordering::Relaxed))
-    }
-
     /// How many packs were sealed since the store was opened; a lookup made before the count moved may
     /// have missed a block.
     pub(crate) fn seals(&self) -> u64 {
@@ -125,33 +114,26 @@ impl Inner {
         self.seals.fetch_add(1, Ordering::Release);
     }
 
-    /// Where a block lies, if it is here. A block found in a pack whose add may still fail is noted, so
-    /// that the pack stays.
+    /// How many roots were retired since the store was opened: whoever lists the roots while the count moves may
+    /// miss one that is on its way from one name to another.
+    pub(crate) fn retirements(&self) -> u64 {
+        self.retirements.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_retirement(&self) {
+        self.retirements.fetch_add(1, Ordering::Release);
+    }
+
+    /// Where a block lies, if it is here and good. From then on `holder` relies on it.
     pub(crate) fn find(
         &self,
         hash: &Multihash,
-        writer: WriterId,
+        holder: &Holder,
     ) -> Result<Option<Place>, StoreError> {
         let Some(place) = self.index.get(self, hash)? else {
             return Ok(None);
         };
-        Ok((self.claim(place.pack, writer) && self.is_sound(place)?).then_some(place))
-    }
-
-    /// Notes that `writer` relies on a pack; false when it is not here.
-    fn claim(&self, pack: PackId, writer: WriterId) -> bool {
-        {
-            let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
-            match packs.unsettled.get(&pack) {
-                Some((owner, hit)) if *owner != writer && !hit => {}
-                _ => return packs.here.contains(&pack),
-            }
-        }
-        let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, hit)) = packs.unsettled.get_mut(&pack) {
-            *hit = true;
-        }
-        packs.here.contains(&pack)
+        Ok((holder.claim(&place) && self.is_sound(place)?).then_some(place))
     }
 
     /// Whether a pack can be read at a place. What a new root would rest on is not taken on trust: blocks
@@ -168,68 +150,36 @@ impl Inner {
             Ok(()) => Ok(true),
             Err(e @ StoreError::Damaged { .. }) => {
                 tracing::warn!("its blocks count as absent: {e}");
-                self.withdraw(place.pack);
+                self.registry.withdraw(place.pack);
                 Ok(false)
             }
             Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
-                self.withdraw(place.pack);
+                self.registry.withdraw(place.pack);
                 Ok(false)
             }
             Err(e) => Err(e),
         }
     }
 
-    /// Whether a pack is here.
-    pub(crate) fn has_pack(&self, pack: PackId) -> bool {
-        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
-        packs.here.contains(&pack)
-    }
-
     /// Where a block lies, for reading.
     pub(crate) fn place(&self, hash: &Multihash) -> Result<Option<Place>, StoreError> {
         let place = self.index.get(self, hash)?;
-        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(place.filter(|place| packs.here.contains(&place.pack)))
-    }
-
-    /// A pack is about to stand in `packs/`; its add may still fail.
-    pub(crate) fn announce(&self, pack: PackId, writer: WriterId) {
-        let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
-        packs.here.insert(pack);
-        packs.unsettled.insert(pack, (writer, false));
-    }
-
-    /// It does not stand there after all.
-    pub(crate) fn withdraw(&self, pack: PackId) {
-        let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
-        packs.here.remove(&pack);
-        packs.unsettled.remove(&pack);
-    }
-
-    /// Its add committed.
-    pub(crate) fn settle(&self, pack: PackId) {
-        let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
-        packs.unsettled.remove(&pack);
-    }
-
-    /// Its add failed: removes the pack, unless another add found a block in it. Says whether it went.
-    pub(crate) fn take_back(&self, pack: PackId) -> bool {
-        let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, true)) = packs.unsettled.remove(&pack) {
-            return false;
-        }
-        packs.here.remove(&pack);
-        // One that cannot be removed is dead payload, which the next opening indexes again.
-        let _ = fsio::remove_file(&self.packs_folder().join(pack.file_name()));
-        true
+        Ok(place.filter(|place| self.registry.is_good(place)))
     }
 
     pub(crate) fn index_pack(&self, sealed: &SealedPack) -> Result<(), StoreError> {
-        let here = |place: &Place| {
-            let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
-            packs.here.contains(&place.pack)
-        };
-        self.index.insert(self, sealed.id, &sealed.rows, &here)
+        let is_good = |place: &Place| self.registry.is_good(place);
+        self.index.insert(self, sealed.id, &sealed.rows, &is_good)
+    }
+
+    /// Writes what is gone by now to its file.
+    pub(crate) fn publish_gone(&self) -> Result<(), StoreError> {
+        let _turn = self
+            .gone_file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.registry.gone().to_bytes(self.id());
+        self.durable(self.folder().publish(&self.folder().gone(), &bytes))
     }
 
     /// One commit at a time, and none after a failed one.
@@ -261,8 +211,11 @@ impl Inner {
 
 impl PackTables for Inner {
     fn ids(&self) -> Vec<PackId> {
-        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner);
-        packs.here.iter().copied().collect()
+        self.registry.packs()
+    }
+
+    fn is_good(&self, place: &Place) -> bool {
+        self.registry.is_good(place)
     }
 
     fn open(&self, id: PackId) -> Result<Arc<PackFile>, StoreError> {

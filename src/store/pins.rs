@@ -60,14 +60,17 @@ pub(crate) fn pin(
         replace: options.replace,
     };
     check_pin(store, &wanted, Some(&cid))?;
+    let holder = store.registry.holder();
     // A pin stands for a root, so what is inside another object gets one of its own first. It is put
     // together before the guard is taken: a large one takes its time.
     let missing = || -> Result<Option<RootRecord>, StoreError> {
         let there = store.core.open_root(&cid, false)?;
         let kind = there.map(|root| root.record.head.kind);
         Ok(match (options.kind, kind) {
-            (PinKind::Recursive, None | Some(ObjectKind::Block)) => Some(assemble(store, &cid)?),
-            (PinKind::Direct, None) => Some(single_block(store, &cid)?),
+            (PinKind::Recursive, None | Some(ObjectKind::Block)) => {
+                Some(assemble(store, &cid, &holder)?)
+            }
+            (PinKind::Direct, None) => Some(single_block(store, &cid, &holder)?),
             _ => None,
         })
     };

@@ -88,6 +88,7 @@ pub(crate) fn remove(
     }
     let retired = root::retired_path(store.folder(), &cid)?;
     fsio::rename(&root::object_path(store.folder(), &cid), &retired)?;
+    store.count_retirement();
     sync_folder(store, &store.folder().roots())?;
     drop(guard);
     Ok(RemoveReport {

@@ -18,7 +18,7 @@ use super::read::{
     StoreReader,
 };
 use super::remove::{self, RemoveOptions, RemoveReport};
-use super::root::LeasedRoot;
+use super::root::{Lease, LeasedRoot};
 use super::target::Target;
 use super::totals::StoreTotals;
 use super::writer_lock;
@@ -370,6 +370,7 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
     if let Some(data) = inline_data(cid) {
         return Ok(Block::verified(*cid, data)?);
     }
+    let since = inner.tier.clears();
     if let Some(block) = inner.tier.block(cid) {
         return Ok(block);
     }
@@ -379,7 +380,7 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
     let pack = match inner.core.packs.open(place.pack) {
         // Its add failed between the two steps.
         Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
-            return Err(match inner.has_pack(place.pack) {
+            return Err(match inner.registry.has_pack(place.pack) {
                 true => e.into(),
                 false => block_absent(inner, cid),
             });
@@ -387,8 +388,13 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
         opened => opened?,
     };
     let data = pack.read(place.offset, place.len as usize)?;
-    let block = Block::verified(*cid, data)?;
-    inner.tier.put_block(&block);
+    let block = match Block::verified(*cid, data) {
+        Ok(block) => block,
+        // A collection took it between the lookup and the read.
+        Err(_) if !inner.registry.is_good(&place) => return Err(block_absent(inner, cid)),
+        Err(e) => return Err(e.into()),
+    };
+    inner.tier.put_block(&block, since);
     Ok(block)
 }
 
@@ -403,23 +409,23 @@ pub(crate) fn get_node(inner: &Inner, cid: &Cid) -> Result<Arc<Node>, StoreError
     if let Some(node) = inner.tier.node(cid) {
         return Ok(node);
     }
+    let since = inner.tier.clears();
     let block = get_block(inner, cid)?;
     let node = Arc::new(dag::decode(cid, block.data())?);
     // A decoded node takes about twice its block: CIDs have a fixed, larger size in memory.
     inner
         .tier
-        .put_node(cid, Arc::clone(&node), 2 * block.data().len() as u64);
+        .put_node(cid, Arc::clone(&node), 2 * block.data().len() as u64, since);
     Ok(node)
 }
 
 pub(crate) fn resolve(inner: &Arc<Inner>, target: &Target) -> Result<Object, StoreError> {
     match inner.core.resolve(target) {
         Err(StoreError::NotPublished { cid, .. }) if inner.place(cid.hash())?.is_some() => {
-            let record = Arc::new(assemble(inner, &cid)?);
-            let root = LeasedRoot {
-                record,
-                lease: None,
-            };
+            let holder = inner.registry.holder();
+            let record = Arc::new(assemble(inner, &cid, &holder)?);
+            let lease = Arc::new(Lease::Held(holder));
+            let root = LeasedRoot { record, lease };
             Object::new(Arc::clone(&inner.core), root, String::new()).join(target.path())
         }
         other => other,

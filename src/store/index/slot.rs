@@ -101,6 +101,8 @@ impl IndexSlot {
 /// The packs that an index is made from.
 pub(crate) trait PackTables {
     fn ids(&self) -> Vec<PackId>;
+    /// Whether a block can be read there: the pack is there, and the bytes are neither dead nor damaged.
+    fn is_good(&self, place: &Place) -> bool;
     fn open(&self, id: PackId) -> Result<std::sync::Arc<PackFile>, StoreError>;
 }
 
@@ -119,12 +121,11 @@ pub(crate) fn fill(index: &dyn Index, packs: &dyn PackTables) -> Result<(), Stor
     for gone in marked.iter().filter(|id| !ids.contains(id)) {
         index.unmark(*gone).map_err(failed)?;
     }
-    let here: std::collections::HashSet<PackId> = ids.iter().copied().collect();
     let known: std::collections::HashSet<PackId> = marked.into_iter().collect();
     for id in ids.iter().filter(|id| !known.contains(id)) {
         match packs.open(*id).and_then(|pack| pack.table()) {
             Ok(table) => index
-                .insert(*id, &table.rows, &|place| here.contains(&place.pack))
+                .insert(*id, &table.rows, &|place| packs.is_good(place))
                 .map_err(failed)?,
             Err(e) => tracing::warn!("pack {id} is left out of the index: {e}"),
         }

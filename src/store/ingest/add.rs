@@ -1,6 +1,7 @@
 //! Adding files, folders and streams: hash everything, then commit in one step.
 
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
 use super::feed::{Feed, FilesFeed, StreamFeed};
@@ -18,7 +19,7 @@ use crate::store::error::StoreError;
 use crate::store::format::StoredCid;
 use crate::store::inner::Inner;
 use crate::store::names::{self, PinKind};
-use crate::store::pack::ObjectNote;
+use crate::store::pack::{ObjectNote, PackId};
 use crate::store::read::EntryType;
 use crate::store::root::{self, Head, ObjectKind, RootRecord};
 use crate::store::time::now_ms;
@@ -166,6 +167,7 @@ fn commit(
         // The object goes again. Somebody may read it already, so its packs stay until a collection.
         let retired = root::retired_path(store.folder(), &cid)?;
         let _ = fsio::rename(&root::object_path(store.folder(), &cid), &retired);
+        store.count_retirement();
     }
     // What the index does not learn now it learns when the store is next opened.
     if let Err(e) = writer.index_last() {
@@ -202,6 +204,7 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
             let retired = root::retired_path(store.folder(), &cid)?;
             std::fs::hard_link(&path, &retired)
                 .map_err(crate::error::FileError::at("link to", &retired))?;
+            store.count_retirement();
             false
         }
         Err(e) => return Err(e),
@@ -215,11 +218,15 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
     Ok(is_new)
 }
 
+/// Whether everything that a root covers can be read, as far as is known.
 fn is_whole(store: &Inner, record: &RootRecord) -> bool {
-    record
-        .packs
+    let gone = store.registry.gone();
+    let is_good = |place: &(PackId, Range<u64>)| gone.why(place.0, &place.1).is_none();
+    let packs = &record.packs;
+    packs
         .iter()
         .all(|&pack| store.core.packs.open(pack).is_ok())
+        && record.places().all(|place| is_good(&place))
 }
 
 /// Makes removals of names or roots durable.

@@ -54,7 +54,7 @@ impl Sink<'_, '_> {
     pub(super) fn put_node(&mut self, block: Block) -> Result<(), StoreError> {
         let cid = *block.cid();
         let seals = self.store.seals();
-        let seen = self.store.find(cid.hash(), self.writer.id())?;
+        let seen = self.store.find(cid.hash(), self.writer.holder())?;
         self.writer.end_run();
         let (put, _) = self.writer.put(
             &cid,
@@ -94,8 +94,8 @@ pub(crate) fn hash_all(
         // The batch before is written while this one is hashed.
         let Sink { store, writer, .. } = sink;
         let seals = store.seals();
-        let (pack, id) = (writer.open_pack(), writer.id());
-        let find = |cid: &Cid| store.find(cid.hash(), id);
+        let (pack, holder) = (writer.open_pack(), writer.holder());
+        let find = |cid: &Cid| store.find(cid.hash(), holder);
         let before = std::mem::take(&mut unwritten);
         let (written, leaves) = pool.install(|| {
             rayon::join(

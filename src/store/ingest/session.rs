@@ -95,7 +95,7 @@ impl<'s> WriteSession<'s> {
             none => none.insert(BlockWriter::new(self.store)?),
         };
         let seals = self.store.seals();
-        let seen = self.store.find(cid.hash(), writer.id())?;
+        let seen = self.store.find(cid.hash(), writer.holder())?;
         writer.end_run();
         let (put, _) = writer.put(&cid, block.data().to_vec(), len as u64, seen, seals)?;
         self.cids.push(cid);

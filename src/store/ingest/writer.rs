@@ -11,8 +11,9 @@ use crate::block::{Cid, Multihash};
 use crate::error::FileError;
 use crate::fsio::{self, TempFile};
 use crate::store::error::StoreError;
-use crate::store::inner::{Inner, WriterId};
+use crate::store::inner::Inner;
 use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
+use crate::store::registry::Holder;
 use crate::store::root::{self, Head, ObjectKind, RootRecord};
 
 /// Collects the new blocks of one add or session. Dropped before [`BlockWriter::finish`], it takes back
@@ -20,7 +21,7 @@ use crate::store::root::{self, Head, ObjectKind, RootRecord};
 pub(crate) struct BlockWriter<'s> {
     store: &'s Inner,
     pool: &'s ThreadPool,
-    id: WriterId,
+    holder: Holder,
     pack: Option<PackWriter>,
     /// Blocks of the open pack, which the index does not know yet.
     open: HashMap<Multihash, Place>,
@@ -53,7 +54,7 @@ impl<'s> BlockWriter<'s> {
         Ok(Self {
             store,
             pool: store.pool()?,
-            id: store.next_writer(),
+            holder: store.registry.holder(),
             pack: None,
             open: HashMap::new(),
             unwritten: Vec::new(),
@@ -87,7 +88,7 @@ impl<'s> BlockWriter<'s> {
         let seals = self.store.seals();
         let mut known = seen.or_else(|| self.open.get(cid.hash()).copied());
         if known.is_none() && seen_at != seals {
-            known = self.store.find(cid.hash(), self.id)?;
+            known = self.store.find(cid.hash(), &self.holder)?;
         }
         if let Some(place) = known {
             return Ok((
@@ -136,8 +137,8 @@ impl<'s> BlockWriter<'s> {
         self.sealed.iter().map(|sealed| sealed.id).collect()
     }
 
-    pub(crate) fn id(&self) -> WriterId {
-        self.id
+    pub(crate) fn holder(&self) -> &Holder {
+        &self.holder
     }
 
     pub(crate) fn open_pack(&self) -> Option<&PackWriter> {
@@ -230,7 +231,7 @@ impl<'s> BlockWriter<'s> {
         let mut known = HashSet::new();
         for row in pack.rows() {
             let hash = row.cid.0.hash();
-            if let Some(place) = self.store.find(hash, self.id)? {
+            if let Some(place) = self.store.find(hash, &self.holder)? {
                 known.insert(*hash);
                 self.moves.add(pack.id(), row.offset, place);
                 self.elsewhere.push((row.cid.0, place));
@@ -242,12 +243,12 @@ impl<'s> BlockWriter<'s> {
 
     fn publish_pack(&mut self, pack: PackWriter, notes: Vec<ObjectNote>) -> Result<(), StoreError> {
         let id = pack.id();
-        self.store.announce(id, self.id);
+        self.holder.announce(id);
         let sealed = self
             .store
             .durable(pack.seal(&self.store.packs_folder(), notes));
         if sealed.is_err() {
-            self.store.withdraw(id);
+            self.store.registry.withdraw(id);
         }
         let sealed = sealed?;
         tracing::debug!("sealed pack {id} with {} blocks", sealed.rows.len());
@@ -287,7 +288,7 @@ impl<'s> BlockWriter<'s> {
     pub(crate) fn finish(mut self) {
         self.finished = true;
         for sealed in &self.sealed {
-            self.store.settle(sealed.id);
+            self.holder.settle(sealed.id);
         }
         if let Some(loose) = self.loose.take() {
             // The root covers the packs now. A loose root that stays behind only keeps them longer.
@@ -301,9 +302,9 @@ impl<'s> BlockWriter<'s> {
         let packs: Vec<PackId> = self.sealed.iter().map(|sealed| sealed.id).collect();
         let mut blocks = std::mem::take(&mut self.elsewhere);
         // What lay in a pack of this session that was never sealed was left out of it, and stands there.
-        let theirs = found
-            .iter()
-            .filter(|(_, place)| !packs.contains(&place.pack) && self.store.has_pack(place.pack));
+        let theirs = found.iter().filter(|(_, place)| {
+            !packs.contains(&place.pack) && self.store.registry.has_pack(place.pack)
+        });
         blocks.extend(theirs);
         if !packs.is_empty() || !blocks.is_empty() {
             self.publish_loose(packs, blocks)?;
@@ -322,7 +323,10 @@ impl Drop for BlockWriter<'_> {
         // Nothing rests on these packs unless another add found a block in them.
         let mut kept = false;
         for sealed in &self.sealed {
-            kept |= !self.store.take_back(sealed.id);
+            let path = self.store.packs_folder().join(sealed.id.file_name());
+            // One that cannot be removed is dead payload, which the next opening indexes again.
+            let remove = || drop(fsio::remove_file(&path));
+            kept |= !self.holder.take_back(sealed.id, remove);
         }
         if let Some(loose) = self.loose.take().filter(|_| !kept) {
             let _ = fsio::remove_file(&loose);

@@ -67,6 +67,11 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) const ROW_BYTES: usize = 16 + 8 + 4;
 
+    /// The bytes of the pack that it is.
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(u64::from(self.len))
+    }
+
     /// A part of the block, which `range` lies in.
     pub(crate) fn part(self, range: &Range<usize>) -> Self {
         Self {

@@ -12,6 +12,7 @@ use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
+use crate::store::gone::{Gone, GoneView};
 use crate::store::names::{self, Pin};
 use crate::store::root::{self, LeasedRoot, ObjectKind, RootRecord};
 use crate::store::target::{Head, Target};
@@ -23,6 +24,7 @@ pub(crate) struct ReadCore {
     pub(crate) id: StoreId,
     pub(crate) profile: Profile,
     pub(crate) packs: PackCache,
+    gone: GoneView,
 }
 
 impl ReadCore {
@@ -35,6 +37,7 @@ impl ReadCore {
             id,
             profile,
             packs,
+            gone: GoneView::default(),
         })
     }
 
@@ -44,6 +47,11 @@ impl ReadCore {
         with_nodes: bool,
     ) -> Result<Option<LeasedRoot>, StoreError> {
         root::open_root(&self.folder, self.id, cid, with_nodes)
+    }
+
+    /// What is gone by now; see [`GoneView::now`].
+    pub(crate) fn gone(&self) -> Result<Arc<Gone>, StoreError> {
+        self.gone.now(&self.folder, self.id)
     }
 
     pub(crate) fn pins(&self) -> Result<Vec<Pin>, StoreError> {

@@ -58,6 +58,8 @@ pub struct StoredFile {
     cid: Option<Cid>,
     size: u64,
     extents: Arc<[Extent]>,
+    /// Which parts are known to be wrong.
+    damaged: Arc<[Range<u64>]>,
     #[expect(dead_code, reason = "held for its drop, which gives the object up")]
     lease: Option<Arc<Lease>>,
 }
@@ -75,8 +77,15 @@ impl StoredFile {
             cid,
             size,
             extents: extents.into(),
+            damaged: Arc::default(),
             lease,
         }
+    }
+
+    /// The file with parts that are known to be wrong, in order; they are refused.
+    pub(crate) fn with_damaged(mut self, damaged: Vec<Range<u64>>) -> Self {
+        self.damaged = damaged.into();
+        self
     }
 
     /// What the file is called, for messages: its path below the object, or the object's CID.
@@ -123,6 +132,7 @@ impl StoredFile {
         read: impl Fn(&File, &mut [u8], u64, &Path) -> Result<(), FileError>,
     ) -> Result<usize, StoreError> {
         let end = self.size.min(offset.saturating_add(buf.len() as u64));
+        self.check_good(&(offset..end))?;
         let mut done = 0;
         for (extent, range) in self.overlaps(offset..end) {
             let len = (range.end - range.start) as usize;
@@ -203,11 +213,34 @@ impl StoredFile {
 
     pub(crate) fn check_range(&self, range: &Range<u64>) -> Result<(), StoreError> {
         if range.start <= range.end && range.end <= self.size {
-            return Ok(());
+            return self.check_good(range);
         }
         let why = format!("it has {} bytes, and {range:?} was asked for", self.size);
         let source = io::Error::new(io::ErrorKind::UnexpectedEof, why);
         Err(FileError::new("read", &*self.name, source).into())
+    }
+
+    /// Refuses a range of which something is known to be wrong.
+    fn check_good(&self, range: &Range<u64>) -> Result<(), StoreError> {
+        let first = self.damaged.partition_point(|bad| bad.end <= range.start);
+        let Some(bad) = self.damaged[first..]
+            .first()
+            .filter(|bad| bad.start < range.end && !range.is_empty())
+        else {
+            return Ok(());
+        };
+        let place = self.overlaps(bad.clone()).next();
+        let (pack, pack_offset) = place.map_or_else(Default::default, |(extent, part)| {
+            let offset = extent.offset + (part.start - extent.start);
+            (extent.backing.path().to_path_buf(), offset)
+        });
+        Err(StoreError::KnownDamage {
+            name: self.name.to_string(),
+            offset: bad.start,
+            len: bad.end - bad.start,
+            pack,
+            pack_offset,
+        })
     }
 
     /// Where a range of the content lies in packs; nothing of a file outside a store.

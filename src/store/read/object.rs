@@ -59,9 +59,7 @@ impl Object {
     }
 
     pub(crate) fn touch(&self) {
-        if let Some(lease) = &self.root.lease {
-            lease.touch();
-        }
+        self.root.lease.touch();
     }
 
     /// The CID of what was resolved.
@@ -236,12 +234,19 @@ impl Object {
             return Err(not_a_file(kind_of(&entry.kind).name()));
         }
         let record = self.record();
+        let gone = self.core.gone()?;
         let mut start = 0;
         let mut extents = Vec::new();
+        let mut damaged = Vec::new();
         for extent in record.extents_of(entry) {
             let pack = self.core.packs.open(record.pack(extent.pack))?;
             pack.check_range(extent.offset, extent.len)?;
             let (offset, len) = (extent.offset, extent.len);
+            let range = offset..offset + len;
+            for bad in gone.damaged_within(pack.id(), &range) {
+                let of_file = |at: u64| start + (at.clamp(range.start, range.end) - offset);
+                damaged.push(of_file(bad.start)..of_file(bad.end));
+            }
             extents.push(Extent {
                 backing: Backing::Pack(pack),
                 start,
@@ -259,8 +264,9 @@ impl Object {
             &name,
             Some(entry.cid.0),
             extents,
-            self.root.lease.clone(),
-        ))
+            Some(Arc::clone(&self.root.lease)),
+        )
+        .with_damaged(damaged))
     }
 
     /// The file at a path below this folder, open for reading.

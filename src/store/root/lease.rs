@@ -15,28 +15,34 @@ use crate::fsio::{self, Locked};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
+use crate::store::registry::Holder;
 
 /// A root file is bounded only so that a foreign file is not read into memory whole.
 const ROOT_LIMIT: u64 = 4 << 30;
 /// A use is noted at most this often.
 const USE_STEP: Duration = Duration::from_secs(3_600);
 
-/// Keeps an object's packs from being collected while it is held.
+/// Keeps an object's bytes from being collected while it is held.
 #[derive(Debug)]
-pub(crate) struct Lease(Locked);
+pub(crate) enum Lease {
+    /// The shared lock on a published root.
+    Locked(Locked),
+    /// What the writing process put together from blocks that no root covers.
+    Held(Holder),
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct LeasedRoot {
     pub(crate) record: Arc<RootRecord>,
-    /// None for what the writing process put together from blocks that no root covers.
-    pub(crate) lease: Option<Arc<Lease>>,
+    pub(crate) lease: Arc<Lease>,
 }
 
 impl Lease {
     /// Notes that the object was used, for "least recently used first". A reader under another uid or on a
     /// read-only mount cannot, and need not.
     pub(crate) fn touch(&self) {
-        let file = self.0.file();
+        let Self::Locked(locked) = self else { return };
+        let file = locked.file();
         let modified = file.metadata().and_then(|m| m.modified());
         let now = SystemTime::now();
         if modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age >= USE_STEP)) {
@@ -53,12 +59,13 @@ impl LeasedRoot {
         folder: &StoreFolder,
         store: StoreId,
     ) -> Result<Arc<RootRecord>, StoreError> {
-        let Some(lease) = &self.lease else {
-            return Ok(Arc::clone(&self.record));
+        let locked = match &*self.lease {
+            Lease::Locked(locked) => locked,
+            Lease::Held(_) => return Ok(Arc::clone(&self.record)),
         };
         let cid = self.record.head.cid.0;
         let path = super::object_path(folder, &cid);
-        let bytes = fsio::read_file(lease.0.file(), &path, ROOT_LIMIT)?;
+        let bytes = fsio::read_file(locked.file(), &path, ROOT_LIMIT)?;
         RootRecord::parse(&bytes, store, &cid, &path, true).map(Arc::new)
     }
 }
@@ -86,7 +93,7 @@ pub(crate) fn open_root(
         let record = RootRecord::parse(&bytes, store, cid, &path, with_nodes)?;
         return Ok(Some(LeasedRoot {
             record: Arc::new(record),
-            lease: Some(Arc::new(Lease(locked))),
+            lease: Arc::new(Lease::Locked(locked)),
         }));
     }
 }

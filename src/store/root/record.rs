@@ -3,6 +3,7 @@
 //! Sections: 0 head · 1 paths, in the byte order of their text · 2 packs and extents · 3 places of the DAG
 //! nodes. A load takes 0 to 2; the nodes are for verification, for rebuilding and for the collector.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -155,6 +156,15 @@ impl RootRecord {
             }
             _ => &[],
         }
+    }
+
+    /// Every range of a pack that the root places something at; empty blocks too.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (PackId, Range<u64>)> + '_ {
+        let extents = self.extents.iter().map(|e| (e.pack, e.offset, e.len));
+        let nodes = self.nodes.iter();
+        let nodes = nodes.map(|n| (n.pack, n.offset, u64::from(n.len)));
+        let places = extents.chain(nodes);
+        places.map(|(pack, offset, len)| (self.pack(pack), offset..offset + len))
     }
 
     pub(crate) fn pack(&self, index: u32) -> PackId {
