@@ -19,7 +19,7 @@ pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive};
 pub(crate) use map::{MapError, Mapping, Piece, stitches};
 pub(crate) use memory::{Finished, Memory, Part, parts};
 pub(crate) use publish::{
-    SyncedFile, TempFile, copy_range, is_same_file, make_dir, make_dirs, open_read,
+    SyncedFile, TempFile, copy_range, is_same_file, make_dir, make_dirs, open_read, open_sealed,
     open_without_waiting, punch_hole, read_exact_at, read_file, read_range_at, remove_file, rename,
     rename_exchange, rename_new, sync_dir, write_all_at,
 };

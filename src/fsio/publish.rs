@@ -279,6 +279,25 @@ pub(crate) fn read_range_at(
     read_exact_at(file, rest, offset, path)
 }
 
+/// Opens a read-only file of ours for punching holes. Its owner may write it only after changing its mode, which
+/// is put back at once.
+pub(crate) fn open_sealed(path: &Path) -> Result<File, FileError> {
+    let open = || OpenOptions::new().read(true).write(true).open(path);
+    let opened = open().or_else(|e| {
+        if e.kind() != io::ErrorKind::PermissionDenied {
+            return Err(e);
+        }
+        let mode = fs::metadata(path)?.mode();
+        let set =
+            |mode| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode));
+        set(mode | 0o200)?;
+        let opened = open();
+        set(mode)?;
+        opened
+    });
+    opened.map_err(FileError::at("open for writing", path))
+}
+
 /// Gives the disk space of a range back; the bytes read as zeros from then on.
 pub(crate) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<()> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

@@ -307,6 +307,14 @@ pub enum StoreError {
         /// Where it points.
         target: String,
     },
+    /// A name points to an object that has no root, so nobody can say what it is to keep.
+    #[error("the name {name:?} points to {cid}, which has no root in the store")]
+    NameWithoutRoot {
+        /// The name.
+        name: String,
+        /// The object that it points to.
+        cid: Cid,
+    },
     /// The bytes could not be mapped.
     #[error("cannot map {name}: {source}")]
     Map {
@@ -366,6 +374,7 @@ impl Explain for StoreError {
             Self::OutputExists { .. } => "output_exists",
             Self::OutputKind { .. } => "output_kind",
             Self::EscapingLink { .. } => "escaping_link",
+            Self::NameWithoutRoot { .. } => "name_without_root",
             Self::Map { .. } => "map",
             Self::BadPattern { .. } => "bad_pattern",
             Self::Cancelled => "cancelled",
@@ -399,6 +408,9 @@ impl Explain for StoreError {
             Self::Corrupt { .. } | Self::CorruptNode { .. } => {
                 "the disk changed them: add the file to another store from a good copy, and keep this one, \
                  because healing is not built yet"
+            }
+            Self::NameWithoutRoot { .. } => {
+                "`repair` puts the root together again from its blocks; `pin rm NAME` gives the name up"
             }
             Self::KnownDamage { .. } => {
                 "`verify --heal FROM` takes good bytes from a file, a folder or another store; \

@@ -114,6 +114,13 @@ impl Gone {
         self.0.keys().copied()
     }
 
+    /// What of these ranges, in order and apart, is not dead yet.
+    pub(crate) fn not_yet_dead(&self, pack: PackId, dead: &[Range<u64>]) -> Vec<Range<u64>> {
+        let was = self.of(pack).iter().filter(|gone| gone.why == Why::Dead);
+        let was: Vec<Range<u64>> = was.map(|gone| gone.start..gone.end).collect();
+        dead.iter().flat_map(|range| outside(range, &was)).collect()
+    }
+
     /// Everything that is recorded as damaged.
     pub(crate) fn damaged(&self) -> impl Iterator<Item = (PackId, Range<u64>)> + '_ {
         self.0.iter().flat_map(|(pack, ranges)| {

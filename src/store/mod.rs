@@ -3,6 +3,7 @@
 mod assemble;
 mod cache;
 mod check;
+mod collect;
 mod coverage;
 mod error;
 mod folder;
@@ -29,6 +30,9 @@ pub use cache::CacheStats;
 pub use check::{
     CheckError, CheckOptions, CheckReport, ComputedCid, Difference, EntrySummary, check_path,
     check_reader,
+};
+pub use collect::{
+    GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable,
 };
 pub use error::StoreError;
 pub use ingest::{

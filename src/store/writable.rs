@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::assemble::assemble;
 use super::cache::CacheStats;
+use super::collect::{self, GcOptions, GcPlan, GcReport};
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::ingest::{self, AddOptions, AddReport, WriteSession};
@@ -339,6 +340,38 @@ impl Store {
     /// [`StoreError::File`] when the store's folders cannot be listed.
     pub fn totals(&self) -> Result<StoreTotals, StoreError> {
         super::totals::totals(&self.inner.core)
+    }
+
+    /// What a collection would do; changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a root or a name that cannot be read, and [`StoreError::NameWithoutRoot`]:
+    /// what they keep is not known, so nothing is collected.
+    pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
+        collect::plan(&self.inner.core, options)
+    }
+
+    /// Carries a plan out, beside adds, reads and loads. What was pinned, used or changed since the plan was made
+    /// stays; what somebody still uses is [`GcReport::pending`] and goes at a later collection.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, GcOptions, RemoveOptions, Store};
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Store::create(dir.path().join("store"))?;
+    /// let added = store.add_reader(&vec![7; 1 << 20][..], &AddOptions::default())?;
+    /// store.remove(&added.cid.into(), &RemoveOptions::default())?;
+    /// let plan = store.plan_gc(&GcOptions::default())?;
+    /// assert_eq!(plan.objects.len(), 1);
+    /// let report = store.apply_gc(&plan)?;
+    /// assert!(report.freed_bytes >= 1 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Store::plan_gc`]; [`StoreError::File`] when the disk refuses. What was freed by then stays freed, and
+    /// collecting again goes on.
+    pub fn apply_gc(&self, plan: &GcPlan) -> Result<GcReport, StoreError> {
+        collect::collect(&self.inner, plan)
     }
 
     /// Counters of the memory tier since the store was opened.

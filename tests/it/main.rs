@@ -7,6 +7,8 @@ mod check_profiles;
 mod cli;
 mod config;
 mod facade;
+mod gc;
+mod gc_races;
 mod identity;
 mod identity_hamt;
 mod load_bad_input;

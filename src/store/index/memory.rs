@@ -59,6 +59,21 @@ impl Index for MemoryIndex {
         Ok(())
     }
 
+    fn remove(&self, pack: PackId, rows: &[Row]) -> Result<(), IndexError> {
+        let mut state = self.state();
+        for row in rows {
+            let hash = row.cid.0.hash();
+            if state
+                .places
+                .get(hash)
+                .is_some_and(|place| place.pack == pack)
+            {
+                state.places.remove(hash);
+            }
+        }
+        Ok(())
+    }
+
     #[cfg(test)]
     fn len(&self) -> Result<u64, IndexError> {
         Ok(self.state().places.len() as u64)

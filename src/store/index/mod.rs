@@ -38,6 +38,9 @@ pub(crate) trait Index: Send + Sync {
     /// Drops a pack's marker; its rows are refused by their check from then on.
     fn unmark(&self, pack: PackId) -> Result<(), IndexError>;
 
+    /// Drops rows that still name this pack.
+    fn remove(&self, pack: PackId, rows: &[Row]) -> Result<(), IndexError>;
+
     /// How many rows there are, markers left out. May take time in proportion to it.
     #[cfg(test)]
     fn len(&self) -> Result<u64, IndexError>;
@@ -85,6 +88,13 @@ mod tests {
         assert_eq!(index.get(rows[1].cid.0.hash()).unwrap().unwrap().pack, b);
         assert_eq!(index.len().unwrap(), 200);
 
+        // Only rows that still name the pack go.
+        index.remove(a, &rows[..3]).unwrap();
+        assert_eq!(index.get(rows[0].cid.0.hash()).unwrap(), None);
+        assert_eq!(index.get(rows[1].cid.0.hash()).unwrap().unwrap().pack, b);
+        assert_eq!(index.get(rows[2].cid.0.hash()).unwrap(), None);
+        assert_eq!(index.len().unwrap(), 198);
+
         index.unmark(a).unwrap();
         assert_eq!(index.marked().unwrap(), [b]);
     }
@@ -99,7 +109,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         conforms(&SledIndex::open(&dir.path().join("db")).unwrap());
         let again = SledIndex::open(&dir.path().join("db")).unwrap();
-        assert_eq!(again.len().unwrap(), 200);
+        assert_eq!(again.len().unwrap(), 198);
         assert_eq!(again.marked().unwrap(), [PackId([2; 16])]);
     }
 }

@@ -125,6 +125,20 @@ impl Index for SledIndex {
         guarded(|| self.db.remove(marker_key(pack)).map(drop))
     }
 
+    fn remove(&self, pack: PackId, rows: &[Row]) -> Result<(), IndexError> {
+        for chunk in rows.chunks(BATCH_ROWS) {
+            let mut batch = ::sled::Batch::default();
+            for row in chunk {
+                let hash = row.cid.0.hash();
+                if self.get(hash)?.is_some_and(|place| place.pack == pack) {
+                    batch.remove(hash.to_bytes());
+                }
+            }
+            guarded(|| self.db.apply_batch(batch))?;
+        }
+        Ok(())
+    }
+
     #[cfg(test)]
     fn len(&self) -> Result<u64, IndexError> {
         guarded(|| {

@@ -98,6 +98,26 @@ impl IndexSlot {
     }
 }
 
+impl IndexSlot {
+    /// Drops the rows of blocks that are gone from a pack, and the marker of one that is gone as a whole. What
+    /// stays behind costs space only: a row is checked at each use.
+    pub(crate) fn forget(
+        &self,
+        packs: &dyn PackTables,
+        pack: PackId,
+        rows: &[Row],
+        whole: bool,
+    ) -> Result<(), StoreError> {
+        self.ask(packs, |index| {
+            index.remove(pack, rows)?;
+            match whole {
+                true => index.unmark(pack),
+                false => Ok(()),
+            }
+        })
+    }
+}
+
 /// The packs that an index is made from.
 pub(crate) trait PackTables {
     fn ids(&self) -> Vec<PackId>;
@@ -193,6 +213,9 @@ mod tests {
         fn unmark(&self, _: PackId) -> Result<(), IndexError> {
             Err(IndexError("unmark".into()))
         }
+        fn remove(&self, _: PackId, _: &[Row]) -> Result<(), IndexError> {
+            Err(IndexError("remove".into()))
+        }
         fn len(&self) -> Result<u64, IndexError> {
             Err(IndexError("len".into()))
         }
@@ -204,6 +227,9 @@ mod tests {
         fn ids(&self) -> Vec<PackId> {
             let packs = inner::list(&self.0.folder.packs()).unwrap();
             packs.into_iter().collect()
+        }
+        fn is_good(&self, place: &Place) -> bool {
+            self.ids().contains(&place.pack)
         }
         fn open(&self, id: PackId) -> Result<Arc<PackFile>, StoreError> {
             self.0.packs.open(id)

@@ -61,6 +61,11 @@ impl PackFile {
         self.header.file_len
     }
 
+    /// Where blocks may lie, between the header and the table.
+    pub(crate) fn payload(&self) -> std::ops::Range<u64> {
+        Header::BYTES as u64..self.header.table_offset
+    }
+
     /// How many blocks the table lists.
     pub(crate) fn blocks(&self) -> u64 {
         self.header.blocks
@@ -69,7 +74,7 @@ impl PackFile {
     /// Refuses a range that is not payload.
     pub(crate) fn check_range(&self, offset: u64, len: u64) -> Result<(), StoreError> {
         let end = offset.checked_add(len);
-        let payload = Header::BYTES as u64..self.header.table_offset;
+        let payload = self.payload();
         if offset >= payload.start && end.is_some_and(|end| end <= payload.end) {
             return Ok(());
         }

@@ -13,7 +13,7 @@ mod writer;
 
 pub(crate) use file::PackFile;
 pub(crate) use table::{ObjectNote, Row};
-pub(crate) use writer::{PackWriter, SealedPack};
+pub(crate) use writer::{PackWriter, SealedPack, is_padding};
 
 use std::ops::Range;
 

@@ -17,6 +17,13 @@ use crate::store::format::{StoreId, StoredCid};
 /// A run of this many bytes or more starts on a multiple of it, which every page size divides.
 const RUN_ALIGN: u64 = 65_536;
 const SMALL_ALIGN: u64 = 64;
+/// Whether a gap between two blocks may be there only so that the second one is aligned.
+pub(crate) fn is_padding(gap: &std::ops::Range<u64>) -> bool {
+    [SMALL_ALIGN, RUN_ALIGN]
+        .iter()
+        .any(|align| gap.start.next_multiple_of(*align) == gap.end)
+}
+
 /// So that the table stays a few tens of megabytes.
 const MAX_ROWS: usize = 262_144;
 /// How much is written before the kernel is asked to begin writing it out.

@@ -40,6 +40,11 @@ impl PackCache {
         Ok(pack)
     }
 
+    /// Closes a pack, as far as nobody else has it open.
+    pub(crate) fn close(&self, id: PackId) {
+        self.lock().pop(&id);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<PackId, Arc<PackFile>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -28,7 +28,7 @@ pub(crate) enum Lease {
     /// The shared lock on a published root.
     Locked(Locked),
     /// What the writing process put together from blocks that no root covers.
-    Held(Holder),
+    Held(#[expect(dead_code, reason = "held for its drop")] Holder),
 }
 
 #[derive(Clone, Debug)]

@@ -22,8 +22,8 @@ const LOOSE: &str = "loose-";
 pub(crate) enum RootName {
     /// A published object.
     Object(Cid),
-    /// A removed or replaced root, alive until nobody holds its lock.
-    Retired,
+    /// A removed or replaced root of an object, alive until nobody holds its lock.
+    Retired(Cid),
     /// Packs of an unfinished import or of a write session.
     Loose,
 }
@@ -42,7 +42,7 @@ impl RootName {
             .filter(|cid| canonical(cid).to_string() == head)?;
         match tail {
             None => Some(Self::Object(cid)),
-            Some(random) if super::format::unhex(random).is_some() => Some(Self::Retired),
+            Some(random) if super::format::unhex(random).is_some() => Some(Self::Retired(cid)),
             Some(_) => None,
         }
     }

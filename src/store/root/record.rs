@@ -109,6 +109,18 @@ impl RootRecord {
         path: &Path,
         with_nodes: bool,
     ) -> Result<Self, StoreError> {
+        let record = Self::parse_any(bytes, store, path, with_nodes)?;
+        check_cid(&record.head, cid, path)?;
+        Ok(record)
+    }
+
+    /// As [`RootRecord::parse`], whatever object it is of.
+    pub(crate) fn parse_any(
+        bytes: &[u8],
+        store: StoreId,
+        path: &Path,
+        with_nodes: bool,
+    ) -> Result<Self, StoreError> {
         let envelope = Envelope::open(bytes, FileKind::Root, Some(store), path)?;
         let take = |index, what| envelope.section(bytes, index, path, what);
         let (packs, extents) = format::decode(take(2, "extents")?, path, "extents")?;
@@ -122,7 +134,6 @@ impl RootRecord {
                 false => Vec::new(),
             },
         };
-        check_cid(&record.head, cid, path)?;
         record.check(path)?;
         Ok(record)
     }

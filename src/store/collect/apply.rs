@@ -1,0 +1,195 @@
+//! Carrying a plan out.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::PoisonError;
+
+use super::census::Census;
+use super::free::{self, Freed};
+use super::plan::open;
+use super::retire::{self, HeldRoot};
+use super::roots::{self, Roots};
+use super::sweep::{PackShape, sweep};
+use super::{GcObject, GcPending, GcPlan, GcReason, GcReport, NotFreeable};
+use crate::store::coverage::Coverage;
+use crate::store::error::StoreError;
+use crate::store::gone::Gone;
+use crate::store::inner::{self, Inner};
+use crate::store::pack::PackId;
+use crate::store::root::RootName;
+
+/// A reading of the roots during which none moved from one name to another is tried so often beside other work.
+const TRIES: usize = 3;
+
+pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreError> {
+    let _turn = store
+        .collector
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    // A store that refuses writes is left alone.
+    drop(store.commit_guard()?);
+    let retired = retire::retire(store, &plan.objects)?;
+    let held = retire::unlink(store, &plan.objects, &plan.options)?;
+    let (collecting, ids) = store.registry.begin_collection();
+    let roots = read_roots(store)?;
+    let mut shapes = Vec::with_capacity(ids.len());
+    for id in ids {
+        shapes.extend(open(&store.core, id)?.map(|(pack, _)| PackShape::of(&pack)));
+    }
+    let covered = roots.coverage();
+    let named: HashSet<PackId> = roots
+        .roots
+        .iter()
+        .flat_map(|r| r.packs.iter().copied())
+        .collect();
+    let mut live = Coverage::default();
+    live.extend(&covered);
+    let decided = collecting.decide(live, |live, held, before| {
+        decide(&shapes, live, &covered, &named, held, before)
+    });
+
+    let mut freed = Freed::default();
+    store.durable(free::unlink(store, &decided.whole, &mut freed))?;
+    if decided.changed {
+        store.publish_gone()?;
+    }
+    store.tier.clear();
+    for (id, dead, new) in &decided.parts {
+        free::punch(store, *id, dead, new, &mut freed)?;
+    }
+    drop(collecting);
+    report(
+        store,
+        plan,
+        retired,
+        held,
+        &roots,
+        decided.registered_bytes,
+        freed,
+    )
+}
+
+/// Reads all roots while none is on its way from one name to another, where a listing may miss it.
+fn read_roots(store: &Inner) -> Result<Roots, StoreError> {
+    for _ in 0..TRIES {
+        let before = store.retirements();
+        let read = roots::read(&store.core);
+        if store.retirements() == before {
+            return read;
+        }
+    }
+    let _guard = store.commit_guard()?;
+    roots::read(&store.core)
+}
+
+struct Decided {
+    whole: Vec<PackId>,
+    /// By pack what is dead, and what of it was not dead before.
+    parts: Vec<(PackId, Vec<Range<u64>>, Vec<Range<u64>>)>,
+    changed: bool,
+    /// Bytes that only this process relies on.
+    registered_bytes: u64,
+}
+
+fn decide(
+    shapes: &[PackShape],
+    live: &Coverage,
+    covered: &Coverage,
+    named: &HashSet<PackId>,
+    held: &HashSet<PackId>,
+    before: &Gone,
+) -> (Gone, Vec<PackId>, Decided) {
+    let needed = named.union(held).copied().collect();
+    let sweep = sweep(shapes, live, &needed, before);
+    let mut gone = before.clone();
+    sweep.whole.iter().for_each(|id| gone.forget(*id));
+    let mut parts = Vec::with_capacity(sweep.parts.len());
+    for (id, dead) in sweep.parts {
+        let new = before.not_yet_dead(id, &dead);
+        gone.set_dead(id, &dead);
+        parts.push((id, dead, new));
+    }
+    let mut ours = Coverage::default();
+    for shape in shapes {
+        live.of(shape.id)
+            .iter()
+            .for_each(|range| ours.add_range(shape.id, range.clone()));
+    }
+    ours.normalize();
+    let decided = Decided {
+        changed: gone != *before,
+        whole: sweep.whole.clone(),
+        parts,
+        registered_bytes: ours.bytes_outside(covered),
+    };
+    (gone, sweep.whole, decided)
+}
+
+fn report(
+    store: &Inner,
+    plan: &GcPlan,
+    retired: Vec<GcObject>,
+    held: Vec<HeldRoot>,
+    roots: &Roots,
+    registered_bytes: u64,
+    freed: Freed,
+) -> Result<GcReport, StoreError> {
+    // Those of the plan that had no root to be retired, and those whose root was.
+    let no_object = |object: &&GcObject| object.cid.is_none() || object.reason == GcReason::Removed;
+    let went = plan.objects.iter().filter(no_object).cloned();
+    let is_held = |object: &GcObject| held.iter().any(|held| held.path == object.root);
+    let objects: Vec<GcObject> = went
+        .chain(retired)
+        .filter(|object| !is_held(object))
+        .collect();
+    let mut pending = pending(roots, held);
+    if registered_bytes > 0 {
+        pending.push(GcPending {
+            cid: None,
+            name: String::new(),
+            bytes: registered_bytes,
+            holders: Vec::new(),
+        });
+    }
+    let not_freeable = [
+        (NotFreeable::PartialPages, freed.partial_pages),
+        (NotFreeable::NoHoles, freed.no_holes),
+    ];
+    let mut used_bytes = 0;
+    for id in inner::list(&store.packs_folder())? {
+        used_bytes += open(&store.core, id)?.map_or(0, |(_, bytes)| bytes);
+    }
+    Ok(GcReport {
+        objects,
+        freed_bytes: freed.disk_bytes,
+        packs: freed.packs,
+        ranges: freed.ranges,
+        pending,
+        not_freeable: not_freeable
+            .into_iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .collect(),
+        used_bytes,
+    })
+}
+
+/// What held roots alone keep; of what several of them keep, each is told once.
+fn pending(roots: &Roots, held: Vec<HeldRoot>) -> Vec<GcPending> {
+    let mut census = Census::new(&roots.roots);
+    let mut pending = Vec::new();
+    for HeldRoot { path, holders } in held {
+        // One that was let go meanwhile goes at the next collection.
+        let found = roots.roots.iter().position(|root| root.path == path);
+        let Some(index) = found.filter(|&i| matches!(roots.roots[i].name, RootName::Retired(_)))
+        else {
+            continue;
+        };
+        pending.push(GcPending {
+            cid: Some(roots.roots[index].cid),
+            name: roots.roots[index].title.clone(),
+            bytes: census.remove(index),
+            holders,
+        });
+    }
+    pending
+}

@@ -1,0 +1,115 @@
+//! Giving space back: unlinking packs, and punching holes into those that stay.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::plan::{disk_bytes, open};
+use crate::error::FileError;
+use crate::fsio;
+use crate::store::error::StoreError;
+use crate::store::gone::outside;
+use crate::store::inner::Inner;
+use crate::store::pack::{PackFile, PackId, Row};
+
+/// What was given back, and what was not.
+#[derive(Debug, Default)]
+pub(super) struct Freed {
+    pub(super) disk_bytes: u64,
+    pub(super) packs: u64,
+    pub(super) ranges: u64,
+    pub(super) partial_pages: u64,
+    pub(super) no_holes: u64,
+}
+
+/// Unlinks packs in which nothing is live. It needs no space, so it comes first.
+pub(super) fn unlink(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result<(), StoreError> {
+    let folder = store.packs_folder();
+    let mut unlinked: Vec<(Arc<PackFile>, std::fs::File)> = Vec::new();
+    for &id in ids {
+        let Some((pack, bytes)) = open(&store.core, id)? else {
+            continue;
+        };
+        drop_rows(store, &pack, |_| true, true);
+        store.core.packs.close(id);
+        let for_holes = fsio::open_sealed(pack.path());
+        fsio::remove_file(&folder.join(id.file_name()))?;
+        freed.disk_bytes += bytes;
+        freed.packs += 1;
+        if let Ok(file) = for_holes {
+            unlinked.push((pack, file));
+        }
+    }
+    if freed.packs > 0 {
+        fsio::sync_dir(&folder)?;
+    }
+    // A reader may still have one of them open, though it reads nothing of it any more: that keeps no space.
+    for (pack, file) in unlinked {
+        let payload = pack.payload();
+        let _ = fsio::punch_hole(&file, payload.start, payload.end - payload.start);
+    }
+    Ok(())
+}
+
+/// Punches what is dead of a pack: of ranges that were dead before only what may have been left by a collection
+/// that was cut off.
+pub(super) fn punch(
+    store: &Inner,
+    id: PackId,
+    dead: &[Range<u64>],
+    new: &[Range<u64>],
+    freed: &mut Freed,
+) -> Result<(), StoreError> {
+    let Some((pack, before)) = open(&store.core, id)? else {
+        return Ok(());
+    };
+    let page = rustix::param::page_size() as u64;
+    let inside = |range: &Range<u64>| range.start.next_multiple_of(page)..range.end / page * page;
+    let holes: Vec<Range<u64>> = dead
+        .iter()
+        .map(inside)
+        .filter(|hole| !hole.is_empty())
+        .collect();
+    let dead_bytes: u64 = dead.iter().map(|range| range.end - range.start).sum();
+    let hole_bytes: u64 = holes.iter().map(|hole| hole.end - hole.start).sum();
+    freed.partial_pages += dead_bytes - hole_bytes;
+    let live = pack.file_len().saturating_sub(hole_bytes);
+    // Nothing new is dead and no more than what is live takes space: it was all given back before.
+    if new.is_empty() && before <= live.next_multiple_of(page) + page * holes.len() as u64 {
+        return Ok(());
+    }
+    let file = fsio::open_sealed(pack.path())?;
+    for hole in &holes {
+        match fsio::punch_hole(&file, hole.start, hole.end - hole.start) {
+            Ok(()) => freed.ranges += 1,
+            Err(e) if cannot_punch(&e) => {
+                freed.no_holes += hole_bytes;
+                return Ok(());
+            }
+            Err(e) => return Err(FileError::new("punch a hole into", pack.path(), e).into()),
+        }
+    }
+    freed.disk_bytes += before.saturating_sub(disk_bytes(&pack)?);
+    if !new.is_empty() {
+        let is_gone = |row: &Row| {
+            let range = row.offset..row.offset + u64::from(row.len);
+            !range.is_empty() && outside(&range, new).next() != Some(range.clone())
+        };
+        drop_rows(store, &pack, is_gone, false);
+    }
+    Ok(())
+}
+
+fn cannot_punch(e: &std::io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
+/// Drops rows from the index, as far as it lets us: what stays costs space only.
+fn drop_rows(store: &Inner, pack: &PackFile, is_gone: impl Fn(&Row) -> bool, whole: bool) {
+    let dropped = pack.table().and_then(|table| {
+        let rows: Vec<Row> = table.rows.into_iter().filter(is_gone).collect();
+        store.index.forget(store, pack.id(), &rows, whole)
+    });
+    if let Err(e) = dropped {
+        tracing::debug!("rows of dead blocks stay in the index: {e}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Deciding what goes: reads roots and headers of packs, changes nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::census::Census;
+use super::roots::{self, Rooted, Roots};
+use super::sweep::{PackShape, sweep};
+use super::{GcObject, GcOptions, GcPlan, GcReason};
+use crate::error::FileError;
+use crate::store::coverage::Coverage;
+use crate::store::error::StoreError;
+use crate::store::gone::Gone;
+use crate::store::inner;
+use crate::store::pack::{PackFile, PackId};
+use crate::store::read::ReadCore;
+use crate::store::root::RootName;
+use crate::store::time::unix_ms;
+
+pub(crate) fn plan(core: &ReadCore, options: &GcOptions) -> Result<GcPlan, StoreError> {
+    let roots = roots::read(core)?;
+    let packs = Packs::of(core)?;
+    let chosen = choose(&roots, &packs, options, SystemTime::now());
+    let gone = core.gone()?;
+    let before = packs.sweep(&roots.coverage(), &roots, &HashSet::new(), &gone);
+    let goes: HashSet<usize> = chosen.iter().map(|(index, _)| *index).collect();
+    let mut left = Coverage::default();
+    for (index, root) in roots.roots.iter().enumerate() {
+        if !goes.contains(&index) {
+            left.extend(&root.coverage);
+        }
+    }
+    left.normalize();
+    let after = packs.sweep(&left, &roots, &goes, &gone);
+    Ok(GcPlan {
+        dead_bytes: before.dead_bytes,
+        freeable_bytes: after.dead_bytes,
+        packs: after.whole,
+        used_bytes: packs.disk_bytes.values().sum(),
+        objects: chosen.into_iter().map(|(_, object)| object).collect(),
+        options: options.clone(),
+    })
+}
+
+/// The packs that can be read, and what they take on disk.
+struct Packs {
+    shapes: Vec<PackShape>,
+    disk_bytes: HashMap<PackId, u64>,
+    /// Headers and tables.
+    overhead_bytes: u64,
+}
+
+struct Swept {
+    dead_bytes: u64,
+    whole: u64,
+}
+
+impl Packs {
+    fn of(core: &ReadCore) -> Result<Self, StoreError> {
+        let mut all = Self {
+            shapes: Vec::new(),
+            disk_bytes: HashMap::new(),
+            overhead_bytes: 0,
+        };
+        let mut ids: Vec<PackId> = inner::list(&core.folder.packs())?.into_iter().collect();
+        ids.sort();
+        for id in ids {
+            let Some((pack, disk_bytes)) = open(core, id)? else {
+                continue;
+            };
+            let shape = PackShape::of(&pack);
+            all.overhead_bytes += pack.file_len() - (shape.payload.end - shape.payload.start);
+            all.disk_bytes.insert(id, disk_bytes);
+            all.shapes.push(shape);
+        }
+        Ok(all)
+    }
+
+    /// What is dead when the roots in `but` are gone.
+    fn sweep(&self, live: &Coverage, roots: &Roots, but: &HashSet<usize>, gone: &Gone) -> Swept {
+        let left = roots.roots.iter().enumerate();
+        let left = left.filter(|(index, _)| !but.contains(index));
+        let needed = left.flat_map(|(_, root)| root.packs.iter().copied());
+        let sweep = sweep(&self.shapes, live, &needed.collect(), gone);
+        let whole: u64 = sweep.whole.iter().map(|id| self.disk_bytes[id]).sum();
+        let parts = sweep
+            .parts
+            .iter()
+            .map(|(id, dead)| gone.not_yet_dead(*id, dead));
+        Swept {
+            dead_bytes: whole + parts.flatten().map(|new| new.end - new.start).sum::<u64>(),
+            whole: sweep.whole.len() as u64,
+        }
+    }
+}
+
+/// A pack and the disk that it takes; none for one that is damaged, which a repair is for, or gone meanwhile.
+pub(super) fn open(
+    core: &ReadCore,
+    id: PackId,
+) -> Result<Option<(Arc<PackFile>, u64)>, StoreError> {
+    let pack = match core.packs.open(id) {
+        Ok(pack) => pack,
+        Err(e @ StoreError::Damaged { .. }) => {
+            tracing::warn!("left alone: {e}");
+            return Ok(None);
+        }
+        Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(e) => return Err(e),
+    };
+    let disk_bytes = disk_bytes(&pack)?;
+    Ok(Some((pack, disk_bytes)))
+}
+
+pub(super) fn disk_bytes(pack: &PackFile) -> Result<u64, StoreError> {
+    let metadata = pack.file().metadata();
+    let metadata = metadata.map_err(FileError::at("stat", pack.path()))?;
+    Ok(512 * metadata.blocks())
+}
+
+/// Which roots go and why, in this order: what was removed, what expired, then unpinned objects by their last use.
+fn choose(
+    roots: &Roots,
+    packs: &Packs,
+    options: &GcOptions,
+    now: SystemTime,
+) -> Vec<(usize, GcObject)> {
+    let mut census = Census::new(&roots.roots);
+    let mut chosen = Vec::new();
+    let is_old = |since: SystemTime, grace: Duration| {
+        now.duration_since(since).is_ok_and(|age| age >= grace)
+    };
+    let take = |index: usize, reason, census: &mut Census, chosen: &mut Vec<_>| -> u64 {
+        let root = &roots.roots[index];
+        let bytes = census.bytes(index);
+        let freed = census.remove(index);
+        chosen.push((index, object(root, reason, freed, bytes - freed)));
+        freed
+    };
+    let mut unpinned = Vec::new();
+    for (index, root) in roots.roots.iter().enumerate() {
+        match root.name {
+            RootName::Retired(_) => {
+                take(index, GcReason::Removed, &mut census, &mut chosen);
+            }
+            RootName::Loose if is_old(root.used, options.grace) => {
+                take(index, GcReason::Expired, &mut census, &mut chosen);
+            }
+            RootName::Loose => unpinned.push(index),
+            RootName::Object(cid) if roots.pins_of(&cid).is_empty() => unpinned.push(index),
+            RootName::Object(_) => {}
+        }
+    }
+    unpinned.sort_by_key(|&index| roots.roots[index].used);
+    let mut left = Vec::new();
+    for index in unpinned {
+        let root = &roots.roots[index];
+        let is_object = matches!(root.name, RootName::Object(_));
+        if options.unpinned && is_object && is_old(root.used, options.grace) {
+            take(index, GcReason::Unpinned, &mut census, &mut chosen);
+        } else {
+            left.push(index);
+        }
+    }
+    if let Some(max_bytes) = options.max_bytes {
+        let mut used = census.total() + packs.overhead_bytes;
+        for index in left {
+            if used <= max_bytes {
+                break;
+            }
+            used = used.saturating_sub(take(index, GcReason::Quota, &mut census, &mut chosen));
+        }
+    }
+    chosen
+}
+
+fn object(root: &Rooted, reason: GcReason, exclusive_bytes: u64, shared_bytes: u64) -> GcObject {
+    GcObject {
+        cid: match root.name {
+            RootName::Object(_) | RootName::Retired(_) => Some(root.cid),
+            RootName::Loose => None,
+        },
+        name: root.title.clone(),
+        reason,
+        last_used_ms: unix_ms(root.used),
+        exclusive_bytes,
+        shared_bytes,
+        root: root.path.clone(),
+    }
+}

@@ -1,0 +1,129 @@
+//! Taking objects and their roots away: what was planned is checked again, and what is held stays.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::holders;
+use super::{GcHolder, GcObject, GcOptions, GcReason};
+use crate::error::FileError;
+use crate::fsio;
+use crate::store::error::StoreError;
+use crate::store::ingest::sync_folder;
+use crate::store::inner::Inner;
+use crate::store::names;
+use crate::store::root::{self, RootName};
+use crate::store::time::unix_ms;
+
+/// Retires the planned objects that are still unpinned and were not used since; returns those that went, with
+/// the paths of their roots now.
+pub(super) fn retire(store: &Inner, planned: &[GcObject]) -> Result<Vec<GcObject>, StoreError> {
+    let wanted = |object: &&GcObject| {
+        matches!(object.reason, GcReason::Unpinned | GcReason::Quota) && object.cid.is_some()
+    };
+    let wanted: Vec<&GcObject> = planned.iter().filter(wanted).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let guard = store.commit_guard()?;
+    let pins = names::list_strictly(store.folder(), store.id())?;
+    let mut went = Vec::new();
+    for object in wanted {
+        let Some(cid) = object.cid else { continue };
+        let used = match std::fs::metadata(&object.root) {
+            Ok(metadata) => metadata.modified().map_or(u64::MAX, unix_ms),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(FileError::new("stat", &object.root, e).into()),
+        };
+        if used != object.last_used_ms || pins.iter().any(|pin| pin.cid == cid) {
+            continue;
+        }
+        let retired = root::retired_path(store.folder(), &cid)?;
+        fsio::rename(&object.root, &retired)?;
+        store.count_retirement();
+        went.push(GcObject {
+            root: retired,
+            ..object.clone()
+        });
+    }
+    sync_folder(store, &store.folder().roots())?;
+    drop(guard);
+    Ok(went)
+}
+
+/// A retired root that somebody holds.
+#[derive(Debug)]
+pub(super) struct HeldRoot {
+    pub(super) path: PathBuf,
+    pub(super) holders: Vec<GcHolder>,
+}
+
+/// Unlinks retired roots whose lock is had at once, and loose roots that have expired or were planned to go.
+/// Returns those that are held.
+pub(super) fn unlink(
+    store: &Inner,
+    planned: &[GcObject],
+    options: &GcOptions,
+) -> Result<Vec<HeldRoot>, StoreError> {
+    let folder = store.folder().roots();
+    let mut held = Vec::new();
+    let mut unlinked = false;
+    for entry in std::fs::read_dir(&folder).map_err(FileError::at("list", &folder))? {
+        let entry = entry.map_err(FileError::at("list", &folder))?;
+        let path = entry.path();
+        match entry.file_name().to_str().and_then(RootName::parse) {
+            Some(RootName::Retired(_)) => match unlink_unless_held(&path)? {
+                Some(holders) => held.push(HeldRoot { path, holders }),
+                None => unlinked = true,
+            },
+            Some(RootName::Loose) if goes(&path, planned, options) => {
+                fsio::remove_file(&path)?;
+                unlinked = true;
+            }
+            _ => {}
+        }
+    }
+    if unlinked {
+        sync_folder(store, &folder)?;
+    }
+    Ok(held)
+}
+
+/// Whether a loose root goes; one that was written since the plan was made does not.
+fn goes(path: &Path, planned: &[GcObject], options: &GcOptions) -> bool {
+    let Ok(used) = std::fs::metadata(path).and_then(|m| m.modified()) else {
+        return false;
+    };
+    let age = SystemTime::now().duration_since(used);
+    let is_planned =
+        |object: &GcObject| object.root == path && object.last_used_ms == unix_ms(used);
+    age.is_ok_and(|age| age >= options.grace) || planned.iter().any(is_planned)
+}
+
+/// Unlinks a retired root while its lock is held, so that a reader who has opened it and waits for the lock finds
+/// the path gone and starts over. Says who holds it otherwise.
+fn unlink_unless_held(path: &Path) -> Result<Option<Vec<GcHolder>>, StoreError> {
+    let file = match open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(FileError::new("open", path, e).into()),
+    };
+    let metadata = file.metadata().map_err(FileError::at("stat", path))?;
+    match fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))? {
+        Ok(locked) => {
+            fsio::remove_file(path)?;
+            drop(locked);
+            Ok(None)
+        }
+        Err(_) => Ok(Some(holders::of(metadata.dev(), metadata.ino()))),
+    }
+}
+
+/// For writing where it may be: over NFS the exclusive lock needs that.
+fn open(path: &Path) -> std::io::Result<File> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => File::open(path),
+        opened => opened,
+    }
+}

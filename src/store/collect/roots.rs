@@ -1,0 +1,153 @@
+//! Everything in `roots/`, as a collection and the accounts of space need it.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::block::Cid;
+use crate::error::FileError;
+use crate::fsio;
+use crate::store::coverage::Coverage;
+use crate::store::error::StoreError;
+use crate::store::names::{self, Pin};
+use crate::store::pack::PackId;
+use crate::store::read::ReadCore;
+use crate::store::root::{ObjectKind, RootName, RootRecord};
+
+const ROOT_LIMIT: u64 = 4 << 30;
+
+/// One file in `roots/`.
+#[derive(Debug)]
+pub(crate) struct Rooted {
+    pub(crate) name: RootName,
+    pub(crate) path: PathBuf,
+    pub(crate) cid: Cid,
+    pub(crate) title: String,
+    pub(crate) kind: ObjectKind,
+    pub(crate) size: u64,
+    pub(crate) created_ms: u64,
+    pub(crate) used: SystemTime,
+    /// What it covers, normalized.
+    pub(crate) coverage: Coverage,
+    /// The packs it names, those included of which it only needs empty blocks.
+    pub(crate) packs: Vec<PackId>,
+}
+
+/// All of `roots/` and `names/`.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    pub(crate) roots: Vec<Rooted>,
+    pub(crate) pins: Vec<Pin>,
+}
+
+impl Roots {
+    /// The names that an object is pinned under.
+    pub(crate) fn pins_of(&self, cid: &Cid) -> Vec<String> {
+        let pins = self.pins.iter().filter(|pin| pin.cid == *cid);
+        pins.map(|pin| pin.name.clone()).collect()
+    }
+
+    /// What all of them cover together, and the packs they name.
+    pub(crate) fn coverage(&self) -> Coverage {
+        let mut all = Coverage::default();
+        for root in &self.roots {
+            all.extend(&root.coverage);
+        }
+        all.normalize();
+        all
+    }
+}
+
+/// Reads all roots and names strictly: what may be a root and cannot be read is an error, and so is a name whose
+/// object has no root.
+pub(crate) fn read(core: &ReadCore) -> Result<Roots, StoreError> {
+    let pins = names::list_strictly(&core.folder, core.id)?;
+    let folder = core.folder.roots();
+    let mut roots = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(FileError::at("list", &folder))? {
+        let entry = entry.map_err(FileError::at("list", &folder))?;
+        roots.extend(read_one(core, &entry.file_name(), entry.path())?);
+    }
+    roots.sort_by(|a, b| a.path.cmp(&b.path));
+    let has_root = |pin: &&Pin| {
+        let named = RootName::Object(pin.cid);
+        !roots.iter().any(|root| root.name == named)
+    };
+    match pins.iter().find(has_root) {
+        Some(pin) => Err(StoreError::NameWithoutRoot {
+            name: pin.name.clone(),
+            cid: pin.cid,
+        }),
+        None => Ok(Roots { roots, pins }),
+    }
+}
+
+/// None for one that went since it was listed, and for what a network file system leaves of an unlinked file.
+fn read_one(
+    core: &ReadCore,
+    name: &std::ffi::OsStr,
+    path: PathBuf,
+) -> Result<Option<Rooted>, StoreError> {
+    let text = name.to_str().unwrap_or_default();
+    if text.starts_with(".nfs") {
+        return Ok(None);
+    }
+    let Some(name) = RootName::parse(text) else {
+        return Err(StoreError::Damaged {
+            path,
+            what: "name",
+            expected: "that of a root".into(),
+            found: format!("{name:?}"),
+        });
+    };
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(FileError::new("open", &path, e).into()),
+    };
+    let used = file.metadata().and_then(|m| m.modified());
+    let used = used.map_err(FileError::at("stat", &path))?;
+    let bytes = fsio::read_file(&file, &path, ROOT_LIMIT)?;
+    let record = match &name {
+        RootName::Object(cid) | RootName::Retired(cid) => {
+            RootRecord::parse(&bytes, core.id, cid, &path, true)?
+        }
+        RootName::Loose => RootRecord::parse_any(&bytes, core.id, &path, true)?,
+    };
+    Ok(Some(rooted(core, name, path, used, record)?))
+}
+
+fn rooted(
+    core: &ReadCore,
+    name: RootName,
+    path: PathBuf,
+    used: SystemTime,
+    record: RootRecord,
+) -> Result<Rooted, StoreError> {
+    let mut coverage = Coverage::default();
+    coverage.add(&record);
+    if record.head.kind == ObjectKind::Loose {
+        // The packs that no node of it lies in are covered as a whole.
+        let placed: std::collections::HashSet<PackId> =
+            record.places().map(|(pack, _)| pack).collect();
+        for pack in record.packs.iter().filter(|pack| !placed.contains(pack)) {
+            match core.packs.open(*pack) {
+                Ok(open) => coverage.add_range(*pack, open.payload()),
+                // A pack that is announced first may never have come, and one that is damaged is not touched.
+                Err(e) => tracing::debug!("{}: {e}", path.display()),
+            }
+        }
+    }
+    coverage.normalize();
+    Ok(Rooted {
+        name,
+        path,
+        cid: record.head.cid.0,
+        title: record.head.name,
+        kind: record.head.kind,
+        size: record.head.size,
+        created_ms: record.head.created_ms,
+        used,
+        coverage,
+        packs: record.packs,
+    })
+}
