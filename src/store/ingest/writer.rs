@@ -9,7 +9,6 @@ use rayon::prelude::*;
 use super::record::{Moves, RootBuilder};
 use crate::block::{Cid, Multihash};
 use crate::error::FileError;
-use crate::fsio::{self, TempFile};
 use crate::store::error::StoreError;
 use crate::store::inner::{Inner, WriterId};
 use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
@@ -115,7 +114,7 @@ impl<'s> BlockWriter<'s> {
                 }
                 self.in_run = false;
                 self.seals_seen = seals;
-                empty.insert(PackWriter::create(&self.store.tmp(), self.store.id())?)
+                empty.insert(PackWriter::create(self.store.folder(), self.store.id())?)
             }
         };
         let place = pack.reserve(cid, data.len(), run_bytes, self.in_run);
@@ -158,7 +157,7 @@ impl<'s> BlockWriter<'s> {
             return Ok(Vec::new());
         };
         let written = blocks.into_par_iter().map(|(offset, data)| {
-            fsio::write_all_at(pack.file(), &data, offset, pack.path())?;
+            pack.write_at(&data, offset)?;
             Ok(data)
         });
         written.collect()
@@ -291,7 +290,7 @@ impl<'s> BlockWriter<'s> {
         }
         if let Some(loose) = self.loose.take() {
             // The root covers the packs now. A loose root that stays behind only keeps them longer.
-            let _ = fsio::remove_file(&loose);
+            let _ = self.store.folder().files().remove_file(&loose);
         }
     }
 
@@ -325,7 +324,7 @@ impl Drop for BlockWriter<'_> {
             kept |= !self.store.take_back(sealed.id);
         }
         if let Some(loose) = self.loose.take().filter(|_| !kept) {
-            let _ = fsio::remove_file(&loose);
+            let _ = self.store.folder().files().remove_file(&loose);
         }
     }
 }
@@ -358,7 +357,7 @@ pub(crate) fn write_root(
     record: &RootRecord,
     path: &std::path::Path,
 ) -> Result<(), StoreError> {
-    let mut temp = TempFile::create(store.folder().temp_path()?)?;
+    let mut temp = store.folder().temp_file()?;
     temp.write_all(&record.to_bytes(store.id()))?;
     let published: Result<(), FileError> = temp.publish(path, 0o644, true);
     store.durable(published.map_err(StoreError::from))

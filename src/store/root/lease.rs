@@ -4,14 +4,13 @@
 //! after the lock was had: between opening and locking a remover may have renamed the root and a collector
 //! freed its packs (a lock on the packs instead let a reader map zeros).
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::record::RootRecord;
 use crate::block::Cid;
 use crate::error::FileError;
-use crate::fsio::{self, Locked};
+use crate::fsio::{self, Files, Locked};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
@@ -23,7 +22,10 @@ const USE_STEP: Duration = Duration::from_secs(3_600);
 
 /// Keeps an object's packs from being collected while it is held.
 #[derive(Debug)]
-pub(crate) struct Lease(Locked);
+pub(crate) struct Lease {
+    locked: Locked,
+    files: Files,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct LeasedRoot {
@@ -36,11 +38,11 @@ impl Lease {
     /// Notes that the object was used, for "least recently used first". A reader under another uid or on a
     /// read-only mount cannot, and need not.
     pub(crate) fn touch(&self) {
-        let file = self.0.file();
-        let modified = file.metadata().and_then(|m| m.modified());
+        let file = self.locked.file();
+        let modified = self.files.modified(file);
         let now = SystemTime::now();
         if modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age >= USE_STEP)) {
-            let _ = file.set_modified(now);
+            let _ = self.files.set_modified(file, now);
         }
     }
 }
@@ -58,7 +60,8 @@ impl LeasedRoot {
         };
         let cid = self.record.head.cid.0;
         let path = super::object_path(folder, &cid);
-        let bytes = fsio::read_file(lease.0.file(), &path, ROOT_LIMIT)?;
+        let file = lease.locked.file();
+        let bytes = lease.files.read_file(file, &path, ROOT_LIMIT)?;
         RootRecord::parse(&bytes, store, &cid, &path, true).map(Arc::new)
     }
 }
@@ -71,22 +74,22 @@ pub(crate) fn open_root(
     with_nodes: bool,
 ) -> Result<Option<LeasedRoot>, StoreError> {
     let path = super::object_path(folder, cid);
+    let files = folder.files();
     loop {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(FileError::new("open", &path, e).into()),
+        let Some(file) = files.open_if_there(&path)? else {
+            return Ok(None);
         };
         let locked = fsio::lock_shared(file).map_err(FileError::at("lock", &path))?;
         // Another inode, or none: the object was removed or replaced meanwhile, so start over.
-        if !fsio::is_same_file(locked.file(), &path).map_err(FileError::at("stat", &path))? {
+        if !files.is_same_file(locked.file(), &path)? {
             continue;
         }
-        let bytes = fsio::read_file(locked.file(), &path, ROOT_LIMIT)?;
+        let bytes = files.read_file(locked.file(), &path, ROOT_LIMIT)?;
         let record = RootRecord::parse(&bytes, store, cid, &path, with_nodes)?;
+        let files = files.clone();
         return Ok(Some(LeasedRoot {
             record: Arc::new(record),
-            lease: Some(Arc::new(Lease(locked))),
+            lease: Some(Arc::new(Lease { locked, files })),
         }));
     }
 }
