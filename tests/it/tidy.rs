@@ -125,10 +125,15 @@ fn the_files_of_a_store_are_reached_through_its_disk_only() {
         ("src/store/ingest/walk.rs", "walks what is added"),
         ("src/store/read/export.rs", "writes outputs"),
     ];
+    let goes_past = |code: String| {
+        let mut calls = DIRECT.iter().flat_map(|call| code.match_indices(call));
+        // `PackFile::open` is none.
+        calls.any(|(at, _)| !code[..at].ends_with(char::is_alphanumeric))
+    };
     let files = rust_files("src/store").into_iter();
     let direct: Vec<String> = files
         .filter(|(file, _)| !file.starts_with("src/store/trials/"))
-        .filter(|(_, text)| DIRECT.iter().any(|call| code(text).contains(call)))
+        .filter(|(_, text)| goes_past(code(text)))
         .map(|(file, _)| file)
         .collect();
     assert_eq!(direct, OUTSIDE.map(|(file, _)| file));
