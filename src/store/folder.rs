@@ -1,6 +1,7 @@
 //! The folders and fixed files of a store, and the rules for making and recognising one.
 
-use std::fs;
+use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -9,18 +10,18 @@ use super::gone::Gone;
 use super::pack::PackId;
 use super::writer_lock;
 use crate::dag::Profile;
-use crate::error::FileError;
-use crate::fsio::{self, Locked, TempFile};
+use crate::fsio::{Files, Locked, TempFile};
 
 /// The format this release writes, and the newest it reads.
 const VERSION: u32 = 1;
 const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
 const SMALL_FILE_LIMIT: u64 = 1 << 20;
 
-/// Paths inside one store.
+/// Paths inside one store, and the disk that they lie on.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreFolder {
     root: PathBuf,
+    files: Files,
 }
 
 /// What `FORMAT` says.
@@ -34,9 +35,19 @@ struct Format {
 
 impl StoreFolder {
     pub(crate) fn new(root: &Path) -> Self {
+        Self::on(root, Files::real().clone())
+    }
+
+    /// On another disk than the operating system's.
+    pub(crate) fn on(root: &Path, files: Files) -> Self {
         Self {
             root: root.to_path_buf(),
+            files,
         }
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -72,22 +83,27 @@ impl StoreFolder {
         Ok(self.tmp().join(format::hex(&random_id()?)))
     }
 
+    /// A fresh file in `tmp/`.
+    pub(crate) fn temp_file(&self) -> Result<TempFile, StoreError> {
+        Ok(TempFile::create(&self.files, self.temp_path()?)?)
+    }
+
     /// Reads `FORMAT`; an absent store and a folder that is none are told apart.
     pub(crate) fn identify(&self) -> Result<(StoreId, Profile), StoreError> {
         let path = self.format();
-        let file = match fs::File::open(&path) {
+        let file = match self.files.open(&path) {
             Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(self.absence()?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+            Err(e) if e.source.kind() == ErrorKind::NotFound => return Err(self.absence()?),
+            Err(e) if e.source.kind() == ErrorKind::NotADirectory => {
                 let found = "a file, not a folder".to_owned();
                 return Err(StoreError::NotAStore {
                     path: self.root.clone(),
                     found,
                 });
             }
-            Err(e) => return Err(FileError::new("open", &path, e).into()),
+            Err(e) => return Err(e.into()),
         };
-        let bytes = fsio::read_file(&file, &path, SMALL_FILE_LIMIT)?;
+        let bytes = self.files.read_file(&file, &path, SMALL_FILE_LIMIT)?;
         let envelope = Envelope::open(&bytes, FileKind::Format, None, &path)?;
         let section = envelope.section(&bytes, 0, &path, "format")?;
         let format: Format = format::decode(section, &path, "format")?;
@@ -117,19 +133,19 @@ impl StoreFolder {
     /// Whether a store may be made here: the folder is absent, or holds nothing but our own empty folders
     /// and an abandoned lock (a creation that was cut off).
     pub(crate) fn is_vacant(&self) -> Result<bool, StoreError> {
-        Ok(self.foreign_entry()?.is_none() && !self.format().exists())
+        Ok(self.foreign_entry()?.is_none() && !self.files.exists(&self.format()))
     }
 
     /// Makes a store and returns the lock that it was made under. `FORMAT` comes last, so that a creation
     /// cut off leaves a vacant folder.
     pub(crate) fn create(&self, profile: &Profile) -> Result<Locked, StoreError> {
         self.check_vacant()?;
-        fsio::make_dirs(&self.root)?;
+        self.files.make_dirs(&self.root)?;
         let lock = writer_lock::take(self)?;
         // Another process may have made it before the lock was had.
         self.check_vacant()?;
         for folder in FOLDERS {
-            fsio::make_dir(&self.root.join(folder))?;
+            self.files.make_dir(&self.root.join(folder))?;
         }
         self.empty_tmp()?;
         let id = StoreId(random_id()?);
@@ -148,7 +164,7 @@ impl StoreFolder {
     fn check_vacant(&self) -> Result<(), StoreError> {
         let found = self.foreign_entry()?;
         // Looked at last: while a store is being made and first used, what is in it looks foreign.
-        if self.format().exists() {
+        if self.files.exists(&self.format()) {
             let path = self.root.clone();
             return Err(StoreError::Exists { path });
         }
@@ -163,7 +179,7 @@ impl StoreFolder {
 
     /// Publishes a fixed file of the store, whole.
     pub(crate) fn publish(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let mut temp = TempFile::create(self.temp_path()?)?;
+        let mut temp = self.temp_file()?;
         temp.write_all(bytes)?;
         Ok(temp.publish(path, 0o644, true)?)
     }
@@ -172,7 +188,7 @@ impl StoreFolder {
     /// elsewhere. A link in place of the database is removed when that is opened.
     pub(crate) fn refuse_links(&self) -> Result<(), StoreError> {
         for path in [self.tmp(), self.packs(), self.roots(), self.names()] {
-            if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+            if self.files.is_symlink(&path) {
                 return Err(StoreError::Damaged {
                     path,
                     what: "kind of file",
@@ -187,10 +203,8 @@ impl StoreFolder {
     /// Empties `tmp/`; only the holder of the lock may.
     pub(crate) fn empty_tmp(&self) -> Result<(), StoreError> {
         let tmp = self.tmp();
-        fsio::make_dir(&tmp)?;
-        for entry in fs::read_dir(&tmp).map_err(FileError::at("list", &tmp))? {
-            let entry = entry.map_err(FileError::at("list", &tmp))?;
-            let name = entry.file_name();
+        self.files.make_dir(&tmp)?;
+        for name in self.files.list(&tmp)? {
             let ours = name.to_str().is_some_and(|name| {
                 format::unhex(name).is_some() || PackId::from_file_name(name).is_some()
             });
@@ -198,9 +212,8 @@ impl StoreFolder {
                 // Only what bears a name of ours is ever deleted.
                 continue;
             }
-            let path = entry.path();
-            match fsio::remove_file(&path) {
-                Err(e) if e.source.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+            match self.files.remove_file(&tmp.join(name)) {
+                Err(e) if e.source.kind() != ErrorKind::NotFound => return Err(e.into()),
                 _ => {}
             }
         }
@@ -218,19 +231,18 @@ impl StoreFolder {
     /// Something in the folder that an unfinished creation cannot have left.
     fn foreign_entry(&self) -> Result<Option<String>, StoreError> {
         let list = |path: &Path| -> Result<Vec<String>, StoreError> {
-            let entries = match fs::read_dir(path) {
-                Ok(entries) => entries,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-                Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+            let names = match self.files.list(path) {
+                Ok(names) => names,
+                Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(e) if e.source.kind() == ErrorKind::NotADirectory => {
                     let found = "a file, not a folder".to_owned();
                     let path = self.root.clone();
                     return Err(StoreError::NotAStore { path, found });
                 }
-                Err(e) => return Err(FileError::new("list", path, e).into()),
+                Err(e) => return Err(e.into()),
             };
-            let names = entries.map(|e| e.map(|e| e.file_name().to_string_lossy().into_owned()));
-            let names: Result<Vec<String>, _> = names.collect();
-            Ok(names.map_err(FileError::at("list", path))?)
+            let text = |name: &OsString| name.to_string_lossy().into_owned();
+            Ok(names.iter().map(text).collect())
         };
         for name in list(&self.root)? {
             let path = self.root.join(&name);
@@ -242,7 +254,9 @@ impl StoreFolder {
                 "lost+found" => true,
                 // An unfinished FORMAT may lie in tmp/, named by 32 hex digits.
                 "tmp" => list(&path)?.iter().all(|n| format::unhex(n).is_some()),
-                known if FOLDERS.contains(&known) => path.is_dir() && list(&path)?.is_empty(),
+                known if FOLDERS.contains(&known) => {
+                    self.files.is_dir(&path) && list(&path)?.is_empty()
+                }
                 _ => false,
             };
             if !ours {
@@ -255,6 +269,8 @@ impl StoreFolder {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::error::Explain;
     use crate::store::{Store, StoreReader};

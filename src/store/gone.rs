@@ -13,8 +13,6 @@ use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::{self, Envelope, FileKind, StoreId};
 use super::pack::{PackId, Place};
-use crate::error::FileError;
-use crate::fsio;
 
 /// Some 20 bytes a range; far more than there are blocks in any store.
 const LIMIT: u64 = 4 << 30;
@@ -210,16 +208,14 @@ pub(crate) fn outside<'a>(
 /// Reads the file.
 pub(crate) fn read(folder: &StoreFolder, store: StoreId) -> Result<Gone, StoreError> {
     let path = folder.gone();
-    let file = open(&path)?;
-    let bytes = fsio::read_file(&file, &path, LIMIT)?;
+    let file = open(folder, &path)?;
+    let bytes = folder.files().read_file(&file, &path, LIMIT)?;
     Gone::parse(&bytes, store, &path)
 }
 
-fn open(path: &Path) -> Result<std::fs::File, StoreError> {
-    std::fs::File::open(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => absent(path),
-        _ => FileError::new("open", path, e).into(),
-    })
+fn open(folder: &StoreFolder, path: &Path) -> Result<std::fs::File, StoreError> {
+    let file = folder.files().open_if_there(path)?;
+    file.ok_or_else(|| absent(path))
 }
 
 fn absent(path: &Path) -> StoreError {
@@ -260,18 +256,16 @@ impl GoneView {
             modified: m.modified().ok(),
             changed: (m.ctime(), m.ctime_nsec()),
         };
-        let named = std::fs::metadata(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => absent(&path),
-            _ => FileError::new("stat", &path, e).into(),
-        });
-        let named = version(named?);
+        let files = folder.files();
+        let named = files.metadata_if_there(&path)?;
+        let named = version(named.ok_or_else(|| absent(&path))?);
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, gone)) = seen.as_ref().filter(|(version, _)| *version == named) {
             return Ok(Arc::clone(gone));
         }
-        let file = open(&path)?;
-        let read = version(file.metadata().map_err(FileError::at("stat", &path))?);
-        let bytes = fsio::read_file(&file, &path, LIMIT)?;
+        let file = open(folder, &path)?;
+        let read = version(files.file_metadata(&file, &path)?);
+        let bytes = files.read_file(&file, &path, LIMIT)?;
         let gone = Arc::new(Gone::parse(&bytes, store, &path)?);
         *seen = Some((read, Arc::clone(&gone)));
         Ok(gone)

@@ -44,21 +44,32 @@ impl Inner {
         lock: Locked,
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
+        Self::open_over(core, lock, options, IndexSlot::open)
+    }
+
+    /// As [`Inner::open`], with an index of the caller's.
+    pub(crate) fn open_over(
+        core: ReadCore,
+        lock: Locked,
+        options: StoreOptions,
+        index: impl FnOnce(&StoreFolder) -> IndexSlot,
+    ) -> Result<Self, StoreError> {
         core.folder.refuse_links()?;
         core.folder.empty_tmp()?;
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
+        let files = core.folder.files();
         for folder in [
             core.folder.packs(),
             core.folder.roots(),
             core.folder.names(),
         ] {
-            fsio::sync_dir(&folder)?;
+            files.sync_dir(&folder)?;
         }
         let gone = gone::read(&core.folder, core.id)?;
         let inner = Self {
             tier: MemoryTier::new(options.memory_bytes),
-            index: IndexSlot::open(core.folder.db()),
-            registry: Registry::new(list(&core.folder.packs())?, gone),
+            index: index(&core.folder),
+            registry: Registry::new(list(&core.folder)?, gone),
             core: Arc::new(core),
             commit: Mutex::new(()),
             gone_file: Mutex::new(()),
@@ -81,10 +92,6 @@ impl Inner {
 
     pub(crate) fn id(&self) -> StoreId {
         self.core.id
-    }
-
-    pub(crate) fn tmp(&self) -> PathBuf {
-        self.folder().tmp()
     }
 
     pub(crate) fn packs_folder(&self) -> PathBuf {
@@ -238,20 +245,16 @@ pub(crate) fn build_pool(threads: usize) -> Result<rayon::ThreadPool, StoreError
         })
 }
 
-/// The packs in a folder; other files are left alone.
-pub(crate) fn list(folder: &Path) -> Result<HashSet<PackId>, StoreError> {
-    let mut ids = HashSet::new();
-    for entry in std::fs::read_dir(folder).map_err(FileError::at("list", folder))? {
-        let name = entry.map_err(FileError::at("list", folder))?.file_name();
-        ids.extend(name.to_str().and_then(PackId::from_file_name));
-    }
-    Ok(ids)
+/// The packs of a store; other files are left alone.
+pub(crate) fn list(folder: &StoreFolder) -> Result<HashSet<PackId>, StoreError> {
+    let names = folder.files().list(&folder.packs())?;
+    let ids = names.iter().filter_map(|name| name.to_str());
+    Ok(ids.filter_map(PackId::from_file_name).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::folder::StoreFolder;
 
     fn open(path: &Path) -> Inner {
         let lock = crate::store::writer_lock::take(&StoreFolder::new(path)).unwrap();
@@ -281,7 +284,7 @@ mod tests {
         let error = crate::store::ingest::add_reader(&inner, &b"x"[..], &options).unwrap_err();
         assert!(matches!(error, StoreError::Poisoned { .. }), "{error}");
         assert_eq!(std::fs::read_dir(path.join("tmp")).unwrap().count(), 0);
-        assert_eq!(list(&path.join("packs")).unwrap().len(), 0);
+        assert_eq!(list(&StoreFolder::new(&path)).unwrap().len(), 0);
         drop(inner);
         let inner = open(&path);
         crate::store::ingest::add_reader(&inner, &b"x"[..], &options).unwrap();

@@ -1,6 +1,5 @@
 //! Pins: `names/<name>` points to an object and keeps it.
 
-use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -9,8 +8,7 @@ use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::{self, Envelope, FileKind, StoreId, StoredCid};
 use crate::block::{Cid, canonical, parse_cid};
-use crate::error::FileError;
-use crate::fsio::{self, SyncedFile, TempFile};
+use crate::fsio::SyncedFile;
 
 const LIMIT: u64 = 1 << 16;
 /// The longest name that every file system of ours takes.
@@ -109,12 +107,11 @@ pub(crate) fn read(
         return Ok(None);
     }
     let path = path(folder, name);
-    let file = match fs::File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(FileError::new("open", &path, e).into()),
+    let files = folder.files();
+    let Some(file) = files.open_if_there(&path)? else {
+        return Ok(None);
     };
-    let bytes = fsio::read_file(&file, &path, LIMIT)?;
+    let bytes = files.read_file(&file, &path, LIMIT)?;
     let envelope = Envelope::open(&bytes, FileKind::Name, Some(store), &path)?;
     let record: Record = format::decode(envelope.section(&bytes, 0, &path, "pin")?, &path, "pin")?;
     Ok(Some(Pin {
@@ -146,12 +143,10 @@ fn list_but(
     store: StoreId,
     passes_over: impl Fn(&StoreError) -> bool,
 ) -> Result<Vec<Pin>, StoreError> {
-    let names = folder.names();
     let mut pins = Vec::new();
-    for entry in fs::read_dir(&names).map_err(FileError::at("list", &names))? {
-        let entry = entry.map_err(FileError::at("list", &names))?;
+    for name in folder.files().list(&folder.names())? {
         // A pin unlinked since the listing is simply not there any more.
-        match entry.file_name().to_str().map(|n| read(folder, store, n)) {
+        match name.to_str().map(|n| read(folder, store, n)) {
             Some(Err(e)) if passes_over(&e) => {}
             Some(pin) => pins.extend(pin?),
             None => {}
@@ -179,7 +174,7 @@ pub(crate) fn prepare(
         created_ms: pin.created_ms,
     };
     let bytes = format::seal(FileKind::Name, store, &[format::section(&record)]);
-    let mut temp = TempFile::create(folder.temp_path()?)?;
+    let mut temp = folder.temp_file()?;
     temp.write_all(&bytes)?;
     Ok(PreparedPin {
         file: temp.sync(0o644)?,
@@ -196,5 +191,5 @@ impl PreparedPin {
 
 /// Unlinks a name; the caller syncs the folder once for all.
 pub(crate) fn unlink(folder: &StoreFolder, name: &str) -> Result<(), StoreError> {
-    Ok(fsio::remove_file(&path(folder, name))?)
+    Ok(folder.files().remove_file(&path(folder, name))?)
 }

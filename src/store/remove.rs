@@ -8,7 +8,6 @@ use super::names;
 use super::root;
 use super::target::Target;
 use crate::block::Cid;
-use crate::fsio;
 
 /// How [`Store::remove`](crate::Store::remove) works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +61,7 @@ pub(crate) fn remove(
     }
     let (mut own, mut others) = (Coverage::default(), Coverage::default());
     own.add(&there.record);
-    for other in root::published(&store.folder().roots())?
+    for other in root::published(store.folder())?
         .iter()
         .filter(|other| **other != cid)
     {
@@ -87,7 +86,8 @@ pub(crate) fn remove(
         sync_folder(store, &store.folder().names())?;
     }
     let retired = root::retired_path(store.folder(), &cid)?;
-    fsio::rename(&root::object_path(store.folder(), &cid), &retired)?;
+    let path = root::object_path(store.folder(), &cid);
+    store.folder().files().rename(&path, &retired)?;
     store.count_retirement();
     sync_folder(store, &store.folder().roots())?;
     drop(guard);

@@ -1,13 +1,12 @@
 //! Counts and sizes of a whole store.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::error::StoreError;
 use super::inner;
 use super::read::ReadCore;
-use crate::error::FileError;
+use crate::fsio::Files;
 
 /// Counts and sizes of a whole store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +39,7 @@ pub(crate) fn totals(core: &ReadCore) -> Result<StoreTotals, StoreError> {
         totals.objects += 1;
         totals.content_bytes += object.size;
     }
-    for id in inner::list(&core.folder.packs())? {
+    for id in inner::list(&core.folder)? {
         let pack = match core.packs.open(id) {
             Ok(pack) => pack,
             // Unlinked since the listing.
@@ -50,32 +49,30 @@ pub(crate) fn totals(core: &ReadCore) -> Result<StoreTotals, StoreError> {
         totals.packs += 1;
         totals.blocks += pack.blocks();
         totals.pack_bytes += pack.file_len();
-        let metadata = pack
-            .file()
-            .metadata()
-            .map_err(FileError::at("stat", pack.path()))?;
+        let files = core.folder.files();
+        let metadata = files.file_metadata(pack.file(), pack.path())?;
         totals.pack_disk_bytes += 512 * metadata.blocks();
     }
-    totals.index_disk_bytes = disk_bytes(&core.folder.db())?;
+    totals.index_disk_bytes = disk_bytes(core.folder.files(), &core.folder.db())?;
     Ok(totals)
 }
 
 /// What a folder's files take on disk.
-fn disk_bytes(folder: &Path) -> Result<u64, StoreError> {
+fn disk_bytes(files: &Files, folder: &Path) -> Result<u64, StoreError> {
     let mut bytes = 0;
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(e) => return Err(FileError::new("list", folder, e).into()),
+    let names = match files.list(folder) {
+        Ok(names) => names,
+        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(e.into()),
     };
-    for entry in entries {
-        let entry = entry.map_err(FileError::at("list", folder))?;
+    for name in names {
+        let path = folder.join(name);
         // The writer's database may drop a file meanwhile.
-        let Ok(metadata) = entry.metadata() else {
+        let Ok(metadata) = files.symlink_metadata(&path) else {
             continue;
         };
         bytes += match metadata.is_dir() {
-            true => disk_bytes(&entry.path())?,
+            true => disk_bytes(files, &path)?,
             false => 512 * metadata.blocks(),
         };
     }

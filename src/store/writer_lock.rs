@@ -1,7 +1,6 @@
 //! The lock of the one writer. The `flock` decides; what stands in the file is for the message only.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::StoreError;
@@ -13,20 +12,11 @@ use crate::fsio::{self, Locked};
 /// Takes the store's writer lock, or says who holds it.
 pub(crate) fn take(folder: &StoreFolder) -> Result<Locked, StoreError> {
     let path = folder.lock();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        // What is written into it must not land in another file.
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&path)
-        .map_err(FileError::at("open", &path))?;
+    let file = folder.files().open_write(&path, Some(0o644))?;
     match fsio::try_lock_exclusive(file).map_err(FileError::at("lock", &path))? {
         Ok(locked) => {
             // For the message only; on a full disk, where removing must still work, it cannot be written.
-            if let Err(e) = note_holder(locked.file()) {
+            if let Err(e) = note_holder(locked.file(), folder) {
                 tracing::debug!("the lock does not say who holds it: {e}");
             }
             Ok(locked)
@@ -35,8 +25,7 @@ pub(crate) fn take(folder: &StoreFolder) -> Result<Locked, StoreError> {
     }
 }
 
-fn note_holder(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::FileExt;
+fn note_holder(file: &File, folder: &StoreFolder) -> Result<(), FileError> {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -47,12 +36,14 @@ fn note_holder(file: &File) -> std::io::Result<()> {
         host.nodename().to_string_lossy(),
         utc_text(since.as_millis() as u64)
     );
-    file.set_len(0)?;
-    file.write_all_at(text.as_bytes(), 0)
+    let (files, path) = (folder.files(), folder.lock());
+    files.set_len(file, 0, &path)?;
+    files.write_all_at(file, text.as_bytes(), 0, &path)
 }
 
 fn holder(file: &File, folder: &StoreFolder) -> StoreError {
-    let text = fsio::read_file(file, &folder.lock(), 4096).unwrap_or_default();
+    let text = folder.files().read_file(file, &folder.lock(), 4096);
+    let text = text.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     let field = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key));

@@ -99,6 +99,46 @@ fn sled_and_bincode_are_named_in_one_file_each() {
     assert_eq!(naming("bincode::"), ["src/store/format.rs"]);
 }
 
+/// What a power cut or a failing disk can do to a store is replayed through the one trait that its files are
+/// reached by, so nothing may go past it.
+#[test]
+fn the_files_of_a_store_are_reached_through_its_disk_only() {
+    const DIRECT: [&str; 16] = [
+        "File::open",
+        "File::create",
+        "File::options",
+        "OpenOptions",
+        "rustix::fs::",
+        "fs::copy",
+        "fs::create_dir",
+        "fs::exists",
+        "fs::hard_link",
+        "fs::metadata",
+        "fs::read",
+        "fs::remove_",
+        "fs::rename",
+        "fs::set_permissions",
+        "fs::symlink_metadata",
+        "fs::write",
+    ];
+    const OUTSIDE: [(&str, &str); 2] = [
+        ("src/store/ingest/walk.rs", "walks what is added"),
+        ("src/store/read/export.rs", "writes outputs"),
+    ];
+    let goes_past = |code: String| {
+        let mut calls = DIRECT.iter().flat_map(|call| code.match_indices(call));
+        // `PackFile::open` is none.
+        calls.any(|(at, _)| !code[..at].ends_with(char::is_alphanumeric))
+    };
+    let files = rust_files("src/store").into_iter();
+    let direct: Vec<String> = files
+        .filter(|(file, _)| !file.starts_with("src/store/trials/"))
+        .filter(|(_, text)| goes_past(code(text)))
+        .map(|(file, _)| file)
+        .collect();
+    assert_eq!(direct, OUTSIDE.map(|(file, _)| file));
+}
+
 #[test]
 fn unsafe_code_stands_in_the_files_that_map_memory_only() {
     let lifting: Vec<String> = rust_files("src")

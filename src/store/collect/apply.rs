@@ -156,7 +156,7 @@ fn report(
         (NotFreeable::NoHoles, freed.no_holes),
     ];
     let mut used_bytes = 0;
-    for id in inner::list(&store.packs_folder())? {
+    for id in inner::list(store.folder())? {
         used_bytes += open(&store.core, id)?.map_or(0, |(_, bytes)| bytes);
     }
     Ok(GcReport {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::plan::{disk_bytes, open};
 use crate::error::FileError;
-use crate::fsio;
 use crate::store::error::StoreError;
 use crate::store::gone::outside;
 use crate::store::inner::Inner;
@@ -31,8 +30,11 @@ pub(super) fn unlink(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result
         };
         drop_rows(store, &pack, |_| true, true);
         store.core.packs.close(id);
-        let for_holes = fsio::open_sealed(pack.path());
-        fsio::remove_file(&folder.join(id.file_name()))?;
+        let for_holes = store.folder().files().open_sealed(pack.path());
+        store
+            .folder()
+            .files()
+            .remove_file(&folder.join(id.file_name()))?;
         freed.disk_bytes += bytes;
         freed.packs += 1;
         if let Ok(file) = for_holes {
@@ -40,12 +42,15 @@ pub(super) fn unlink(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result
         }
     }
     if freed.packs > 0 {
-        fsio::sync_dir(&folder)?;
+        store.folder().files().sync_dir(&folder)?;
     }
     // A reader may still have one of them open, though it reads nothing of it any more: that keeps no space.
     for (pack, file) in unlinked {
         let payload = pack.payload();
-        let _ = fsio::punch_hole(&file, payload.start, payload.end - payload.start);
+        let _ = store
+            .folder()
+            .files()
+            .punch(&file, payload.start, payload.end - payload.start);
     }
     Ok(())
 }
@@ -77,9 +82,13 @@ pub(super) fn punch(
     if new.is_empty() && before <= live.next_multiple_of(page) + page * holes.len() as u64 {
         return Ok(());
     }
-    let file = fsio::open_sealed(pack.path())?;
+    let file = store.folder().files().open_sealed(pack.path())?;
     for hole in &holes {
-        match fsio::punch_hole(&file, hole.start, hole.end - hole.start) {
+        match store
+            .folder()
+            .files()
+            .punch(&file, hole.start, hole.end - hole.start)
+        {
             Ok(()) => freed.ranges += 1,
             Err(e) if cannot_punch(&e) => {
                 freed.no_holes += hole_bytes;
@@ -88,7 +97,7 @@ pub(super) fn punch(
             Err(e) => return Err(FileError::new("punch a hole into", pack.path(), e).into()),
         }
     }
-    freed.disk_bytes += before.saturating_sub(disk_bytes(&pack)?);
+    freed.disk_bytes += before.saturating_sub(disk_bytes(&store.core, &pack)?);
     if !new.is_empty() {
         let is_gone = |row: &Row| {
             let range = row.offset..row.offset + u64::from(row.len);

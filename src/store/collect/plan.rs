@@ -9,7 +9,6 @@ use super::census::Census;
 use super::roots::{self, Rooted, Roots};
 use super::sweep::{PackShape, sweep};
 use super::{GcObject, GcOptions, GcPlan, GcReason};
-use crate::error::FileError;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::gone::Gone;
@@ -64,7 +63,7 @@ impl Packs {
             disk_bytes: HashMap::new(),
             overhead_bytes: 0,
         };
-        let mut ids: Vec<PackId> = inner::list(&core.folder.packs())?.into_iter().collect();
+        let mut ids: Vec<PackId> = inner::list(&core.folder)?.into_iter().collect();
         ids.sort();
         for id in ids {
             let Some((pack, disk_bytes)) = open(core, id)? else {
@@ -112,14 +111,13 @@ pub(super) fn open(
         }
         Err(e) => return Err(e),
     };
-    let disk_bytes = disk_bytes(&pack)?;
+    let disk_bytes = disk_bytes(core, &pack)?;
     Ok(Some((pack, disk_bytes)))
 }
 
-pub(super) fn disk_bytes(pack: &PackFile) -> Result<u64, StoreError> {
-    let metadata = pack.file().metadata();
-    let metadata = metadata.map_err(FileError::at("stat", pack.path()))?;
-    Ok(512 * metadata.blocks())
+pub(super) fn disk_bytes(core: &ReadCore, pack: &PackFile) -> Result<u64, StoreError> {
+    let files = core.folder.files();
+    Ok(512 * files.file_metadata(pack.file(), pack.path())?.blocks())
 }
 
 /// Which roots go and why, in this order: what was removed, what expired, then unpinned objects by their last use.

@@ -1,6 +1,7 @@
 //! Taking objects and their roots away: what was planned is checked again, and what is held stays.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -8,7 +9,7 @@ use std::time::SystemTime;
 use super::holders;
 use super::{GcHolder, GcObject, GcOptions, GcReason};
 use crate::error::FileError;
-use crate::fsio;
+use crate::fsio::{self, Files};
 use crate::store::error::StoreError;
 use crate::store::ingest::sync_folder;
 use crate::store::inner::Inner;
@@ -26,21 +27,21 @@ pub(super) fn retire(store: &Inner, planned: &[GcObject]) -> Result<Vec<GcObject
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
+    let files = store.folder().files();
     let guard = store.commit_guard()?;
     let pins = names::list_strictly(store.folder(), store.id())?;
     let mut went = Vec::new();
     for object in wanted {
         let Some(cid) = object.cid else { continue };
-        let used = match std::fs::metadata(&object.root) {
-            Ok(metadata) => metadata.modified().map_or(u64::MAX, unix_ms),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(FileError::new("stat", &object.root, e).into()),
+        let Some(found) = files.metadata_if_there(&object.root)? else {
+            continue;
         };
+        let used = found.modified().map_or(u64::MAX, unix_ms);
         if used != object.last_used_ms || pins.iter().any(|pin| pin.cid == cid) {
             continue;
         }
         let retired = root::retired_path(store.folder(), &cid)?;
-        fsio::rename(&object.root, &retired)?;
+        files.rename(&object.root, &retired)?;
         store.count_retirement();
         went.push(GcObject {
             root: retired,
@@ -69,16 +70,16 @@ pub(super) fn unlink(
     let folder = store.folder().roots();
     let mut held = Vec::new();
     let mut unlinked = false;
-    for entry in std::fs::read_dir(&folder).map_err(FileError::at("list", &folder))? {
-        let entry = entry.map_err(FileError::at("list", &folder))?;
-        let path = entry.path();
-        match entry.file_name().to_str().and_then(RootName::parse) {
-            Some(RootName::Retired(_)) => match unlink_unless_held(&path)? {
+    let files = store.folder().files();
+    for name in files.list(&folder)? {
+        let path = folder.join(&name);
+        match name.to_str().and_then(RootName::parse) {
+            Some(RootName::Retired(_)) => match unlink_unless_held(files, &path)? {
                 Some(holders) => held.push(HeldRoot { path, holders }),
                 None => unlinked = true,
             },
-            Some(RootName::Loose) if goes(&path, planned, options) => {
-                fsio::remove_file(&path)?;
+            Some(RootName::Loose) if goes(files, &path, planned, options) => {
+                files.remove_file(&path)?;
                 unlinked = true;
             }
             _ => {}
@@ -91,8 +92,9 @@ pub(super) fn unlink(
 }
 
 /// Whether a loose root goes; one that was written since the plan was made does not.
-fn goes(path: &Path, planned: &[GcObject], options: &GcOptions) -> bool {
-    let Ok(used) = std::fs::metadata(path).and_then(|m| m.modified()) else {
+fn goes(files: &Files, path: &Path, planned: &[GcObject], options: &GcOptions) -> bool {
+    let found = files.metadata_if_there(path).ok().flatten();
+    let Some(used) = found.and_then(|found| found.modified().ok()) else {
         return false;
     };
     let age = SystemTime::now().duration_since(used);
@@ -103,16 +105,16 @@ fn goes(path: &Path, planned: &[GcObject], options: &GcOptions) -> bool {
 
 /// Unlinks a retired root while its lock is held, so that a reader who has opened it and waits for the lock finds
 /// the path gone and starts over. Says who holds it otherwise.
-fn unlink_unless_held(path: &Path) -> Result<Option<Vec<GcHolder>>, StoreError> {
-    let file = match open(path) {
+fn unlink_unless_held(files: &Files, path: &Path) -> Result<Option<Vec<GcHolder>>, StoreError> {
+    let file = match open(files, path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(FileError::new("open", path, e).into()),
+        Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.into()),
     };
-    let metadata = file.metadata().map_err(FileError::at("stat", path))?;
+    let metadata = files.file_metadata(&file, path)?;
     match fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))? {
         Ok(locked) => {
-            fsio::remove_file(path)?;
+            files.remove_file(path)?;
             drop(locked);
             Ok(None)
         }
@@ -121,9 +123,9 @@ fn unlink_unless_held(path: &Path) -> Result<Option<Vec<GcHolder>>, StoreError> 
 }
 
 /// For writing where it may be: over NFS the exclusive lock needs that.
-fn open(path: &Path) -> std::io::Result<File> {
-    match OpenOptions::new().read(true).write(true).open(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => File::open(path),
+fn open(files: &Files, path: &Path) -> Result<File, FileError> {
+    match files.open_write(path, None) {
+        Err(e) if e.source.kind() == ErrorKind::PermissionDenied => files.open(path),
         opened => opened,
     }
 }

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use crate::block::Cid;
 use crate::error::FileError;
-use crate::fsio;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::names::{self, Pin};
@@ -63,9 +62,8 @@ pub(crate) fn read(core: &ReadCore) -> Result<Roots, StoreError> {
     let pins = names::list_strictly(&core.folder, core.id)?;
     let folder = core.folder.roots();
     let mut roots = Vec::new();
-    for entry in std::fs::read_dir(&folder).map_err(FileError::at("list", &folder))? {
-        let entry = entry.map_err(FileError::at("list", &folder))?;
-        roots.extend(read_one(core, &entry.file_name(), entry.path())?);
+    for name in core.folder.files().list(&folder)? {
+        roots.extend(read_one(core, &name, folder.join(&name))?);
     }
     roots.sort_by(|a, b| a.path.cmp(&b.path));
     let has_root = |pin: &&Pin| {
@@ -99,14 +97,13 @@ fn read_one(
             found: format!("{name:?}"),
         });
     };
-    let file = match std::fs::File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(FileError::new("open", &path, e).into()),
+    let files = core.folder.files();
+    let Some(file) = files.open_if_there(&path)? else {
+        return Ok(None);
     };
-    let used = file.metadata().and_then(|m| m.modified());
+    let used = files.modified(&file);
     let used = used.map_err(FileError::at("stat", &path))?;
-    let bytes = fsio::read_file(&file, &path, ROOT_LIMIT)?;
+    let bytes = files.read_file(&file, &path, ROOT_LIMIT)?;
     let record = match &name {
         RootName::Object(cid) | RootName::Retired(cid) => {
             RootRecord::parse(&bytes, core.id, cid, &path, true)?

@@ -6,7 +6,9 @@ use std::sync::{PoisonError, RwLock};
 use super::{Index, IndexError, MemoryIndex, SledIndex};
 use crate::block::Multihash;
 use crate::error::FileError;
+use crate::fsio::Files;
 use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
 use crate::store::pack::{PackFile, PackId, Place, Row};
 
 /// Stands in `db/` from a failure on: whoever opens the store next makes the database anew.
@@ -15,21 +17,23 @@ const REBUILD_MARK: &str = "rebuild";
 pub(crate) struct IndexSlot {
     index: RwLock<Box<dyn Index>>,
     db: PathBuf,
+    files: Files,
 }
 
 impl IndexSlot {
     /// Opens the database, making a damaged one anew; where that fails too, memory stands in.
-    pub(crate) fn open(db: PathBuf) -> Self {
-        let first = if leads_elsewhere(&db) {
+    pub(crate) fn open(folder: &StoreFolder) -> Self {
+        let (files, db) = (folder.files(), folder.db());
+        let first = if leads_elsewhere(files, &db) {
             Err(IndexError("it holds a symbolic link".into()))
-        } else if db.join(REBUILD_MARK).exists() {
+        } else if files.exists(&db.join(REBUILD_MARK)) {
             Err(IndexError("it failed before".into()))
         } else {
             SledIndex::open(&db)
         };
         let opened = first.or_else(|first| {
             tracing::warn!("{first}; it is rebuilt from the packs");
-            clear(&db).map_err(|e| IndexError(e.to_string()))?;
+            clear(files, &db).map_err(|e| IndexError(e.to_string()))?;
             SledIndex::open(&db)
         });
         let index: Box<dyn Index> = match opened {
@@ -39,17 +43,14 @@ impl IndexSlot {
                 Box::new(MemoryIndex::default())
             }
         };
-        Self {
-            index: RwLock::new(index),
-            db,
-        }
+        Self::with(index, folder)
     }
 
-    #[cfg(test)]
-    pub(crate) fn with(index: Box<dyn Index>, db: PathBuf) -> Self {
+    pub(crate) fn with(index: Box<dyn Index>, folder: &StoreFolder) -> Self {
         Self {
             index: RwLock::new(index),
-            db,
+            db: folder.db(),
+            files: folder.files().clone(),
         }
     }
 
@@ -70,7 +71,7 @@ impl IndexSlot {
         let memory = MemoryIndex::default();
         fill(&memory, packs)?;
         // The mark only saves the next opening from a second failure, so losing it loses nothing.
-        let _ = std::fs::write(self.db.join(REBUILD_MARK), b"");
+        let _ = self.files.create_new(&self.db.join(REBUILD_MARK), 0o644);
         let answer = question(&memory);
         *index = Box::new(memory);
         answer.map_err(|e| {
@@ -163,22 +164,19 @@ impl IndexSlot {
 }
 
 /// Whether the folder, or something in it, is a symbolic link: sled would write to what is behind it.
-fn leads_elsewhere(db: &Path) -> bool {
-    let is_link = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink());
-    let entries = std::fs::read_dir(db).into_iter().flatten().flatten();
-    is_link(db) || entries.into_iter().any(|entry| is_link(&entry.path()))
+fn leads_elsewhere(files: &Files, db: &Path) -> bool {
+    let names = files.list(db).unwrap_or_default();
+    files.is_symlink(db) || names.iter().any(|name| files.is_symlink(&db.join(name)))
 }
 
-fn clear(db: &Path) -> Result<(), StoreError> {
-    let cleared = match std::fs::symlink_metadata(db) {
-        Ok(there) if there.is_dir() => std::fs::remove_dir_all(db),
-        Ok(_) => std::fs::remove_file(db),
+fn clear(files: &Files, db: &Path) -> Result<(), FileError> {
+    let cleared = match files.symlink_metadata(db) {
+        Ok(there) if there.is_dir() => files.remove_tree(db),
+        Ok(_) => files.remove_file(db),
         Err(e) => Err(e),
     };
     match cleared {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(FileError::new("remove", db, e).into())
-        }
+        Err(e) if e.source.kind() != std::io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
 }
@@ -225,7 +223,7 @@ mod tests {
 
     impl PackTables for Tables {
         fn ids(&self) -> Vec<PackId> {
-            let packs = inner::list(&self.0.folder.packs()).unwrap();
+            let packs = inner::list(&self.0.folder).unwrap();
             packs.into_iter().collect()
         }
         fn is_good(&self, place: &Place) -> bool {
@@ -248,7 +246,7 @@ mod tests {
         let tables = Tables(ReadCore::open(&path).unwrap());
         let db = path.join("db");
 
-        let slot = IndexSlot::with(Box::new(Failing), db.clone());
+        let slot = IndexSlot::with(Box::new(Failing), &tables.0.folder);
         let hash = HashFunction::Sha2_256.digest(b"content");
         let place = slot.get(&tables, &hash).unwrap().unwrap();
         let found = tables.open(place.pack).unwrap();
@@ -256,7 +254,7 @@ mod tests {
         assert_eq!(read, b"content");
         assert!(db.join(REBUILD_MARK).exists());
 
-        let slot = IndexSlot::open(db.clone());
+        let slot = IndexSlot::open(&tables.0.folder);
         assert!(!db.join(REBUILD_MARK).exists());
         assert_eq!(
             slot.get(&tables, &hash).unwrap(),

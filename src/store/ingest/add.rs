@@ -14,7 +14,6 @@ use super::tree::{Built, Tree};
 use super::walk::{Walk, walk};
 use super::writer::{BlockWriter, write_root};
 use crate::block::canonical;
-use crate::fsio;
 use crate::store::error::StoreError;
 use crate::store::format::StoredCid;
 use crate::store::inner::Inner;
@@ -166,7 +165,8 @@ fn commit(
     if pinned.is_err() && is_new && !name.as_ref().is_some_and(named) {
         // The object goes again. Somebody may read it already, so its packs stay until a collection.
         let retired = root::retired_path(store.folder(), &cid)?;
-        let _ = fsio::rename(&root::object_path(store.folder(), &cid), &retired);
+        let path = root::object_path(store.folder(), &cid);
+        let _ = store.folder().files().rename(&path, &retired);
         store.count_retirement();
     }
     // What the index does not learn now it learns when the store is next opened.
@@ -202,8 +202,7 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
         // through it keep it.
         Ok(Some(_)) | Err(StoreError::Damaged { .. }) => {
             let retired = root::retired_path(store.folder(), &cid)?;
-            std::fs::hard_link(&path, &retired)
-                .map_err(crate::error::FileError::at("link to", &retired))?;
+            store.folder().files().link(&path, &retired)?;
             store.count_retirement();
             false
         }
@@ -231,5 +230,6 @@ fn is_whole(store: &Inner, record: &RootRecord) -> bool {
 
 /// Makes removals of names or roots durable.
 pub(crate) fn sync_folder(store: &Inner, path: &Path) -> Result<(), StoreError> {
-    store.durable(fsio::sync_dir(path).map_err(StoreError::from))
+    let synced = store.folder().files().sync_dir(path);
+    store.durable(synced.map_err(StoreError::from))
 }

@@ -56,17 +56,15 @@ pub(super) fn shared_most_with(
 }
 
 fn last_used(store: &Inner, but: &Cid) -> Vec<Cid> {
-    let Ok(entries) = std::fs::read_dir(store.folder().roots()) else {
-        return Vec::new();
-    };
-    let mut roots: Vec<(SystemTime, Cid)> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let Some(RootName::Object(cid)) = entry.file_name().to_str().and_then(RootName::parse)
-            else {
+    let (files, folder) = (store.folder().files(), store.folder().roots());
+    let names = files.list(&folder).unwrap_or_default();
+    let mut roots: Vec<(SystemTime, Cid)> = names
+        .into_iter()
+        .filter_map(|name| {
+            let Some(RootName::Object(cid)) = name.to_str().and_then(RootName::parse) else {
                 return None;
             };
-            let metadata = entry.metadata().ok()?;
+            let metadata = files.symlink_metadata(&folder.join(name)).ok()?;
             let is_wanted = cid != *but && metadata.len() <= MOST_ROOT_BYTES;
             is_wanted.then_some((metadata.modified().ok()?, cid))
         })

@@ -9,7 +9,6 @@ use rayon::prelude::*;
 use super::record::{Moves, RootBuilder};
 use crate::block::{Cid, Multihash};
 use crate::error::FileError;
-use crate::fsio::{self, TempFile};
 use crate::store::error::StoreError;
 use crate::store::inner::Inner;
 use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
@@ -116,7 +115,7 @@ impl<'s> BlockWriter<'s> {
                 }
                 self.in_run = false;
                 self.seals_seen = seals;
-                empty.insert(PackWriter::create(&self.store.tmp(), self.store.id())?)
+                empty.insert(PackWriter::create(self.store.folder(), self.store.id())?)
             }
         };
         let place = pack.reserve(cid, data.len(), run_bytes, self.in_run);
@@ -159,7 +158,7 @@ impl<'s> BlockWriter<'s> {
             return Ok(Vec::new());
         };
         let written = blocks.into_par_iter().map(|(offset, data)| {
-            fsio::write_all_at(pack.file(), &data, offset, pack.path())?;
+            pack.write_at(&data, offset)?;
             Ok(data)
         });
         written.collect()
@@ -292,7 +291,7 @@ impl<'s> BlockWriter<'s> {
         }
         if let Some(loose) = self.loose.take() {
             // The root covers the packs now. A loose root that stays behind only keeps them longer.
-            let _ = fsio::remove_file(&loose);
+            let _ = self.store.folder().files().remove_file(&loose);
         }
     }
 
@@ -325,11 +324,11 @@ impl Drop for BlockWriter<'_> {
         for sealed in &self.sealed {
             let path = self.store.packs_folder().join(sealed.id.file_name());
             // One that cannot be removed is dead payload, which the next opening indexes again.
-            let remove = || drop(fsio::remove_file(&path));
+            let remove = || drop(self.store.folder().files().remove_file(&path));
             kept |= !self.holder.take_back(sealed.id, remove);
         }
         if let Some(loose) = self.loose.take().filter(|_| !kept) {
-            let _ = fsio::remove_file(&loose);
+            let _ = self.store.folder().files().remove_file(&loose);
         }
     }
 }
@@ -362,7 +361,7 @@ pub(crate) fn write_root(
     record: &RootRecord,
     path: &std::path::Path,
 ) -> Result<(), StoreError> {
-    let mut temp = TempFile::create(store.folder().temp_path()?)?;
+    let mut temp = store.folder().temp_file()?;
     temp.write_all(&record.to_bytes(store.id()))?;
     let published: Result<(), FileError> = temp.publish(path, 0o644, true);
     store.durable(published.map_err(StoreError::from))

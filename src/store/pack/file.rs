@@ -9,9 +9,9 @@ use super::PackId;
 use super::header::Header;
 use super::table::Table;
 use crate::dag::MAX_BLOCK_BYTES;
-use crate::error::FileError;
-use crate::fsio;
+use crate::fsio::Files;
 use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 
 /// Far more than the most rows of a pack take.
@@ -19,6 +19,7 @@ const MAX_TABLE_BYTES: u64 = 256 << 20;
 
 #[derive(Debug)]
 pub(crate) struct PackFile {
+    files: Files,
     file: File,
     path: PathBuf,
     header: Header,
@@ -26,10 +27,15 @@ pub(crate) struct PackFile {
 
 impl PackFile {
     /// Opens a pack and checks its header; the payload and the table are not read.
-    pub(crate) fn open(folder: &Path, id: PackId, store: StoreId) -> Result<Self, StoreError> {
-        let path = folder.join(id.file_name());
-        let file = fsio::open_read(&path)?;
-        let len = file.metadata().map_err(FileError::at("stat", &path))?.len();
+    pub(crate) fn open(
+        folder: &StoreFolder,
+        id: PackId,
+        store: StoreId,
+    ) -> Result<Self, StoreError> {
+        let files = folder.files().clone();
+        let path = folder.packs().join(id.file_name());
+        let file = files.open(&path)?;
+        let len = files.file_metadata(&file, &path)?.len();
         let mut bytes = [0; Header::BYTES];
         if len < Header::BYTES as u64 {
             return Err(StoreError::Damaged {
@@ -39,9 +45,18 @@ impl PackFile {
                 found: format!("{len} bytes"),
             });
         }
-        fsio::read_exact_at(&file, &mut bytes, 0, &path)?;
+        files.read_exact_at(&file, &mut bytes, 0, &path)?;
         let header = Header::parse(&bytes, store, id, len, &path)?;
-        Ok(Self { file, path, header })
+        Ok(Self {
+            files,
+            file,
+            path,
+            header,
+        })
+    }
+
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -98,7 +113,8 @@ impl PackFile {
         }
         self.check_range(offset, len as u64)?;
         let mut bytes = vec![0; len];
-        fsio::read_exact_at(&self.file, &mut bytes, offset, &self.path)?;
+        let files = &self.files;
+        files.read_exact_at(&self.file, &mut bytes, offset, &self.path)?;
         Ok(bytes)
     }
 
@@ -112,7 +128,9 @@ impl PackFile {
             });
         }
         let mut bytes = vec![0; self.header.table_len as usize];
-        fsio::read_exact_at(&self.file, &mut bytes, self.header.table_offset, &self.path)?;
+        let offset = self.header.table_offset;
+        let files = &self.files;
+        files.read_exact_at(&self.file, &mut bytes, offset, &self.path)?;
         let found = xxh3_64(&bytes);
         if found != self.header.table_check {
             return Err(StoreError::Damaged {

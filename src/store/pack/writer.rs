@@ -1,7 +1,6 @@
 //! A pack under construction.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -12,6 +11,7 @@ use super::{PackId, Place};
 use crate::block::{Cid, Multihash};
 use crate::fsio::{self, TempFile};
 use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
 use crate::store::format::{StoreId, StoredCid};
 
 /// A run of this many bytes or more starts on a multiple of it, which every page size divides.
@@ -40,9 +40,9 @@ pub(crate) struct PackWriter {
 }
 
 impl PackWriter {
-    pub(crate) fn create(tmp: &Path, store: StoreId) -> Result<Self, StoreError> {
+    pub(crate) fn create(folder: &StoreFolder, store: StoreId) -> Result<Self, StoreError> {
         let id = PackId::random()?;
-        let temp = TempFile::create(tmp.join(id.file_name()))?;
+        let temp = TempFile::create(folder.files(), folder.tmp().join(id.file_name()))?;
         Ok(Self {
             temp,
             id,
@@ -57,12 +57,9 @@ impl PackWriter {
         self.id
     }
 
-    pub(crate) fn file(&self) -> &File {
-        self.temp.file()
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.temp.path()
+    /// Writes bytes of a block to its place.
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), StoreError> {
+        Ok(self.temp.write_all_at(bytes, offset)?)
     }
 
     pub(crate) fn is_full(&self, limit_bytes: u64) -> bool {
@@ -103,7 +100,7 @@ impl PackWriter {
     pub(crate) fn written(&mut self) {
         if self.cursor >= self.written_back + WRITEBACK_STEP {
             fsio::start_writeback(
-                self.file(),
+                self.temp.file(),
                 self.written_back,
                 self.cursor - self.written_back,
             );
@@ -118,7 +115,7 @@ impl PackWriter {
     /// Leaves blocks out that another pack sealed meanwhile, and gives their space back.
     pub(crate) fn leave_out(&mut self, hashes: &HashSet<Multihash>) {
         let page = rustix::param::page_size() as u64;
-        let file = self.temp.file();
+        let (files, file) = (self.temp.files(), self.temp.file());
         self.rows.retain(|row| {
             if !hashes.contains(row.cid.0.hash()) {
                 return true;
@@ -127,7 +124,7 @@ impl PackWriter {
             let end = (row.offset + u64::from(row.len)) / page * page;
             if start < end {
                 // Where holes cannot be punched the bytes stay, unused.
-                let _ = fsio::punch_hole(file, start, end - start);
+                let _ = files.punch(file, start, end - start);
             }
             false
         });
@@ -145,7 +142,7 @@ impl PackWriter {
         };
         let bytes = table.to_bytes();
         let table_offset = self.cursor.next_multiple_of(SMALL_ALIGN);
-        fsio::write_all_at(self.file(), &bytes, table_offset, self.path())?;
+        self.temp.write_all_at(&bytes, table_offset)?;
         let header = Header {
             store: self.store,
             pack: self.id,
@@ -155,7 +152,7 @@ impl PackWriter {
             file_len: table_offset + bytes.len() as u64,
             blocks: table.rows.len() as u64,
         };
-        fsio::write_all_at(self.file(), &header.to_bytes(), 0, self.path())?;
+        self.temp.write_all_at(&header.to_bytes(), 0)?;
         self.temp
             .publish(&folder.join(self.id.file_name()), 0o444, false)?;
         Ok(SealedPack {

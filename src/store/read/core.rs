@@ -8,7 +8,6 @@ use super::object::{Object, type_of};
 use super::packs::PackCache;
 use crate::block::{Cid, canonical};
 use crate::dag::Profile;
-use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
@@ -29,9 +28,12 @@ pub(crate) struct ReadCore {
 
 impl ReadCore {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let folder = StoreFolder::new(path);
+        Self::on(StoreFolder::new(path))
+    }
+
+    pub(crate) fn on(folder: StoreFolder) -> Result<Self, StoreError> {
         let (id, profile) = folder.identify()?;
-        let packs = PackCache::new(folder.packs(), id);
+        let packs = PackCache::new(folder.clone(), id);
         Ok(Self {
             folder,
             id,
@@ -108,7 +110,7 @@ impl ReadCore {
         if let Some(root) = own.take_if(|root| root.record.head.kind != ObjectKind::Block) {
             return Ok(Some(object(root, String::new())));
         }
-        for published in root::published(&self.folder.roots())? {
+        for published in root::published(&self.folder)? {
             let root = match self.open_root(&published, false) {
                 Ok(Some(root)) => root,
                 Ok(None) => continue,
@@ -136,16 +138,15 @@ impl ReadCore {
     /// All published objects, in the order of their CIDs.
     pub(crate) fn objects(&self) -> Result<Vec<ObjectInfo>, StoreError> {
         let pins = self.pins()?;
+        let files = self.folder.files();
         let mut objects = Vec::new();
-        for cid in root::published(&self.folder.roots())? {
+        for cid in root::published(&self.folder)? {
             let path = root::object_path(&self.folder, &cid);
-            let file = match std::fs::File::open(&path) {
-                Ok(file) => file,
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(FileError::new("open", &path, e).into()),
+            let Some(file) = files.open_if_there(&path)? else {
+                continue;
             };
-            let metadata = file.metadata().map_err(FileError::at("stat", &path))?;
-            let bytes = crate::fsio::read_file(&file, &path, metadata.len())?;
+            let metadata = files.file_metadata(&file, &path)?;
+            let bytes = files.read_file(&file, &path, metadata.len())?;
             let head = match RootRecord::parse_head(&bytes, self.id, &cid, &path) {
                 Ok(head) => head,
                 Err(e @ StoreError::Damaged { .. }) => {

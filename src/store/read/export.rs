@@ -10,7 +10,7 @@ use super::entry::EntryType;
 use super::file::StoredFile;
 use super::object::Object;
 use crate::error::FileError;
-use crate::fsio;
+use crate::fsio::{self, Files};
 use crate::store::error::StoreError;
 use crate::store::format::{hex, random_id};
 
@@ -93,7 +93,7 @@ pub(crate) fn export(
     if taken {
         // Both names stay valid throughout; the old output then stands aside and is removed.
         fsio::rename_exchange(&aside.path, output)?;
-    } else if let Err(e) = fsio::rename_new(&aside.path, output) {
+    } else if let Err(e) = Files::real().rename_new(&aside.path, output) {
         return Err(match e.source.kind() {
             std::io::ErrorKind::AlreadyExists => StoreError::OutputExists {
                 path: output.to_path_buf(),
@@ -249,8 +249,11 @@ impl Writer<'_> {
     ) -> Result<(), StoreError> {
         for (extent, part) in file.overlaps(range) {
             let from = extent.offset + (part.start - extent.start);
-            fsio::copy_range(extent.backing.file(), from, to, part.end - part.start)
-                .map_err(FileError::at("write", output))?;
+            let backing = &extent.backing;
+            let copied = backing
+                .files()
+                .copy_out(backing.file(), from, to, part.end - part.start);
+            copied.map_err(FileError::at("write", output))?;
         }
         Ok(())
     }

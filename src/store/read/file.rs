@@ -10,7 +10,7 @@ use super::map::{FileMap, FileSlice};
 use super::stream::FileReader;
 use crate::block::Cid;
 use crate::error::FileError;
-use crate::fsio::{self, Memory};
+use crate::fsio::{self, Files, Memory};
 use crate::store::error::StoreError;
 use crate::store::pack::PackFile;
 use crate::store::root::Lease;
@@ -36,6 +36,14 @@ impl Backing {
         match self {
             Self::Pack(pack) => pack.path(),
             Self::Plain(plain) => &plain.1,
+        }
+    }
+
+    /// The disk that it lies on.
+    pub(crate) fn files(&self) -> &Files {
+        match self {
+            Self::Pack(pack) => pack.files(),
+            Self::Plain(_) => Files::real(),
         }
     }
 }
@@ -117,34 +125,35 @@ impl StoredFile {
     /// # Errors
     /// [`StoreError::File`] when the operating system fails to read.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, StoreError> {
-        self.read_with(offset, buf, fsio::read_exact_at)
+        self.read_with(offset, buf, Files::read_exact_at)
     }
 
     /// As [`StoredFile::read_at`], where several threads read parts of the file.
     pub(crate) fn read_part_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, StoreError> {
-        self.read_with(offset, buf, fsio::read_range_at)
+        self.read_with(offset, buf, Files::read_range_at)
     }
 
     fn read_with(
         &self,
         offset: u64,
         buf: &mut [u8],
-        read: impl Fn(&File, &mut [u8], u64, &Path) -> Result<(), FileError>,
+        read: impl Fn(&Files, &File, &mut [u8], u64, &Path) -> Result<(), FileError>,
     ) -> Result<usize, StoreError> {
         let end = self.size.min(offset.saturating_add(buf.len() as u64));
         self.check_good(&(offset..end))?;
         let mut done = 0;
         for (extent, range) in self.overlaps(offset..end) {
             let len = (range.end - range.start) as usize;
-            let (from, path) = (
+            let (from, backing) = (
                 extent.offset + (range.start - extent.start),
-                extent.backing.path(),
+                &extent.backing,
             );
             read(
-                extent.backing.file(),
+                backing.files(),
+                backing.file(),
                 &mut buf[done..done + len],
                 from,
-                path,
+                backing.path(),
             )?;
             done += len;
         }

@@ -2,12 +2,12 @@
 //! used stay open.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lru::LruCache;
 
 use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::pack::{PackFile, PackId};
 
@@ -17,13 +17,13 @@ const OPEN_PACKS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// reads from it holds a lease, or checks what it read against a hash.
 #[derive(Debug)]
 pub(crate) struct PackCache {
-    folder: PathBuf,
+    folder: StoreFolder,
     store: StoreId,
     open: Mutex<LruCache<PackId, Arc<PackFile>>>,
 }
 
 impl PackCache {
-    pub(crate) fn new(folder: PathBuf, store: StoreId) -> Self {
+    pub(crate) fn new(folder: StoreFolder, store: StoreId) -> Self {
         Self {
             folder,
             store,

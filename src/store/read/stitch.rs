@@ -104,7 +104,10 @@ pub(super) fn is_one_run(file: &StoredFile, range: &Range<u64>) -> bool {
 
 /// None where there are not enough maps left.
 fn map(file: &StoredFile, range: &Range<u64>) -> Result<Option<Segment>, StoreError> {
-    match Mapping::new(&pieces(file, range)) {
+    let mapped = announce(file, range)
+        .map_err(MapError::from)
+        .and_then(|()| Mapping::new(&pieces(file, range)));
+    match mapped {
         Ok(memory) => Ok(Some(Segment {
             start: range.start,
             memory,
@@ -115,6 +118,16 @@ fn map(file: &StoredFile, range: &Range<u64>) -> Result<Option<Segment>, StoreEr
             source,
         }),
     }
+}
+
+/// Tells the disk what is about to be mapped.
+fn announce(file: &StoredFile, range: &Range<u64>) -> std::io::Result<()> {
+    for (extent, part) in file.overlaps(range.clone()) {
+        let (backing, offset) = (&extent.backing, extent.offset + (part.start - extent.start));
+        let len = part.end - part.start;
+        backing.files().before_map(backing.file(), offset, len)?;
+    }
+    Ok(())
 }
 
 fn pieces<'f>(file: &'f StoredFile, range: &Range<u64>) -> Vec<Piece<'f>> {
@@ -151,8 +164,11 @@ fn is_zeros(extent: &Extent, offset: u64, len: u64) -> bool {
         return false;
     }
     let mut bytes = vec![1; len as usize];
-    let (file, path) = (extent.backing.file(), extent.backing.path());
+    let backing = &extent.backing;
+    let (file, path) = (backing.file(), backing.path());
     // What cannot be read is said by whoever reads it for its content.
-    let read = fsio::read_exact_at(file, &mut bytes, offset, path);
+    let read = backing
+        .files()
+        .read_exact_at(file, &mut bytes, offset, path);
     read.is_ok() && bytes.iter().all(|byte| *byte == 0)
 }

@@ -4,14 +4,13 @@
 //! after the lock was had: between opening and locking a remover may have renamed the root and a collector
 //! freed its packs (a lock on the packs instead let a reader map zeros).
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::record::RootRecord;
 use crate::block::Cid;
 use crate::error::FileError;
-use crate::fsio::{self, Locked};
+use crate::fsio::{self, Files, Locked};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
@@ -26,7 +25,7 @@ const USE_STEP: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(crate) enum Lease {
     /// The shared lock on a published root.
-    Locked(Locked),
+    Locked(Locked, Files),
     /// What the writing process put together from blocks that no root covers.
     Held(#[expect(dead_code, reason = "held for its drop")] Holder),
 }
@@ -41,12 +40,14 @@ impl Lease {
     /// Notes that the object was used, for "least recently used first". A reader under another uid or on a
     /// read-only mount cannot, and need not.
     pub(crate) fn touch(&self) {
-        let Self::Locked(locked) = self else { return };
+        let Self::Locked(locked, files) = self else {
+            return;
+        };
         let file = locked.file();
-        let modified = file.metadata().and_then(|m| m.modified());
+        let modified = files.modified(file);
         let now = SystemTime::now();
         if modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age >= USE_STEP)) {
-            let _ = file.set_modified(now);
+            let _ = files.set_modified(file, now);
         }
     }
 }
@@ -59,13 +60,13 @@ impl LeasedRoot {
         folder: &StoreFolder,
         store: StoreId,
     ) -> Result<Arc<RootRecord>, StoreError> {
-        let locked = match &*self.lease {
-            Lease::Locked(locked) => locked,
+        let (locked, files) = match &*self.lease {
+            Lease::Locked(locked, files) => (locked, files),
             Lease::Held(_) => return Ok(Arc::clone(&self.record)),
         };
         let cid = self.record.head.cid.0;
         let path = super::object_path(folder, &cid);
-        let bytes = fsio::read_file(locked.file(), &path, ROOT_LIMIT)?;
+        let bytes = files.read_file(locked.file(), &path, ROOT_LIMIT)?;
         RootRecord::parse(&bytes, store, &cid, &path, true).map(Arc::new)
     }
 }
@@ -78,22 +79,22 @@ pub(crate) fn open_root(
     with_nodes: bool,
 ) -> Result<Option<LeasedRoot>, StoreError> {
     let path = super::object_path(folder, cid);
+    let files = folder.files();
     loop {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(FileError::new("open", &path, e).into()),
+        let Some(file) = files.open_if_there(&path)? else {
+            return Ok(None);
         };
         let locked = fsio::lock_shared(file).map_err(FileError::at("lock", &path))?;
         // Another inode, or none: the object was removed or replaced meanwhile, so start over.
-        if !fsio::is_same_file(locked.file(), &path).map_err(FileError::at("stat", &path))? {
+        if !files.is_same_file(locked.file(), &path)? {
             continue;
         }
-        let bytes = fsio::read_file(locked.file(), &path, ROOT_LIMIT)?;
+        let bytes = files.read_file(locked.file(), &path, ROOT_LIMIT)?;
         let record = RootRecord::parse(&bytes, store, cid, &path, with_nodes)?;
+        let files = files.clone();
         return Ok(Some(LeasedRoot {
             record: Arc::new(record),
-            lease: Arc::new(Lease::Locked(locked)),
+            lease: Arc::new(Lease::Locked(locked, files)),
         }));
     }
 }

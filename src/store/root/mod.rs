@@ -8,7 +8,7 @@ pub(crate) use record::{
     EntryKind, Head, NodePlace, ObjectKind, PathEntry, RootExtent, RootRecord,
 };
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::error::StoreError;
 use super::folder::StoreFolder;
@@ -65,11 +65,9 @@ pub(crate) fn loose_path(folder: &StoreFolder) -> Result<PathBuf, StoreError> {
 }
 
 /// The CIDs of all published objects, in the order of their text.
-pub(crate) fn published(roots: &Path) -> Result<Vec<Cid>, StoreError> {
-    let listed = |e| crate::error::FileError::new("list", roots, e);
+pub(crate) fn published(folder: &StoreFolder) -> Result<Vec<Cid>, StoreError> {
     let mut cids = Vec::new();
-    for entry in std::fs::read_dir(roots).map_err(listed)? {
-        let name = entry.map_err(listed)?.file_name();
+    for name in folder.files().list(&folder.roots())? {
         if let Some(RootName::Object(cid)) = name.to_str().and_then(RootName::parse) {
             cids.push(cid);
         }

@@ -1,0 +1,380 @@
+//! Operations on the files of a store, each error with what was tried and on which path.
+
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use super::disk::{Disk, RealDisk};
+use super::tally;
+use crate::error::FileError;
+
+/// The disk that a store lies on. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Files(Arc<dyn Disk>);
+
+impl Files {
+    /// The operating system's.
+    pub(crate) fn real() -> &'static Self {
+        static REAL: OnceLock<Files> = OnceLock::new();
+        REAL.get_or_init(|| Self(Arc::new(RealDisk)))
+    }
+
+    /// Creates a file for reading and writing that must not exist yet.
+    pub(crate) fn create_new(&self, path: &Path, mode: u32) -> Result<File, FileError> {
+        let created = self.0.create_new(path, mode);
+        created.map_err(FileError::at("create", path))
+    }
+
+    pub(crate) fn open(&self, path: &Path) -> Result<File, FileError> {
+        self.0.open(path).map_err(FileError::at("open", path))
+    }
+
+    /// As [`Files::open`]; none if nothing stands there.
+    pub(crate) fn open_if_there(&self, path: &Path) -> Result<Option<File>, FileError> {
+        match self.0.open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some).map_err(FileError::at("open", path)),
+        }
+    }
+
+    /// For reading and writing, never through a symbolic link; one that is not there is created if a mode
+    /// says so.
+    pub(crate) fn open_write(&self, path: &Path, create: Option<u32>) -> Result<File, FileError> {
+        let opened = self.0.open_write(path, create);
+        opened.map_err(FileError::at("open", path))
+    }
+
+    /// Opens a read-only file of ours for punching holes. Its owner may write it only after changing its mode,
+    /// which is put back at once.
+    pub(crate) fn open_sealed(&self, path: &Path) -> Result<File, FileError> {
+        match self.open_write(path, None) {
+            Err(e) if e.source.kind() == io::ErrorKind::PermissionDenied => {}
+            opened => return opened,
+        }
+        let sealed = self.open(path)?;
+        let mode = self.file_metadata(&sealed, path)?.mode();
+        self.set_mode(&sealed, mode | 0o200, path)?;
+        let opened = self.open_write(path, None);
+        self.set_mode(&sealed, mode, path)?;
+        opened
+    }
+
+    /// Reads a whole small file, refusing one over `limit` bytes.
+    pub(crate) fn read_file(
+        &self,
+        file: &File,
+        path: &Path,
+        limit: u64,
+    ) -> Result<Vec<u8>, FileError> {
+        let len = self.file_metadata(file, path)?.len();
+        if len > limit {
+            let why =
+                format!("it has {len} bytes, more than the {limit} that such a file can have");
+            let source = io::Error::new(io::ErrorKind::InvalidData, why);
+            return Err(FileError::new("read", path, source));
+        }
+        // From the start, wherever the position of a shared descriptor is.
+        let mut bytes = vec![0; len as usize];
+        let done = self.fill(file, &mut bytes, 0);
+        let done = done.map_err(FileError::at("read", path))?;
+        bytes.truncate(done);
+        Ok(bytes)
+    }
+
+    /// Fills `buf` from `offset`; a file that ends before that is an error of kind `UnexpectedEof`.
+    pub(crate) fn read_exact_at(
+        &self,
+        file: &File,
+        buf: &mut [u8],
+        offset: u64,
+        path: &Path,
+    ) -> Result<(), FileError> {
+        let len = buf.len();
+        let failed = |source: io::Error| {
+            let at = ReadAt {
+                len,
+                offset,
+                source,
+            };
+            FileError::new("read", path, io::Error::new(at.source.kind(), at))
+        };
+        match self.fill(file, buf, offset) {
+            Ok(done) if done == len => Ok(()),
+            Ok(_) => {
+                let kind = io::ErrorKind::UnexpectedEof;
+                Err(failed(io::Error::new(kind, "failed to fill whole buffer")))
+            }
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    /// As [`Files::read_exact_at`], for a long range that several threads read parts of: what is in memory is
+    /// taken at once, and the rest is asked for as a whole before it is waited for. The reading ahead that the
+    /// kernel does by itself goes by one position a file, which such threads keep moving.
+    pub(crate) fn read_range_at(
+        &self,
+        file: &File,
+        buf: &mut [u8],
+        offset: u64,
+        path: &Path,
+    ) -> Result<(), FileError> {
+        // What fails here fails again where it is waited for.
+        let there = self.0.read_ahead(file, buf, offset).unwrap_or(0);
+        if there == buf.len() {
+            return Ok(());
+        }
+        self.read_exact_at(file, &mut buf[there..], offset + there as u64, path)
+    }
+
+    /// Reads until the buffer is full or the file ends, and says how much.
+    fn fill(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.0.read_at(file, &mut buf[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Copies `len` bytes to a file outside the store: in the kernel where it can, by reading and writing
+    /// where it cannot.
+    pub(crate) fn copy_out(
+        &self,
+        file: &File,
+        mut offset: u64,
+        to: &mut File,
+        len: u64,
+    ) -> io::Result<()> {
+        let mut left = len;
+        while left > 0 {
+            let step = left.min(1 << 30) as usize;
+            match self.0.copy_out(file, offset, to, step) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(done) => {
+                    offset += done as u64;
+                    left -= done as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let mut buf = vec![0; left.min(1 << 20) as usize];
+        while left > 0 {
+            let step = left.min(buf.len() as u64) as usize;
+            if self.fill(file, &mut buf[..step], offset)? < step {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            to.write_all(&buf[..step])?;
+            offset += step as u64;
+            left -= step as u64;
+        }
+        Ok(())
+    }
+
+    /// See [`Disk::before_map`].
+    pub(crate) fn before_map(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {
+        self.0.before_map(file, offset, len)
+    }
+
+    pub(crate) fn write_all_at(
+        &self,
+        file: &File,
+        mut bytes: &[u8],
+        mut offset: u64,
+        path: &Path,
+    ) -> Result<(), FileError> {
+        while !bytes.is_empty() {
+            let failed = match self.0.write_at(file, bytes, offset) {
+                Ok(0) => io::Error::new(io::ErrorKind::WriteZero, "failed to write whole buffer"),
+                Ok(done) => {
+                    bytes = &bytes[done..];
+                    offset += done as u64;
+                    continue;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => e,
+            };
+            return Err(FileError::new("write", path, failed));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_len(&self, file: &File, len: u64, path: &Path) -> Result<(), FileError> {
+        let set = self.0.set_len(file, len);
+        set.map_err(FileError::at("set the length of", path))
+    }
+
+    pub(crate) fn set_mode(&self, file: &File, mode: u32, path: &Path) -> Result<(), FileError> {
+        let set = self.0.set_mode(file, mode);
+        set.map_err(FileError::at("set the mode of", path))
+    }
+
+    /// When a file was last written, or was said to be.
+    pub(crate) fn modified(&self, file: &File) -> io::Result<SystemTime> {
+        self.0.file_metadata(file)?.modified()
+    }
+
+    pub(crate) fn set_modified(&self, file: &File, time: SystemTime) -> io::Result<()> {
+        self.0.set_modified(file, time)
+    }
+
+    /// Gives the disk space of a range back; the bytes read as zeros from then on.
+    pub(crate) fn punch(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {
+        self.0.punch(file, offset, len)
+    }
+
+    /// Takes disk space for a range, which the file is as long as from then on.
+    #[allow(dead_code, reason = "the reserve file is made with it")]
+    pub(crate) fn allocate(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {
+        self.0.allocate(file, offset, len)
+    }
+
+    /// Makes a file's bytes and length durable.
+    pub(crate) fn sync_file(&self, file: &File, path: &Path) -> Result<(), FileError> {
+        tally::count_file_sync();
+        self.0.sync_file(file).map_err(FileError::at("sync", path))
+    }
+
+    /// Makes the names in a folder durable.
+    pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), FileError> {
+        tally::count_folder_sync();
+        self.0.sync_dir(path).map_err(FileError::at("sync", path))
+    }
+
+    /// What stands at `to` is replaced.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        let renamed = self.0.rename(from, to);
+        renamed.map_err(FileError::at("rename to", to))
+    }
+
+    /// Renames to a path that nothing stands at; something there is an error of kind `AlreadyExists`.
+    pub(crate) fn rename_new(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        let renamed = self.0.rename_new(from, to);
+        renamed.map_err(FileError::at("rename to", to))
+    }
+
+    /// Gives a file a second name, which must be free.
+    pub(crate) fn link(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        self.0.link(from, to).map_err(FileError::at("link to", to))
+    }
+
+    pub(crate) fn remove_file(&self, path: &Path) -> Result<(), FileError> {
+        self.0.unlink(path).map_err(FileError::at("remove", path))
+    }
+
+    /// Removes a folder and everything below it.
+    pub(crate) fn remove_tree(&self, path: &Path) -> Result<(), FileError> {
+        let removed = self.0.remove_tree(path);
+        removed.map_err(FileError::at("remove", path))
+    }
+
+    /// Creates one folder; one that is there already is fine.
+    pub(crate) fn make_dir(&self, path: &Path) -> Result<(), FileError> {
+        match self.0.make_dir(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && self.is_dir(path) => Ok(()),
+            made => made.map_err(FileError::at("create the folder", path)),
+        }
+    }
+
+    /// Creates a folder and those above it that are missing, each durable under its name.
+    pub(crate) fn make_dirs(&self, path: &Path) -> Result<(), FileError> {
+        if path.as_os_str().is_empty() || self.is_dir(path) {
+            return Ok(());
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        self.make_dirs(parent)?;
+        self.make_dir(path)?;
+        self.sync_dir(match parent.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => parent,
+        })
+    }
+
+    /// The names in a folder, in no order.
+    pub(crate) fn list(&self, path: &Path) -> Result<Vec<OsString>, FileError> {
+        self.0.list(path).map_err(FileError::at("list", path))
+    }
+
+    /// Whether a path leads to something.
+    pub(crate) fn exists(&self, path: &Path) -> bool {
+        self.0.metadata(path).is_ok()
+    }
+
+    /// Whether a path leads to a folder.
+    pub(crate) fn is_dir(&self, path: &Path) -> bool {
+        self.0.metadata(path).is_ok_and(|found| found.is_dir())
+    }
+
+    /// Of what stands at a path, which may be a symbolic link.
+    pub(crate) fn symlink_metadata(&self, path: &Path) -> Result<Metadata, FileError> {
+        let found = self.0.symlink_metadata(path);
+        found.map_err(FileError::at("stat", path))
+    }
+
+    /// Of what a path leads to; none if nothing stands there.
+    pub(crate) fn metadata_if_there(&self, path: &Path) -> Result<Option<Metadata>, FileError> {
+        match self.0.metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some).map_err(FileError::at("stat", path)),
+        }
+    }
+
+    /// Whether a symbolic link stands at a path.
+    pub(crate) fn is_symlink(&self, path: &Path) -> bool {
+        let found = self.0.symlink_metadata(path);
+        found.is_ok_and(|found| found.is_symlink())
+    }
+
+    pub(crate) fn file_metadata(&self, file: &File, path: &Path) -> Result<Metadata, FileError> {
+        let found = self.0.file_metadata(file);
+        found.map_err(FileError::at("stat", path))
+    }
+
+    /// Whether an open file is the one that the path names now.
+    pub(crate) fn is_same_file(&self, file: &File, path: &Path) -> Result<bool, FileError> {
+        let held = self.file_metadata(file, path)?;
+        match self.0.metadata(path) {
+            Ok(named) => Ok(held.dev() == named.dev() && held.ino() == named.ino()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(FileError::new("stat", path, e)),
+        }
+    }
+}
+
+/// What of a file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{len} bytes at offset {offset}: {source}")]
+struct ReadAt {
+    len: usize,
+    offset: u64,
+    source: io::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_from_its_start_wherever_its_position_is() {
+        use std::io::Read;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "whole").unwrap();
+        let files = Files::real();
+        let mut file = files.open(&path).unwrap();
+        for _ in 0..2 {
+            assert_eq!(files.read_file(&file, &path, 5).unwrap(), b"whole");
+            file.read_exact(&mut [0; 2]).unwrap();
+        }
+        let error = files.read_file(&file, &path, 4).unwrap_err();
+        assert!(error.to_string().contains("5 bytes"), "{error}");
+    }
+}
