@@ -49,11 +49,11 @@ pub use store::{
     AddNote, AddOptions, AddProgress, AddReport, CacheStats, CheckError, CheckOptions, CheckReport,
     ComputedCid, CopyReason, Counterpart, Difference, Entry, EntrySummary, EntryType,
     ExportOptions, ExportReport, FileMap, FileReader, FileSlice, GcHolder, GcObject, GcOptions,
-    GcPending, GcPlan, GcReason, GcReport, NotFreeable, Object, ObjectInfo, ObjectStat, PartCount,
-    PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, RemoveOptions, RemoveReport,
-    SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, Store, StoreError,
-    StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError, WriteSession,
-    check_path, check_reader, hash_path, hash_reader, utc_text,
+    GcPending, GcPlan, GcReason, GcReport, NotFreeable, Object, ObjectInfo, ObjectSpace,
+    ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, RemovalSpace,
+    RemoveOptions, RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide,
+    SpaceReport, Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, Target,
+    TargetError, WriteSession, check_path, check_reader, hash_path, hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

@@ -307,6 +307,21 @@ pub enum StoreError {
         /// Where it points.
         target: String,
     },
+    /// The packs may not take more space, and nothing is left that could make way.
+    #[error(
+        "the store at {} is full: it may take {max_bytes} bytes, takes {used_bytes}, and {needed_bytes} more are needed",
+        path.display()
+    )]
+    QuotaExceeded {
+        /// The store's folder.
+        path: PathBuf,
+        /// The most that its packs may take.
+        max_bytes: u64,
+        /// What they take, with what running adds have asked for.
+        used_bytes: u64,
+        /// What was to be written next.
+        needed_bytes: u64,
+    },
     /// A name points to an object that has no root, so nobody can say what it is to keep.
     #[error("the name {name:?} points to {cid}, which has no root in the store")]
     NameWithoutRoot {
@@ -374,6 +389,7 @@ impl Explain for StoreError {
             Self::OutputExists { .. } => "output_exists",
             Self::OutputKind { .. } => "output_kind",
             Self::EscapingLink { .. } => "escaping_link",
+            Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::NameWithoutRoot { .. } => "name_without_root",
             Self::Map { .. } => "map",
             Self::BadPattern { .. } => "bad_pattern",
@@ -408,6 +424,9 @@ impl Explain for StoreError {
             Self::Corrupt { .. } | Self::CorruptNode { .. } => {
                 "the disk changed them: add the file to another store from a good copy, and keep this one, \
                  because healing is not built yet"
+            }
+            Self::QuotaExceeded { .. } => {
+                "unpin or remove something (`df` shows what takes the space), or raise `max_size` in [store]"
             }
             Self::NameWithoutRoot { .. } => {
                 "`repair` puts the root together again from its blocks; `pin rm NAME` gives the name up"

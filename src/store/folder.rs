@@ -71,6 +71,9 @@ impl StoreFolder {
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
     pub(crate) fn gone(&self) -> PathBuf {
         self.root.join("gone")
     }
@@ -249,7 +252,7 @@ impl StoreFolder {
             let ours = match name.as_str() {
                 "lock" | "FORMAT" => true,
                 // Written just before FORMAT; it lists nothing as long as there are no packs.
-                "gone" => true,
+                "gone" | "reserve" => true,
                 // What a fresh file system holds.
                 "lost+found" => true,
                 // An unfinished FORMAT may lie in tmp/, named by 32 hex digits.

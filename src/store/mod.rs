@@ -15,9 +15,11 @@ mod inner;
 mod names;
 mod pack;
 mod pins;
+mod quota;
 mod read;
 mod registry;
 mod remove;
+mod reserve;
 mod root;
 mod sharing;
 mod target;
@@ -32,7 +34,8 @@ pub use check::{
     check_reader,
 };
 pub use collect::{
-    GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable,
+    GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable, ObjectSpace,
+    RemovalSpace, SpaceReport,
 };
 pub use error::StoreError;
 pub use ingest::{

@@ -37,6 +37,9 @@ pub struct StoreOptions {
     pub threads: usize,
     /// A pack is sealed at the first leaf after this many bytes. 4 GiB unless set.
     pub pack_bytes: u64,
+    /// The most bytes of disk that the packs may take; unbounded unless set. An add that needs room takes what
+    /// nobody has pinned, those objects first that were used least recently, and is refused when that is not enough.
+    pub max_bytes: Option<u64>,
     /// Of a store that is made: what is added under unless the caller says otherwise, kept in the store as
     /// [`Store::profile`].
     pub profile: Profile,
@@ -48,6 +51,7 @@ impl Default for StoreOptions {
             memory_bytes: 500_000_000,
             threads: 0,
             pack_bytes: 4 << 30,
+            max_bytes: None,
             profile: Profile::default(),
         }
     }
@@ -176,7 +180,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`] for what cannot be read or written, [`StoreError::SourceChanged`] for a file
     /// that changes meanwhile, [`StoreError::NameTaken`] for a pin's name, [`StoreError::Dag`] for a folder
-    /// too large for one block. After any error the store is as it was.
+    /// too large for one block, [`StoreError::QuotaExceeded`] when there is no room and none can be made. After any error the store is as it was.
     pub fn add_path(
         &self,
         path: impl AsRef<Path>,

@@ -9,6 +9,7 @@ use super::export::{ExportOptions, ExportReport};
 use super::file::StoredFile;
 use super::object::Object;
 use crate::dag::Profile;
+use crate::store::collect::{self, GcOptions, GcPlan, RemovalSpace, SpaceReport};
 use crate::store::error::StoreError;
 use crate::store::names::Pin;
 use crate::store::sharing::{SharedBytes, Side};
@@ -159,6 +160,42 @@ impl StoreReader {
     /// [`StoreError::File`] when the store's folders cannot be listed.
     pub fn totals(&self) -> Result<StoreTotals, StoreError> {
         totals(&self.core)
+    }
+
+    /// Whose bytes the store's space holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a root or a name that cannot be read, and
+    /// [`StoreError::NameWithoutRoot`].
+    pub fn space(&self) -> Result<SpaceReport, StoreError> {
+        collect::space(&self.core)
+    }
+
+    /// What would be free if these objects went, all of them together.
+    ///
+    /// # Errors
+    /// As [`StoreReader::space`]; [`StoreError::NotAnObject`] for a part of an object, and as
+    /// [`StoreReader::resolve`].
+    pub fn space_of_removal(&self, targets: &[Target]) -> Result<RemovalSpace, StoreError> {
+        let mut cids = Vec::with_capacity(targets.len());
+        for target in targets {
+            let object = self.resolve(target)?;
+            let cid = object.object_cid();
+            if !object.path().is_empty() {
+                let (target, object) = (target.to_string(), cid);
+                return Err(StoreError::NotAnObject { target, object });
+            }
+            cids.push(crate::block::canonical(&cid));
+        }
+        collect::removal(&self.core, &cids)
+    }
+
+    /// What a collection would do; see [`Store::plan_gc`](crate::Store::plan_gc).
+    ///
+    /// # Errors
+    /// As [`Store::plan_gc`](crate::Store::plan_gc).
+    pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
+        collect::plan(&self.core, options)
     }
 
     /// All pins, in the order of their names.
