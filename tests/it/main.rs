@@ -24,6 +24,7 @@ mod load_shared;
 mod load_slow;
 mod load_store;
 mod load_verify;
+mod model;
 mod promises;
 mod readme;
 mod store_add;
