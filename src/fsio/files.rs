@@ -23,6 +23,12 @@ impl Files {
         REAL.get_or_init(|| Self(Arc::new(RealDisk)))
     }
 
+    /// A disk that records or fails.
+    #[cfg(test)]
+    pub(crate) fn on(disk: Arc<dyn Disk>) -> Self {
+        Self(disk)
+    }
+
     /// Creates a file for reading and writing that must not exist yet.
     pub(crate) fn create_new(&self, path: &Path, mode: u32) -> Result<File, FileError> {
         let created = self.0.create_new(path, mode);
