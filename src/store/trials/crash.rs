@@ -63,7 +63,7 @@ fn check(ops: &[Op], crash: &Crash, ledger: &Ledger, steps: &[Step]) {
             "cut after {} operations, {} of those not synced was left: {what}\n{:#?}",
             crash.cut,
             crash.left,
-            &ops[..crash.cut]
+            &ops[crash.cut.saturating_sub(200)..crash.cut]
         );
     }
 }

@@ -19,7 +19,9 @@ fn run(fault: Fault) -> u64 {
     let (ledger, counted) = (run.ledger.clone(), disk.counted());
     let open = match run.store() {
         // What it shows with the fault behind it.
-        Some(store) if !fault.lasting && disk.has_failed() => ledger.check_reader(&store.to_reader()),
+        Some(store) if !fault.lasting && disk.has_failed() => {
+            ledger.check_reader(&store.to_reader())
+        }
         _ => Ok(()),
     };
     drop(run);

@@ -278,8 +278,11 @@ impl Disk for RecordingDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         RealDisk.sync_dir(path)?;
-        let path = self.below(path);
-        state.ops.push(Op::SyncDir { path });
+        // The folders above are synced too when a store is made.
+        if let Ok(path) = path.strip_prefix(&self.root) {
+            let path = path.to_path_buf();
+            state.ops.push(Op::SyncDir { path });
+        }
         Ok(())
     }
 
