@@ -98,17 +98,17 @@ fn replay_after(fault: Fault, first: &[Step], then: &[Step]) -> bool {
 #[test]
 fn a_power_cut_at_any_point_loses_nothing_that_was_returned() {
     let tried = replay(&ALL_KINDS);
-    assert!(tried > 500, "{tried}");
+    assert!(tried > 300, "{tried}");
 }
 
 #[test]
 fn what_is_returned_after_a_writer_died_survives_a_power_cut() {
     let first = [
-        Step::Add("abcdefg", Pin::Named("first")),
+        Step::Add("abcdef", Pin::Named("first")),
         Step::Session("xy"),
-        Step::Remove("abcdefg"),
+        Step::Remove("abcdef"),
     ];
-    let then = [Step::Add("abcdefg", Pin::No), Step::Session("xy")];
+    let then = [Step::Add("abcdef", Pin::No), Step::Session("xy")];
     let death = |nth| Fault {
         kinds: &CHANGES,
         nth,

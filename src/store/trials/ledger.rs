@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::block::Cid;
+use crate::store::folder::StoreFolder;
 use crate::store::root::{self, RootName};
-use crate::store::{Store, StoreReader};
+use crate::store::{Store, StoreError, StoreReader};
 
 /// Whether something is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +95,14 @@ impl Ledger {
 
     /// Says what a reader sees that it should not, or misses.
     pub(super) fn check_reader(&self, reader: &StoreReader) -> Result<(), String> {
-        let said = |e: crate::StoreError| e.to_string();
+        let said = |e: StoreError| e.to_string();
         let objects: BTreeSet<Cid> = reader
             .objects()
             .map_err(said)?
             .iter()
             .map(|o| o.cid)
             .collect();
-        let folder = crate::store::folder::StoreFolder::new(reader.path());
+        let folder = StoreFolder::new(reader.path());
         let roots: BTreeSet<Cid> = root::published(&folder)
             .map_err(said)?
             .into_iter()
@@ -160,21 +161,24 @@ impl Ledger {
                     return Err(format!("block {cid} has other bytes"));
                 }
                 (Err(e), Presence::Must) => return Err(format!("block {cid}: {e}")),
-                (Err(e @ crate::StoreError::BlockAbsent { .. }), _) => drop(e),
+                (Err(StoreError::BlockAbsent { .. }), _) => {}
                 (Err(e), _) => return Err(format!("block {cid}: {e}")),
                 // What was put and not committed may lie in a pack all the same.
                 (Ok(_), _) => {}
             }
         }
-        for name in list(store, "tmp") {
-            return Err(format!("tmp/{name} was left over"));
+        let left_over = list(store, "tmp");
+        if !left_over.is_empty() {
+            return Err(format!("tmp/ still holds {left_over:?}"));
         }
-        for name in list(store, "roots") {
-            if RootName::parse(&name).is_none() {
-                return Err(format!("roots/{name} is nothing of ours"));
-            }
+        let roots = list(store, "roots").into_iter();
+        let foreign: Vec<String> = roots
+            .filter(|name| RootName::parse(name).is_none())
+            .collect();
+        match foreign.is_empty() {
+            true => Ok(()),
+            false => Err(format!("roots/ holds {foreign:?}, nothing of ours")),
         }
-        Ok(())
     }
 }
 

@@ -24,12 +24,12 @@ use crate::fsio::Files;
 
 /// Opens a store on a disk, with an index that is empty; makes it where there is none, as
 /// [`Store::open_or_create`] does.
-fn open(path: &Path, files: &Files, options: StoreOptions) -> Result<Store, StoreError> {
+pub(crate) fn open(path: &Path, files: &Files, options: StoreOptions) -> Result<Store, StoreError> {
     open_over(path, files, options, Box::<MemoryIndex>::default())
 }
 
 /// As [`open`], with an index that may know something.
-fn open_over(
+pub(crate) fn open_over(
     path: &Path,
     files: &Files,
     options: StoreOptions,
@@ -50,7 +50,7 @@ fn open_over(
 }
 
 /// Opens a store for reading on a disk.
-fn open_reader(path: &Path, files: &Files) -> Result<StoreReader, StoreError> {
+pub(crate) fn open_reader(path: &Path, files: &Files) -> Result<StoreReader, StoreError> {
     let core = ReadCore::on(StoreFolder::on(path, files.clone()))?;
     Ok(StoreReader::from_core(core.into()))
 }

@@ -180,8 +180,8 @@ fn fates(ops: &[Op]) -> Vec<(String, Vec<Fate>)> {
         open.iter()
             .filter(|&&i| ops[i].changes().is_none_or(|file| Some(file) != message))
     };
-    let writes = single().filter(|&&i| matches!(ops[i], Op::Write { .. }));
-    if let Some(&last) = writes.last() {
+    let mut last_first = single().rev();
+    if let Some(&last) = last_first.find(|&&i| matches!(ops[i], Op::Write { .. })) {
         for (half, fate) in [("first", Fate::FirstHalf), ("second", Fate::SecondHalf)] {
             let torn = all(&|i| if i == last { fate } else { Fate::Kept });
             ways.push((format!("of {:?} the {half} half", ops[last]), torn));

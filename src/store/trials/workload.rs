@@ -12,7 +12,7 @@ use crate::store::{
 
 /// Small, so that a few files are several chunks and several packs.
 const CHUNK_BYTES: usize = 8 << 10;
-const PACK_BYTES: u64 = 24 << 10;
+const PACK_BYTES: u64 = (64 + 16) << 10;
 
 /// One call. Contents are named by letters, each other bytes.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +41,13 @@ pub(super) enum Pin {
 pub(super) const ALL_KINDS: [Step; 10] = [
     Step::Add("ab", Pin::Named("first")),
     Step::Read("ab"),
-    Step::Add("abcdefg", Pin::No),
+    Step::Add("abcdef", Pin::No),
     Step::Add("ab", Pin::No),
     Step::Remove("ab"),
     Step::Add("ab", Pin::Moves("first")),
     Step::Session("xy"),
     Step::Reopen,
-    Step::Pin("second", "abcdefg"),
+    Step::Pin("second", "abcdef"),
     Step::Unpin("first"),
 ];
 
