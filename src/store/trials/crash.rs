@@ -127,6 +127,14 @@ fn what_is_returned_after_a_sync_failed_survives_a_power_cut() {
         failure: Failure::Errno(Errno::IO),
         lasting: false,
     };
-    let points = (1..).take_while(|nth| replay_after(failed(*nth), &ALL_KINDS, &[]));
-    assert!(points.count() > 20);
+    let points = |steps: &[Step]| {
+        let met = (1..).take_while(|nth| replay_after(failed(*nth), steps, &[]));
+        met.count()
+    };
+    assert!(points(&ALL_KINDS) > 20);
+    // What failed after its rename is there when it is tried again, and still not durable.
+    let added = Step::Add("ab", Pin::Named("first"));
+    assert!(points(&[added, added]) > 10);
+    let pinned = Step::Pin("second", "ab");
+    assert!(points(&[added, pinned, pinned]) > 10);
 }
