@@ -17,6 +17,8 @@ mod tally;
 mod threads;
 mod writeback;
 
+#[cfg(test)]
+pub(crate) use disk::{Disk, RealDisk};
 pub(crate) use file_system::is_remote;
 pub(crate) use files::Files;
 pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive};

@@ -150,6 +150,8 @@ impl StoreFolder {
         for folder in FOLDERS {
             self.files.make_dir(&self.root.join(folder))?;
         }
+        // A power cut must not leave FORMAT without them.
+        self.files.sync_dir(&self.root)?;
         self.empty_tmp()?;
         let id = StoreId(random_id()?);
         let format = Format {

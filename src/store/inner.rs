@@ -63,6 +63,7 @@ impl Inner {
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
         let files = core.folder.files();
         for folder in [
+            core.folder.path().to_path_buf(),
             core.folder.packs(),
             core.folder.roots(),
             core.folder.names(),

@@ -25,6 +25,8 @@ mod sharing;
 mod target;
 mod time;
 mod totals;
+#[cfg(test)]
+mod trials;
 mod writable;
 mod writer_lock;
 

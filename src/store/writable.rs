@@ -159,6 +159,12 @@ impl Store {
         Self::open_with(path, options)
     }
 
+    #[cfg(test)]
+    pub(crate) fn over(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        Self { inner }
+    }
+
     /// The store's folder.
     pub fn path(&self) -> &Path {
         self.inner.folder().path()
