@@ -107,6 +107,7 @@ pub(super) fn options() -> StoreOptions {
         threads: 1,
         pack_bytes: PACK_BYTES,
         profile: profile(),
+        ..StoreOptions::default()
     }
 }
 
