@@ -1,8 +1,10 @@
 //! What can go wrong in a store, with the path or CID, the expected and the found.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::block::{BlockError, Cid, CidError};
+use crate::config::TimeSpan;
 use crate::dag::DagError;
 use crate::error::{Explain, FileError};
 use crate::store::target::TargetError;
@@ -65,7 +67,10 @@ pub enum StoreError {
         feature: String,
     },
     /// Another process has the store open for writing.
-    #[error("the store at {} is open for writing by process {pid} on {host} since {since}", path.display())]
+    #[error(
+        "the store at {} is open for writing by process {pid} on {host} since {since}{}",
+        path.display(), waiting(*waited)
+    )]
     Locked {
         /// The store's folder.
         path: PathBuf,
@@ -75,6 +80,16 @@ pub enum StoreError {
         host: String,
         /// When it opened the store, in UTC.
         since: String,
+        /// How long it was waited for; zero where it was not.
+        waited: Duration,
+    },
+    /// The store lies on an overlay file system, and its last writer did not work through the same overlay: the
+    /// content may have come with a layer below. Locks that are taken here are not seen there, so a collector
+    /// that works there would free what is being read here, or built upon.
+    #[error("the store at {} lies on an overlay file system, and was last written outside of it", path.display())]
+    Overlay {
+        /// The store's folder.
+        path: PathBuf,
     },
     /// A write failed in a way after which nothing may be trusted until the store is opened again.
     #[error("the store at {} refuses writes since one failed: {cause}", path.display())]
@@ -365,6 +380,7 @@ impl Explain for StoreError {
             Self::NewerFormat { .. } => "newer_format",
             Self::MissingFeature { .. } => "missing_feature",
             Self::Locked { .. } => "locked",
+            Self::Overlay { .. } => "overlay",
             Self::Poisoned { .. } => "poisoned",
             Self::Damaged { .. } => "damaged",
             Self::Corrupt { .. } | Self::CorruptNode { .. } => "corrupt",
@@ -414,7 +430,12 @@ impl Explain for StoreError {
                 "use the version that wrote it, or a newer one"
             }
             Self::Locked { .. } => {
-                "wait for it or end it; reading (get, cat, ls, load) works beside it"
+                "wait for it (--lock-timeout 30s) or end it; reading (get, cat, ls, load) works beside it"
+            }
+            Self::Overlay { .. } => {
+                "whoever collects outside does not see the locks that are taken here: mount the store's own folder \
+                 (a bind mount, a volume); or, if nothing is ever removed from it there, as from an image, say so \
+                 with --nobody-collects or IPFS_ACCELERATE__STORE__NOBODY_COLLECTS=true"
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
             Self::Damaged { .. } => {
@@ -474,6 +495,18 @@ impl Explain for StoreError {
             Self::BadPattern { .. } => "write it as for a shell: *.bin, logs/**",
         };
         Some(text.to_owned())
+    }
+}
+
+/// In whole seconds, or milliseconds below one.
+fn waiting(waited: Duration) -> String {
+    let round = match waited.as_secs() {
+        0 => Duration::from_millis(waited.as_millis() as u64),
+        seconds => Duration::from_secs(seconds),
+    };
+    match round.is_zero() {
+        true => String::new(),
+        false => format!("; waited {} for it", TimeSpan::from(round)),
     }
 }
 

@@ -269,7 +269,9 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> Inner {
-        let lock = crate::store::writer_lock::take(&StoreFolder::new(path)).unwrap();
+        let lock =
+            crate::store::writer_lock::take(&StoreFolder::new(path), &StoreOptions::default())
+                .unwrap();
         Inner::open(ReadCore::open(path).unwrap(), lock, StoreOptions::default()).unwrap()
     }
 

@@ -13,6 +13,7 @@ mod index;
 mod ingest;
 mod inner;
 mod names;
+mod overlay;
 mod pack;
 mod pins;
 mod quota;
@@ -22,6 +23,7 @@ mod remove;
 mod reserve;
 mod root;
 mod sharing;
+mod survey;
 mod target;
 mod time;
 mod totals;
@@ -40,6 +42,7 @@ pub use collect::{
     RemovalSpace, SpaceReport,
 };
 pub use error::StoreError;
+pub(crate) use folder::VERSION as FORMAT_VERSION;
 pub use ingest::{
     AddNote, AddOptions, AddProgress, AddReport, PendingCid, PinAs, SessionReport, SharedWith,
     WriteSession,
@@ -49,12 +52,14 @@ pub use pins::PinOptions;
 pub(crate) use read::{Backing, Extent, Leaves, Prover};
 pub use read::{
     CopyReason, Entry, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice,
-    Object, ObjectInfo, ObjectStat, StoreReader, StoredFile,
+    Object, ObjectInfo, ObjectStat, ReaderOptions, StoreReader, StoredFile,
 };
 pub use remove::{RemoveOptions, RemoveReport};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
+pub(crate) use survey::{Counts, Survey, Writer};
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;
 pub use writable::{Store, StoreOptions, hash_path, hash_reader};
+pub(crate) use writer_lock::Holder;

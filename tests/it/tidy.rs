@@ -42,7 +42,7 @@ fn layer(module: &str) -> Option<u32> {
         "dag" => 2,
         "store" => 3,
         "checkpoint" => 4,
-        "accelerate" => 5,
+        "accelerate" | "doctor" => 5,
         "main" | "cli" => 6,
         _ => return None,
     })

@@ -12,9 +12,19 @@ use crate::dag::Profile;
 use crate::store::collect::{self, GcOptions, GcPlan, RemovalSpace, SpaceReport};
 use crate::store::error::StoreError;
 use crate::store::names::Pin;
+use crate::store::overlay;
 use crate::store::sharing::{SharedBytes, Side};
 use crate::store::target::Target;
 use crate::store::totals::{StoreTotals, totals};
+
+/// How a [`StoreReader`] opens a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReaderOptions {
+    /// Nobody removes content from the store below the overlay file system that it is seen through, so that
+    /// leases need not be seen there; see [`StoreError::Overlay`]. Of no effect elsewhere.
+    pub nobody_collects: bool,
+}
 
 /// Reads a store beside its writer, from any number of processes, from a read-only mount and under another
 /// uid.
@@ -44,10 +54,21 @@ impl StoreReader {
     ///
     /// # Errors
     /// [`StoreError::Absent`], [`StoreError::NotAStore`], [`StoreError::NewerFormat`] or
-    /// [`StoreError::Damaged`] when there is no store that this version can read.
+    /// [`StoreError::Damaged`] when there is no store that this version can read; [`StoreError::Overlay`] on an
+    /// overlay file system that the store was not written through.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path, &ReaderOptions::default())
+    }
+
+    /// As [`StoreReader::open`], with options.
+    ///
+    /// # Errors
+    /// As [`StoreReader::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: &ReaderOptions) -> Result<Self, StoreError> {
+        let core = ReadCore::open(path.as_ref())?;
+        overlay::check(&core.folder, options.nobody_collects)?;
         Ok(Self {
-            core: Arc::new(ReadCore::open(path.as_ref())?),
+            core: Arc::new(core),
         })
     }
 

@@ -37,13 +37,13 @@ pub(crate) fn open_over(
 ) -> Result<Store, StoreError> {
     let folder = StoreFolder::on(path, files.clone());
     let made = match folder.is_vacant()? {
-        true => Some(folder.create(&options.profile)?),
+        true => Some(folder.create(&options)?),
         false => None,
     };
     let core = ReadCore::on(folder)?;
     let lock = match made {
         Some(lock) => lock,
-        None => writer_lock::take(&core.folder)?,
+        None => writer_lock::take(&core.folder, &options)?,
     };
     let slot = |folder: &StoreFolder| IndexSlot::with(index, folder);
     Ok(Store::over(Inner::open_over(core, lock, options, slot)?))
