@@ -16,6 +16,9 @@ mod config;
 mod dag;
 pub mod error;
 mod fsio;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod store;
 
 pub use accelerate::{

@@ -31,6 +31,46 @@ struct Format {
     profile: String,
 }
 
+/// The store and the profile that the bytes of `FORMAT` say; `root` is the store's folder, for messages.
+pub(super) fn parse_format(
+    bytes: &[u8],
+    path: &Path,
+    root: &Path,
+) -> Result<(StoreId, Profile), StoreError> {
+    let envelope = Envelope::open(bytes, FileKind::Format, None, path)?;
+    let section = envelope.section(bytes, 0, path, "format")?;
+    let format: Format = format::decode(section, path, "format")?;
+    if format.version > VERSION {
+        return Err(StoreError::NewerFormat {
+            path: root.to_path_buf(),
+            found: format.version,
+            supported: VERSION,
+        });
+    }
+    let missing = |feature| StoreError::MissingFeature {
+        path: root.to_path_buf(),
+        feature,
+    };
+    if let Some(feature) = format.required.into_iter().next() {
+        return Err(missing(feature));
+    }
+    // A profile that is not known here is a feature of a later version.
+    match format.profile.parse() {
+        Ok(profile) => Ok((envelope.store, profile)),
+        Err(_) => Err(missing(format!("profile {}", format.profile))),
+    }
+}
+
+/// The bytes of `FORMAT`.
+pub(super) fn format_bytes(store: StoreId, profile: &Profile) -> Vec<u8> {
+    let format = Format {
+        version: VERSION,
+        required: Vec::new(),
+        profile: profile.name().to_owned(),
+    };
+    format::seal(FileKind::Format, store, &[format::section(&format)])
+}
+
 impl StoreFolder {
     pub(crate) fn new(root: &Path) -> Self {
         Self {
@@ -84,30 +124,7 @@ impl StoreFolder {
             Err(e) => return Err(FileError::new("open", &path, e).into()),
         };
         let bytes = fsio::read_file(&file, &path, SMALL_FILE_LIMIT)?;
-        let envelope = Envelope::open(&bytes, FileKind::Format, None, &path)?;
-        let section = envelope.section(&bytes, 0, &path, "format")?;
-        let format: Format = format::decode(section, &path, "format")?;
-        if format.version > VERSION {
-            return Err(StoreError::NewerFormat {
-                path: self.root.clone(),
-                found: format.version,
-                supported: VERSION,
-            });
-        }
-        if let Some(feature) = format.required.into_iter().next() {
-            return Err(StoreError::MissingFeature {
-                path: self.root.clone(),
-                feature,
-            });
-        }
-        // A profile that is not known here is a feature of a later version.
-        match format.profile.parse() {
-            Ok(profile) => Ok((envelope.store, profile)),
-            Err(_) => Err(StoreError::MissingFeature {
-                path: self.root.clone(),
-                feature: format!("profile {}", format.profile),
-            }),
-        }
+        parse_format(&bytes, &path, &self.root)
     }
 
     /// Whether a store may be made here: the folder is absent, or holds nothing but our own empty folders
@@ -129,13 +146,7 @@ impl StoreFolder {
         }
         self.empty_tmp()?;
         let id = StoreId(random_id()?);
-        let format = Format {
-            version: VERSION,
-            required: Vec::new(),
-            profile: profile.name().to_owned(),
-        };
-        let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
-        self.publish_format(&bytes)?;
+        self.publish_format(&format_bytes(id, profile))?;
         Ok(lock)
     }
 

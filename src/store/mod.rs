@@ -7,6 +7,8 @@ mod coverage;
 mod error;
 mod folder;
 mod format;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod index;
 mod ingest;
 mod inner;
