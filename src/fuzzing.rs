@@ -2,7 +2,8 @@
 //! accepted. It panics if what was accepted is not what it should be.
 //!
 //! They stand beside what they read, and are no part of the library: only `--cfg fuzzing` and the tests build
-//! them.
+//! them. A new one needs a function with its seeds there, a name here and in `tests`, a program in `fuzz/` and a
+//! corpus, which `WRITE_SEEDS=1 cargo test --lib fuzzing` begins.
 
 pub use crate::block::fuzz::cid;
 pub use crate::checkpoint::fuzz::{device_map, safetensors_header, shard_index};

@@ -14,8 +14,12 @@ pub fn cid(data: &[u8]) -> bool {
     let text = std::str::from_utf8(data).map_or(None, |text| Some((text, parse_cid(text).ok()?)));
     if let Some((text, cid)) = text {
         let bare = text.strip_prefix("ipfs://").unwrap_or(text);
-        let theirs = Cid::try_from(bare).unwrap_or_else(|e| panic!("the cid crate: {text:?}: {e}"));
-        assert_eq!(theirs, cid);
+        let bare = bare.strip_prefix("/ipfs/").unwrap_or(bare);
+        // That crate takes the letters `/ipfs/` inside a base64 CID for the end of a prefix.
+        if !bare.contains("/ipfs/") {
+            let theirs = Cid::try_from(bare);
+            assert_eq!(theirs.expect("the cid crate refuses it"), cid);
+        }
         check(&cid);
     }
     binary.is_ok() || text.is_some()
@@ -28,7 +32,8 @@ fn check(cid: &Cid) {
         if let Some(inline) = inline_data(&cid) {
             assert_eq!(verify(&cid, inline), Ok(()));
         }
-        assert!(verify(&cid, b"other bytes than any that a fuzzer hashes").is_err());
+        // The digest of one of them a fuzzer finds by watching the comparison.
+        assert!(verify(&cid, b"one").is_err() || verify(&cid, b"two").is_err());
     }
 }
 

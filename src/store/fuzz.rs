@@ -1,7 +1,8 @@
 //! What the fuzz targets of a store's files and of targets run; see [`crate::fuzzing`].
 //!
-//! Each kind of file has one function. Checksums would stop a fuzzer at the door, so a file is read as it is
-//! and once more with its checksums set right. Whatever is accepted has to be written as it was read.
+//! Each kind of file has one function, `gone` excepted, which nothing reads yet. Checksums would stop a fuzzer
+//! at the door, so a file is read as it is and once more with its checksums set right. Whatever is accepted has
+//! to be written as it was read.
 
 use std::path::Path;
 
