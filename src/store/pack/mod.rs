@@ -12,6 +12,10 @@ mod table;
 mod writer;
 
 pub(crate) use file::PackFile;
+#[cfg(any(fuzzing, test))]
+pub(crate) use header::Header;
+#[cfg(any(fuzzing, test))]
+pub(crate) use table::Table;
 pub(crate) use table::{ObjectNote, Row};
 pub(crate) use writer::{PackWriter, SealedPack, is_padding};
 
