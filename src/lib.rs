@@ -51,8 +51,10 @@ pub use store::{
     ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Object, ObjectInfo, ObjectStat,
     PartCount, PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, RemoveOptions,
     RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, Store,
-    StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError,
-    WriteSession, check_path, check_reader, hash_path, hash_reader, utc_text,
+    StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, SyncCounts, SyncError,
+    SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState, SyncedObject, SyncedPin,
+    SyncedPinChange, Target, TargetError, WriteSession, check_path, check_reader, hash_path,
+    hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

@@ -105,6 +105,7 @@ pub(crate) enum Command {
     Check(commands::check::CheckArgs),
     Rm(commands::rm::RmArgs),
     Pin(commands::pin::PinArgs),
+    Sync(commands::sync::SyncArgs),
     Dedup(commands::dedup::DedupArgs),
     Plan(commands::plan::PlanArgs),
     Load(commands::load::LoadArgs),
@@ -118,7 +119,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Content",
         &[
-            "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin",
+            "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync",
         ],
     ),
     ("Checkpoints", &["plan", "load", "dedup"]),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ipfs_accelerate::{Config, Profile, Store, StoreOptions, StoreReader};
+use ipfs_accelerate::{Config, Profile, Store, StoreError, StoreOptions, StoreReader};
 
 use super::args::GlobalArgs;
 use super::error::CliError;
@@ -53,6 +53,15 @@ impl<'a> Context<'a> {
             .store_path(self.global.store.as_deref(), std::env::vars_os())?)
     }
 
+    /// Whether there is a store.
+    pub(crate) fn has_store(&self) -> Result<bool, CliError> {
+        match self.reader() {
+            Ok(_) => Ok(true),
+            Err(CliError::Store(StoreError::Absent { .. })) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// The store for reading, beside any writer.
     pub(crate) fn reader(&self) -> Result<StoreReader, CliError> {
         Ok(StoreReader::open(self.store_path()?)?)
@@ -65,8 +74,13 @@ impl<'a> Context<'a> {
 
     /// The store for writing, made where the folder is absent or empty.
     pub(crate) fn writer_or_new(&self) -> Result<Store, CliError> {
+        self.writer_or_new_under(self.configured_profile()?)
+    }
+
+    /// The same; one that is made gets this profile.
+    pub(crate) fn writer_or_new_under(&self, profile: Profile) -> Result<Store, CliError> {
         let mut options = self.store_options();
-        options.profile = self.configured_profile()?;
+        options.profile = profile;
         Ok(Store::open_or_create(self.store_path()?, options)?)
     }
 

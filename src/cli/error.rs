@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipfs_accelerate::{
     ByteSizeError, CheckError, ConfigError, Explain, FileError, LoadError, ProfileError,
-    StoreError, TargetError,
+    StoreError, SyncError, TargetError,
 };
 
 /// Any error of a command.
@@ -13,6 +13,8 @@ use ipfs_accelerate::{
 pub(crate) enum CliError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Sync(#[from] SyncError),
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
@@ -72,6 +74,7 @@ impl Explain for CliError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Store(e) => e.kind(),
+            Self::Sync(e) => e.kind(),
             Self::Check(e) => e.kind(),
             Self::Config(e) => e.kind(),
             Self::Load(e) => e.kind(),
@@ -95,6 +98,7 @@ impl Explain for CliError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Store(e) => return e.hint(),
+            Self::Sync(e) => return e.hint(),
             Self::Check(e) => return e.hint(),
             Self::Config(e) => return e.hint(),
             Self::Load(e) => return e.hint(),

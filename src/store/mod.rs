@@ -17,6 +17,7 @@ mod read;
 mod remove;
 mod root;
 mod sharing;
+mod sync;
 mod target;
 mod time;
 mod totals;
@@ -43,6 +44,10 @@ pub use read::{
 pub use remove::{RemoveOptions, RemoveReport};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
+pub use sync::{
+    SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState,
+    SyncedObject, SyncedPin, SyncedPinChange,
+};
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;

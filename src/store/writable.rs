@@ -19,6 +19,7 @@ use super::read::{
 };
 use super::remove::{self, RemoveOptions, RemoveReport};
 use super::root::LeasedRoot;
+use super::sync::{self, SyncError, SyncOptions, SyncReport};
 use super::target::Target;
 use super::totals::StoreTotals;
 use super::writer_lock;
@@ -194,6 +195,39 @@ impl Store {
         options: &AddOptions,
     ) -> Result<AddReport, StoreError> {
         ingest::add_reader(&self.inner, reader, options)
+    }
+
+    /// Copies objects from another store: what is missing of them, each block checked against its CID before it
+    /// is written. An object is here whole or not at all. What the source cannot give is told in the report, and
+    /// does not stop the other objects.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, Store, StoreReader, SyncOptions};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    /// # let store = Store::create(&there)?;
+    /// # store.add_reader(&b"hello world"[..], &AddOptions::default().named("greeting"))?;
+    /// let source = StoreReader::open(&there)?;
+    /// let store = Store::create(&here)?;
+    /// let report = store.sync_from(&source, &SyncOptions::default())?;
+    /// assert_eq!((report.copied(), report.counts().new_bytes), (1, 11));
+    /// assert_eq!(store.to_reader().read(&"greeting".parse()?)?, b"hello world");
+    ///
+    /// let again = store.sync_from(&source, &SyncOptions::default())?;
+    /// assert_eq!((again.there(), again.counts().new_bytes), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SyncError::SameStore`] for this store itself, [`SyncError::Cancelled`], and [`SyncError::Store`] for a
+    /// target that the source does not have, and for what this store cannot read or write. Objects that were
+    /// copied before stay.
+    pub fn sync_from(
+        &self,
+        source: &StoreReader,
+        options: &SyncOptions,
+    ) -> Result<SyncReport, SyncError> {
+        sync::sync_from(&self.inner, source, options)
     }
 
     /// Begins to write single blocks.

@@ -40,4 +40,7 @@ mod store_sessions;
 mod store_sharing;
 mod store_sources;
 mod store_space;
+mod store_sync;
+mod store_sync_faults;
+mod store_sync_pins;
 mod tidy;

@@ -112,13 +112,13 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Commit
 
 /// What a commit has to tell.
 #[derive(Default)]
-pub(super) struct Committed {
+pub(crate) struct Committed {
     pin: Option<String>,
     shared_most_with: Option<SharedWith>,
 }
 
 /// Publishes the last pack, the root and the pin, in this order.
-fn commit(
+pub(crate) fn commit(
     store: &Inner,
     mut writer: BlockWriter<'_>,
     root: RootBuilder,
@@ -215,7 +215,8 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
     Ok(is_new)
 }
 
-fn is_whole(store: &Inner, record: &RootRecord) -> bool {
+/// Whether all packs of a root are there.
+pub(crate) fn is_whole(store: &Inner, record: &RootRecord) -> bool {
     record
         .packs
         .iter()
