@@ -47,14 +47,15 @@ pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
     AddNote, AddOptions, AddProgress, AddReport, CacheStats, CheckError, CheckOptions, CheckReport,
-    ComputedCid, CopyReason, Counterpart, Difference, Entry, EntrySummary, EntryType,
-    ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Object, ObjectInfo, ObjectStat,
-    PartCount, PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, RemoveOptions,
-    RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, Store,
-    StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, SyncCounts, SyncError,
-    SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState, SyncedObject, SyncedPin,
-    SyncedPinChange, Target, TargetError, WriteSession, check_path, check_reader, hash_path,
-    hash_reader, utc_text,
+    ComputedCid, CopyReason, Counterpart, DesiredPath, DesiredPin, DesiredPins, DesiredPinsError,
+    DesiredSource, Difference, Entry, EntrySummary, EntryType, ExportOptions, ExportReport,
+    FileMap, FileReader, FileSlice, Object, ObjectInfo, ObjectStat, PartCount, PartTotals,
+    PendingCid, Pin, PinAction, PinAs, PinChange, PinKind, PinOptions, PinPlan, PinSyncOptions,
+    PinSyncReport, RemoveOptions, RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith,
+    SharingSide, Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, SyncCounts,
+    SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState, SyncedObject,
+    SyncedPin, SyncedPinChange, Target, TargetError, WriteSession, check_path, check_reader,
+    hash_path, hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

@@ -11,11 +11,20 @@ use super::error::CliError;
 use super::output::{Output, Printer};
 use super::progress::Progress;
 use super::signals;
+use super::temporary::TemporaryFolder;
 
 pub(crate) struct Context<'a> {
     pub(crate) config: Config,
     pub(crate) global: &'a GlobalArgs,
     printer: &'a Printer,
+}
+
+/// A store, or an empty one in its place.
+pub(crate) struct StandIn {
+    pub(crate) store: Store,
+    /// Removed once the store is closed.
+    #[expect(dead_code, reason = "held for its drop")]
+    folder: Option<TemporaryFolder>,
 }
 
 /// Defaults, file, environment. A file that was named must be there.
@@ -53,15 +62,6 @@ impl<'a> Context<'a> {
             .store_path(self.global.store.as_deref(), std::env::vars_os())?)
     }
 
-    /// Whether there is a store.
-    pub(crate) fn has_store(&self) -> Result<bool, CliError> {
-        match self.reader() {
-            Ok(_) => Ok(true),
-            Err(CliError::Store(StoreError::Absent { .. })) => Ok(false),
-            Err(e) => Err(e),
-        }
-    }
-
     /// The store for reading, beside any writer.
     pub(crate) fn reader(&self) -> Result<StoreReader, CliError> {
         Ok(StoreReader::open(self.store_path()?)?)
@@ -82,6 +82,25 @@ impl<'a> Context<'a> {
         let mut options = self.store_options();
         options.profile = profile;
         Ok(Store::open_or_create(self.store_path()?, options)?)
+    }
+
+    /// As [`Context::writer_or_new_under`]. For a dry run nothing is made: an empty store in a temporary folder
+    /// stands in for it.
+    pub(crate) fn writer_for(&self, dry_run: bool, profile: Profile) -> Result<StandIn, CliError> {
+        let (store, folder) = match self.writer() {
+            Err(CliError::Store(StoreError::Absent { .. })) if dry_run => {
+                let folder = TemporaryFolder::new("dry-run")?;
+                let mut options = self.store_options();
+                options.profile = profile;
+                let store = Store::create_with(folder.path().join("store"), options)?;
+                (store, Some(folder))
+            }
+            Err(CliError::Store(StoreError::Absent { .. })) => {
+                (self.writer_or_new_under(profile)?, None)
+            }
+            writer => (writer?, None),
+        };
+        Ok(StandIn { store, folder })
     }
 
     pub(crate) fn store_options(&self) -> StoreOptions {

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use ipfs_accelerate::{
-    ByteSizeError, CheckError, ConfigError, Explain, FileError, LoadError, ProfileError,
-    StoreError, SyncError, TargetError,
+    ByteSizeError, CheckError, ConfigError, DesiredPinsError, Explain, FileError, LoadError,
+    ProfileError, StoreError, SyncError, TargetError,
 };
 
 /// Any error of a command.
@@ -15,6 +15,8 @@ pub(crate) enum CliError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Sync(#[from] SyncError),
+    #[error(transparent)]
+    Pins(#[from] DesiredPinsError),
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
@@ -75,6 +77,7 @@ impl Explain for CliError {
         match self {
             Self::Store(e) => e.kind(),
             Self::Sync(e) => e.kind(),
+            Self::Pins(e) => e.kind(),
             Self::Check(e) => e.kind(),
             Self::Config(e) => e.kind(),
             Self::Load(e) => e.kind(),
@@ -99,6 +102,7 @@ impl Explain for CliError {
         let text = match self {
             Self::Store(e) => return e.hint(),
             Self::Sync(e) => return e.hint(),
+            Self::Pins(e) => return e.hint(),
             Self::Check(e) => return e.hint(),
             Self::Config(e) => return e.hint(),
             Self::Load(e) => return e.hint(),

@@ -4,6 +4,7 @@ mod assemble;
 mod cache;
 mod check;
 mod coverage;
+mod desired;
 mod error;
 mod folder;
 mod format;
@@ -28,6 +29,10 @@ pub use cache::CacheStats;
 pub use check::{
     CheckError, CheckOptions, CheckReport, ComputedCid, Difference, EntrySummary, check_path,
     check_reader,
+};
+pub use desired::{
+    DesiredPath, DesiredPin, DesiredPins, DesiredPinsError, DesiredSource, PinAction, PinChange,
+    PinPlan, PinSyncOptions, PinSyncReport,
 };
 pub use error::StoreError;
 pub use ingest::{

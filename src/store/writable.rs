@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::assemble::assemble;
 use super::cache::CacheStats;
+use super::desired::{self, DesiredPins, PinPlan, PinSyncOptions, PinSyncReport};
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::ingest::{self, AddOptions, AddReport, WriteSession};
@@ -357,6 +358,32 @@ impl Store {
     /// [`StoreError::NotPinned`], and [`StoreError::ManyPins`] for a CID with several named pins.
     pub fn unpin(&self, target: &Target) -> Result<Pin, StoreError> {
         pins::unpin(&self.inner, target)
+    }
+
+    /// What has to be done so that the store has the pins that a file lists; nothing is changed. An entry that
+    /// cannot be met is part of the plan.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a name that cannot be read.
+    pub fn plan_pins(
+        &self,
+        desired: &DesiredPins,
+        options: &PinSyncOptions,
+    ) -> Result<PinPlan, StoreError> {
+        desired::plan_pins(&self.inner, desired, options)
+    }
+
+    /// Carries a plan out. Each entry is met by itself, in one step; one that cannot be does not stop the others,
+    /// but no pin is removed then.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the store's folders cannot be listed; nothing was changed then.
+    pub fn apply_pins(
+        &self,
+        plan: PinPlan,
+        options: &PinSyncOptions,
+    ) -> Result<PinSyncReport, StoreError> {
+        desired::apply_pins(&self.inner, plan, options)
     }
 
     /// All pins, in the order of their names.

@@ -9,11 +9,13 @@ mod dedup;
 mod help;
 mod interrupted;
 mod listing;
+mod pin_files;
 mod reading;
 mod refused;
 mod refused_checkpoints;
 mod removing;
 mod sharing;
+mod syncing;
 
 use std::fs;
 use std::io::Write;

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod load;
 pub(crate) mod ls;
 pub(crate) mod pin;
+pub(crate) mod pin_sync;
 pub(crate) mod plan;
 pub(crate) mod rm;
 pub(crate) mod stat;

@@ -4,11 +4,12 @@ use clap::{Args, Subcommand};
 use ipfs_accelerate::{Pin, PinOptions, Target, utc_text};
 use serde::Serialize;
 
+use super::pin_sync::{self, PinSyncArgs};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::output::{Output, Table, View};
 
-/// Add, remove and list pins
+/// Add, remove and list pins, or have those that a file lists
 ///
 /// A pin keeps an object from being removed. Its name is unique, points to one object, and stands wherever a
 /// CID is taken. `add` pins by itself.
@@ -41,6 +42,7 @@ Examples:
     ///
     /// Works beside a writer. With --json: entries, a list of {name, cid, kind, created}. With -q: names.
     Ls,
+    Sync(PinSyncArgs),
 }
 
 #[derive(Args)]
@@ -92,6 +94,7 @@ pub(crate) fn run(args: PinArgs, context: &Context<'_>) -> Result<Output, CliErr
         PinCommand::Add(args) => add(args, context),
         PinCommand::Rm(args) => rm(&args, context),
         PinCommand::Ls => ls(context),
+        PinCommand::Sync(args) => pin_sync::run(&args, context),
     }
 }
 

@@ -6,15 +6,14 @@ use std::time::Instant;
 
 use clap::Args;
 use ipfs_accelerate::{
-    Explain, Store, StoreError, StoreReader, SyncOptions, SyncProgress, SyncReport, SyncState,
-    SyncedObject, SyncedPin, SyncedPinChange, canonical,
+    StoreError, StoreReader, SyncOptions, SyncProgress, SyncReport, SyncState, SyncedObject,
+    SyncedPin, SyncedPinChange, canonical,
 };
 use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::cli::output::{Note, Output};
-use crate::cli::temporary::TemporaryFolder;
+use crate::cli::output::{Fault, Note, Output};
 use crate::cli::text;
 
 /// Copy objects and pins from another store into this one
@@ -96,23 +95,6 @@ struct PinEntry<'a> {
     error: Option<Fault>,
 }
 
-#[derive(Serialize)]
-struct Fault {
-    kind: &'static str,
-    message: String,
-    hint: Option<String>,
-}
-
-impl Fault {
-    fn of(e: &impl Explain) -> Self {
-        Self {
-            kind: e.kind(),
-            message: e.to_string(),
-            hint: e.hint(),
-        }
-    }
-}
-
 impl<'a> From<&'a SyncedObject> for ObjectEntry<'a> {
     fn from(object: &'a SyncedObject) -> Self {
         let counts = &object.counts;
@@ -152,7 +134,7 @@ impl<'a> From<&'a SyncedPin> for PinEntry<'a> {
             name: &pin.name,
             change,
             was,
-            error: pin.change.as_ref().err().map(Fault::of),
+            error: pin.change.as_ref().err().map(|e| Fault::of(e)),
         }
     }
 }
@@ -166,15 +148,7 @@ pub(crate) fn run(args: SyncArgs, context: &Context<'_>) -> Result<Output, CliEr
     options.dry_run = args.dry_run;
     let source = StoreReader::open(&args.source)?;
     options.cancel = Some(context.cancel()?);
-    // Where there is no store yet, an empty one stands in for the one that would be made.
-    let stand_in = match args.dry_run && !context.has_store()? {
-        true => Some(TemporaryFolder::new("dry-run")?),
-        false => None,
-    };
-    let store = match &stand_in {
-        Some(folder) => Store::create(folder.path().join("store"))?,
-        None => context.writer_or_new_under(source.profile().clone())?,
-    };
+    let target = context.writer_for(args.dry_run, source.profile().clone())?;
     let progress = context.progress("copying from", &args.source, Some(0));
     let bar = progress.bar();
     options.progress = Some(Arc::new(move |at: SyncProgress| {
@@ -187,7 +161,7 @@ pub(crate) fn run(args: SyncArgs, context: &Context<'_>) -> Result<Output, CliEr
             text::size(at.new_bytes)
         ));
     }));
-    let report = store.sync_from(&source, &options)?;
+    let report = target.store.sync_from(&source, &options)?;
     drop(progress);
     Ok(output(&args, &report, begun.elapsed().as_secs_f64()))
 }
@@ -208,13 +182,12 @@ fn output(args: &SyncArgs, report: &SyncReport, seconds: f64) -> Output {
         seconds,
     });
     for object in &report.objects {
-        let warn = |e: &dyn Explain| Note::Warning(with_hint(e));
         if let SyncState::Failed(e) = &object.state {
-            output = output.note(warn(e));
+            output = output.note(Note::Warning(Fault::warning(e)));
         }
         for pin in &object.pins {
             if let Err(e) = &pin.change {
-                output = output.note(warn(e));
+                output = output.note(Note::Warning(Fault::warning(e)));
             }
         }
         if let Some(line) = line(object) {
@@ -227,13 +200,6 @@ fn output(args: &SyncArgs, report: &SyncReport, seconds: f64) -> Output {
     output
         .line(summary(args, report, seconds))
         .no(!report.is_complete())
-}
-
-fn with_hint(e: &dyn Explain) -> String {
-    match e.hint() {
-        Some(hint) => format!("{e}; {hint}"),
-        None => e.to_string(),
-    }
 }
 
 /// `bafy…  llama-3  (4.0 GiB, 412.0 MiB new, pinned as "llama")`; none where nothing changed.

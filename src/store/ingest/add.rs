@@ -77,6 +77,7 @@ fn add(
         root.file(path.to_owned(), hashed.root.cid, hashed.spans);
     }
     options.check_cancel()?;
+    options.check_expected(&walk.name, &built.cid)?;
     let head = Head {
         cid: StoredCid(built.cid),
         kind: built.kind,

@@ -25,5 +25,5 @@ pub(crate) use pin_as::{check_pin, set_pin};
 pub(crate) use record::{FileSpans, Moves, RootBuilder};
 pub use session::{PendingCid, SessionReport, WriteSession};
 pub(crate) use tree::Built;
-pub(crate) use walk::{Found, Walk};
+pub(crate) use walk::{Found, Walk, globs};
 pub(crate) use writer::BlockWriter;

@@ -17,6 +17,9 @@ mod selection;
 mod source;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{SyncError, SyncObjectError};
 pub use options::{SyncOptions, SyncProgress};
 pub use report::{SyncCounts, SyncReport, SyncState, SyncedObject, SyncedPin, SyncedPinChange};
