@@ -51,11 +51,11 @@ pub use store::{
     DesiredSource, Difference, Entry, EntrySummary, EntryType, ExportOptions, ExportReport,
     FileMap, FileReader, FileSlice, Object, ObjectInfo, ObjectStat, PartCount, PartTotals,
     PendingCid, Pin, PinAction, PinAs, PinChange, PinKind, PinOptions, PinPlan, PinSyncOptions,
-    PinSyncReport, RemoveOptions, RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith,
-    SharingSide, Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, SyncCounts,
-    SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState, SyncedObject,
-    SyncedPin, SyncedPinChange, Target, TargetError, WriteSession, check_path, check_reader,
-    hash_path, hash_reader, utc_text,
+    PinSyncProgress, PinSyncReport, RemoveOptions, RemoveReport, SessionReport, SharedBytes,
+    SharedPart, SharedWith, SharingSide, Store, StoreError, StoreOptions, StoreReader, StoreTotals,
+    StoredFile, SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport,
+    SyncState, SyncedObject, SyncedPin, SyncedPinChange, Target, TargetError, WriteSession,
+    check_path, check_reader, hash_path, hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

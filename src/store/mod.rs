@@ -32,7 +32,7 @@ pub use check::{
 };
 pub use desired::{
     DesiredPath, DesiredPin, DesiredPins, DesiredPinsError, DesiredSource, PinAction, PinChange,
-    PinPlan, PinSyncOptions, PinSyncReport,
+    PinPlan, PinSyncOptions, PinSyncProgress, PinSyncReport,
 };
 pub use error::StoreError;
 pub use ingest::{

@@ -13,4 +13,4 @@ mod plan;
 pub(crate) use apply::{apply_pins, plan_pins};
 pub use entry::{DesiredPath, DesiredPin, DesiredPins, DesiredSource};
 pub use error::DesiredPinsError;
-pub use plan::{PinAction, PinChange, PinPlan, PinSyncOptions, PinSyncReport};
+pub use plan::{PinAction, PinChange, PinPlan, PinSyncOptions, PinSyncProgress, PinSyncReport};

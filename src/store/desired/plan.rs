@@ -24,9 +24,12 @@ pub struct PinSyncOptions {
     pub hash_paths: bool,
     /// Checked as it goes; once set, the entries that are left fail.
     pub cancel: Option<Arc<AtomicBool>>,
-    /// Told from time to time how far the reading of an entry's path is, with the entry's name.
-    pub progress: Option<Arc<dyn Fn(&str, AddProgress) + Send + Sync>>,
+    /// Told from time to time how far the reading of a path is.
+    pub progress: Option<Arc<PinSyncProgress>>,
 }
+
+/// Told the name of an entry, and how far the reading of its path is.
+pub type PinSyncProgress = dyn Fn(&str, AddProgress) + Send + Sync;
 
 impl PinSyncOptions {
     pub(super) fn check_cancel(&self) -> Result<(), StoreError> {

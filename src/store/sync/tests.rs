@@ -34,8 +34,10 @@ impl Stage {
         std::fs::write(folder.join("big"), content(1, BIG)).unwrap();
         std::fs::write(folder.join("empty"), b"").unwrap();
         std::fs::write(folder.join("sub/small"), content(2, 1_500)).unwrap();
-        let mut options = StoreOptions::default();
-        options.pack_bytes = 4_000;
+        let options = StoreOptions {
+            pack_bytes: 4_000,
+            ..StoreOptions::default()
+        };
         let store = Store::create_with(dir.path().join("there"), options).unwrap();
         let profile = match framed {
             true => Profile::unixfs_v0_2015(),
