@@ -52,13 +52,16 @@ pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
     AddNote, AddOptions, AddProgress, AddReport, CacheStats, CheckError, CheckOptions, CheckReport,
-    ComputedCid, CopyReason, Counterpart, Difference, Entry, EntrySummary, EntryType,
-    ExportOptions, ExportReport, FileMap, FileReader, FileSlice, GcHolder, GcObject, GcOptions,
-    GcPending, GcPlan, GcReason, GcReport, NotFreeable, Object, ObjectInfo, ObjectSpace,
-    ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, ReaderOptions,
-    RemovalSpace, RemoveOptions, RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith,
-    SharingSide, SpaceReport, Store, StoreError, StoreOptions, StoreReader, StoreTotals,
-    StoredFile, Target, TargetError, WriteSession, check_path, check_reader, hash_path,
+    ComputedCid, CopyReason, Counterpart, DesiredPath, DesiredPin, DesiredPins, DesiredPinsError,
+    DesiredSource, Difference, Entry, EntrySummary, EntryType, ExportOptions, ExportReport,
+    FileMap, FileReader, FileSlice, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason,
+    GcReport, NotFreeable, Object, ObjectInfo, ObjectSpace, ObjectStat, PartCount, PartTotals,
+    PendingCid, Pin, PinAction, PinAs, PinChange, PinKind, PinOptions, PinPlan, PinSyncOptions,
+    PinSyncProgress, PinSyncReport, ReaderOptions, RemovalSpace, RemoveOptions, RemoveReport,
+    SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, SpaceReport, Store,
+    StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, SyncCounts, SyncError,
+    SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState, SyncedObject, SyncedPin,
+    SyncedPinChange, Target, TargetError, WriteSession, check_path, check_reader, hash_path,
     hash_reader, utc_text,
 };
 

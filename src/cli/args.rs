@@ -34,7 +34,7 @@ A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path
 Exit codes:
   0  done
   1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value,
-     `doctor` a problem
+     `doctor` a problem; `sync` and `pin sync` could not do all of it
   2  an error; one line says what, a second one what to do
 
 Environment:
@@ -120,6 +120,7 @@ pub(crate) enum Command {
     Gc(commands::gc::GcArgs),
     Df(commands::df::DfArgs),
     Pin(commands::pin::PinArgs),
+    Sync(commands::sync::SyncArgs),
     Dedup(commands::dedup::DedupArgs),
     Plan(commands::plan::PlanArgs),
     Load(commands::load::LoadArgs),
@@ -134,7 +135,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Content",
         &[
-            "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin",
+            "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync",
         ],
     ),
     ("Upkeep", &["gc", "df", "doctor"]),

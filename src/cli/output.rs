@@ -20,6 +20,8 @@
 //! | `df TARGET…` | `targets`, `freeable_bytes`, `shared_bytes` |
 //! | `pin add`, `pin rm` | `name`, `cid`, `kind`, `created` |
 //! | `pin ls` | `entries: [{name, cid, kind, created}]` |
+//! | `pin sync` | `file`, `dry_run`, `entries: [{name, action, cid, was, error: {kind, message, hint}}]`, `changed`, `kept`, `failed`, `unlisted`, `seconds`; `action` is `add`, `pin`, `move`, `keep`, `unpin` or `failed` |
+//! | `sync` | `source`, `dry_run`, `objects: [{cid, name, kind, size, state, new_blocks, new_bytes, there_blocks, there_bytes, pins: [{name, change, was, error}], error: {kind, message, hint}}]`, `copied`, `there`, `failed`, `new_blocks`, `new_bytes`, `there_blocks`, `there_bytes`, `seconds`; `state` is `copied`, `there` or `failed`, `change` is `set`, `kept`, `moved` or `failed` |
 //! | `plan` | `tensors`, `bytes`, `device_map: {tensor: device}`, `devices: {name: {tensors, bytes, limit}}` |
 //! | `load` | `tensors`, `bytes`, `zero_copy_bytes`, `copied_bytes`, `copies: {reason: bytes}`, `residency`, `populated_bytes`, `lazy_bytes`, `verified_bytes`, `seconds`, `stages: {resolve, headers, plan, execute}`, `shards`, `devices: {name: {tensors, bytes, limit, thread_seconds}}` |
 //! | `dedup` | `a`, `b`: `{target, cid, object, kind, profile, files, tensors, content_bytes, shared_content_bytes, stored_bytes, only_bytes, totals: {same_name, other_name, partly, alone: {parts, bytes, shared_bytes}}}`, `shared_bytes`, `stored_bytes`, `by`, `parts: [{name, a, b: {bytes, shared_bytes, same_as}}]` |
@@ -74,6 +76,32 @@ pub(crate) struct Table {
 pub(crate) enum Note {
     Note(String),
     Warning(String),
+}
+
+/// An error of one of several things, which does not stop the command.
+#[derive(Serialize)]
+pub(crate) struct Fault {
+    kind: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn of(e: &dyn Explain) -> Self {
+        Self {
+            kind: e.kind(),
+            message: e.to_string(),
+            hint: e.hint(),
+        }
+    }
+
+    /// The error and what to do, in a line.
+    pub(crate) fn warning(e: &dyn Explain) -> String {
+        match e.hint() {
+            Some(hint) => format!("{e}; {hint}"),
+            None => e.to_string(),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -14,10 +14,10 @@ use crate::dag::{Node, ShardPosition};
 
 /// Sizes below one CID.
 #[derive(Clone, Copy, Default)]
-struct Below {
-    size: u64,
-    blocks: u64,
-    tsize: u64,
+pub(super) struct Below {
+    pub(super) size: u64,
+    pub(super) blocks: u64,
+    pub(super) tsize: u64,
 }
 
 /// The record of the file, folder or link under a CID, every block of which must be here. What it rests on stays
@@ -91,9 +91,9 @@ const MAX_PATH_BYTES: usize = 16_384;
 
 /// Blocks of one object, each place counted: 16 TiB in chunks of 1 MiB. A few nodes that repeat each other
 /// can stand for any number.
-const MAX_BLOCKS: u64 = 1 << 24;
+pub(super) const MAX_BLOCKS: u64 = 1 << 24;
 /// Paths of one object, for the same reason.
-const MAX_PATHS: usize = 1 << 20;
+pub(super) const MAX_PATHS: usize = 1 << 20;
 
 /// What is left to do, the next one last.
 enum Task {
@@ -105,7 +105,7 @@ enum Task {
 }
 
 /// The path of an entry of the folder at a path, one of whose blocks is `cid`.
-fn below(cid: Cid, path: &str, name: &str) -> Result<String, StoreError> {
+pub(super) fn below(cid: Cid, path: &str, name: &str) -> Result<String, StoreError> {
     let below = match path {
         "" => name.to_owned(),
         above => format!("{above}/{name}"),

@@ -260,6 +260,16 @@ pub enum StoreError {
         /// Their names.
         names: Vec<String>,
     },
+    /// What was to be added has another CID than the one that was asked for.
+    #[error("{name} has the CID {found}, and {expected} is wanted")]
+    OtherCid {
+        /// The file or folder.
+        name: String,
+        /// The CID that was asked for.
+        expected: Box<Cid>,
+        /// The CID that it has, under the profile that it was to be added under.
+        found: Box<Cid>,
+    },
     /// A file or folder changed while it was read.
     #[error("{} changed while it was read: {what}", path.display())]
     SourceChanged {
@@ -397,6 +407,7 @@ impl Explain for StoreError {
             Self::NotPinned { .. } => "not_pinned",
             Self::NotAnObject { .. } => "not_an_object",
             Self::ManyPins { .. } => "many_pins",
+            Self::OtherCid { .. } => "other_cid",
             Self::SourceChanged { .. } => "source_changed",
             Self::UnsupportedFile { .. } => "unsupported_file",
             Self::NameNotUtf8 { .. } => "name_not_utf8",
@@ -477,6 +488,9 @@ impl Explain for StoreError {
             Self::NotPinned { .. } => "`pin ls` lists the pins",
             Self::NotAnObject { .. } => "remove the object that holds it",
             Self::ManyPins { .. } => "name the one to remove",
+            Self::OtherCid { .. } => {
+                "it is other content, or was cut and hashed under another profile: `check PATH CID` tells"
+            }
             Self::SourceChanged { .. } => "try again once it is at rest; nothing was kept of it",
             Self::UnsupportedFile { .. } => {
                 "leave it out with --ignore; what comes through a pipe is named `-`"

@@ -5,6 +5,7 @@ mod cache;
 mod check;
 mod collect;
 mod coverage;
+mod desired;
 mod error;
 mod folder;
 mod format;
@@ -26,6 +27,7 @@ mod reserve;
 mod root;
 mod sharing;
 mod survey;
+mod sync;
 mod target;
 mod time;
 mod totals;
@@ -42,6 +44,10 @@ pub use check::{
 pub use collect::{
     GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable, ObjectSpace,
     RemovalSpace, SpaceReport,
+};
+pub use desired::{
+    DesiredPath, DesiredPin, DesiredPins, DesiredPinsError, DesiredSource, PinAction, PinChange,
+    PinPlan, PinSyncOptions, PinSyncProgress, PinSyncReport,
 };
 pub use error::StoreError;
 pub(crate) use folder::VERSION as FORMAT_VERSION;
@@ -60,6 +66,10 @@ pub use remove::{RemoveOptions, RemoveReport};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
 pub(crate) use survey::{Counts, Survey, Writer};
+pub use sync::{
+    SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState,
+    SyncedObject, SyncedPin, SyncedPinChange,
+};
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;

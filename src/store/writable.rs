@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::assemble::assemble;
 use super::cache::CacheStats;
 use super::collect::{self, GcOptions, GcPlan, GcReport};
+use super::desired::{self, DesiredPins, PinPlan, PinSyncOptions, PinSyncReport};
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::ingest::{self, AddOptions, AddReport, WriteSession};
@@ -23,6 +24,7 @@ use super::read::{
 };
 use super::remove::{self, RemoveOptions, RemoveReport};
 use super::root::{Lease, LeasedRoot};
+use super::sync::{self, SyncError, SyncOptions, SyncReport};
 use super::target::Target;
 use super::totals::StoreTotals;
 use super::writer_lock;
@@ -222,6 +224,39 @@ impl Store {
         ingest::add_reader(&self.inner, reader, options)
     }
 
+    /// Copies objects from another store: what is missing of them, each block checked against its CID before it
+    /// is written. An object is here whole or not at all. What the source cannot give is told in the report, and
+    /// does not stop the other objects.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, Store, StoreReader, SyncOptions};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    /// # let store = Store::create(&there)?;
+    /// # store.add_reader(&b"hello world"[..], &AddOptions::default().named("greeting"))?;
+    /// let source = StoreReader::open(&there)?;
+    /// let store = Store::create(&here)?;
+    /// let report = store.sync_from(&source, &SyncOptions::default())?;
+    /// assert_eq!((report.copied(), report.counts().new_bytes), (1, 11));
+    /// assert_eq!(store.to_reader().read(&"greeting".parse()?)?, b"hello world");
+    ///
+    /// let again = store.sync_from(&source, &SyncOptions::default())?;
+    /// assert_eq!((again.there(), again.counts().new_bytes), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SyncError::SameStore`] for this store itself, [`SyncError::Cancelled`], and [`SyncError::Store`] for a
+    /// target that the source does not have, and for what this store cannot read or write. Objects that were
+    /// copied before stay.
+    pub fn sync_from(
+        &self,
+        source: &StoreReader,
+        options: &SyncOptions,
+    ) -> Result<SyncReport, SyncError> {
+        sync::sync_from(&self.inner, source, options)
+    }
+
     /// Begins to write single blocks.
     pub fn session(&self) -> WriteSession<'_> {
         WriteSession::new(&self.inner)
@@ -349,6 +384,32 @@ impl Store {
     /// [`StoreError::NotPinned`], and [`StoreError::ManyPins`] for a CID with several named pins.
     pub fn unpin(&self, target: &Target) -> Result<Pin, StoreError> {
         pins::unpin(&self.inner, target)
+    }
+
+    /// What has to be done so that the store has the pins that a file lists; nothing is changed. An entry that
+    /// cannot be met is part of the plan.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a name that cannot be read.
+    pub fn plan_pins(
+        &self,
+        desired: &DesiredPins,
+        options: &PinSyncOptions,
+    ) -> Result<PinPlan, StoreError> {
+        desired::plan_pins(&self.inner, desired, options)
+    }
+
+    /// Carries a plan out. Each entry is met by itself, in one step; one that cannot be does not stop the others,
+    /// but no pin is removed then.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the store's folders cannot be listed; nothing was changed then.
+    pub fn apply_pins(
+        &self,
+        plan: PinPlan,
+        options: &PinSyncOptions,
+    ) -> Result<PinSyncReport, StoreError> {
+        desired::apply_pins(&self.inner, plan, options)
     }
 
     /// All pins, in the order of their names.

@@ -12,11 +12,13 @@ mod help;
 mod interrupted;
 mod listing;
 mod overlay;
+mod pin_files;
 mod reading;
 mod refused;
 mod refused_checkpoints;
 mod removing;
 mod sharing;
+mod syncing;
 mod waiting;
 
 use std::fs;

@@ -15,6 +15,8 @@ pub(crate) mod init;
 pub(crate) mod load;
 pub(crate) mod ls;
 pub(crate) mod pin;
+pub(crate) mod pin_sync;
 pub(crate) mod plan;
 pub(crate) mod rm;
 pub(crate) mod stat;
+pub(crate) mod sync;

@@ -77,6 +77,14 @@ impl<'s> BlockWriter<'s> {
         self.in_run = false;
     }
 
+    /// Where a block lies, of the open pack too.
+    pub(crate) fn find(&self, hash: &Multihash) -> Result<Option<Place>, StoreError> {
+        match self.open.get(hash) {
+            Some(place) => Ok(Some(*place)),
+            None => self.store.find(hash, &self.holder),
+        }
+    }
+
     /// Finds a block or takes a place for it; `run_bytes` is the length of the stretch it belongs to,
     /// `seen` what a lookup at `seen_at` seals found.
     pub(crate) fn put(

@@ -76,6 +76,10 @@ impl StoreReader {
         Self { core }
     }
 
+    pub(crate) fn core(&self) -> &Arc<ReadCore> {
+        &self.core
+    }
+
     /// The store's folder.
     pub fn path(&self) -> &Path {
         self.core.folder.path()
