@@ -21,7 +21,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// Tried for so long even where nothing is to be waited for: whoever looks whether a lock is free holds it
 /// for a moment, and so does a child that was forked and has not closed it yet.
-const GLANCE: Duration = Duration::from_millis(10);
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// What the last writer noted in the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]

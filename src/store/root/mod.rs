@@ -18,7 +18,7 @@ use crate::block::{Cid, canonical, parse_cid};
 const LOOSE: &str = "loose-";
 
 /// What a file name in `roots/` stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RootName {
     /// A published object.
     Object(Cid),

@@ -55,6 +55,13 @@ pub(crate) fn crashes<'r>(ops: &'r [Op], marks: &'r [usize]) -> impl Iterator<It
     })
 }
 
+/// Of the folders that a power cut could leave at each point, that without anything that was not synced and that
+/// with all of it; some may be equal.
+pub(crate) fn extremes(ops: &[Op]) -> impl Iterator<Item = Crash> + '_ {
+    // They come first.
+    (0..=ops.len()).flat_map(|cut| at(&ops[..cut]).take(2))
+}
+
 /// All that a power cut after the last of `ops` could leave; some of it may be equal.
 pub(crate) fn at(ops: &[Op]) -> impl Iterator<Item = Crash> + '_ {
     fates(ops).into_iter().map(|(left, fates)| Crash {
