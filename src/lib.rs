@@ -47,13 +47,14 @@ pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
     AddNote, AddOptions, AddProgress, AddReport, CacheStats, CheckError, CheckOptions, CheckReport,
-    ComputedCid, CopyReason, Counterpart, Difference, Entry, EntrySummary, EntryType,
+    ComputedCid, CopyReason, Counterpart, Defect, Difference, Entry, EntrySummary, EntryType,
     ExportOptions, ExportReport, FileMap, FileReader, FileSlice, GcHolder, GcObject, GcOptions,
     GcPending, GcPlan, GcReason, GcReport, NotFreeable, Object, ObjectInfo, ObjectStat, PartCount,
-    PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, RemoveOptions, RemoveReport,
-    SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, Store, StoreError,
-    StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError, WriteSession,
-    check_path, check_reader, hash_path, hash_reader, utc_text,
+    PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, Remedy, RemoveOptions, RemoveReport,
+    RepairFinding, RepairObject, RepairOptions, RepairPlan, RepairReport, SessionReport,
+    SharedBytes, SharedPart, SharedWith, SharingSide, Store, StoreError, StoreOptions, StoreReader,
+    StoreTotals, StoredFile, Target, TargetError, WriteSession, apply_repair, check_path,
+    check_reader, hash_path, hash_reader, plan_repair, utc_text,
 };
 
 /// Runs the README's examples as tests.

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use super::error::StoreError;
 use super::format::{self, Envelope, FileKind, StoreId, random_id};
 use super::gone::Gone;
-use super::pack::PackId;
+use super::pack::{self, PackId};
 use super::writer_lock;
 use crate::dag::Profile;
 use crate::fsio::{Files, Locked, TempFile};
 
 /// The format this release writes, and the newest it reads.
 const VERSION: u32 = 1;
-const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
+/// What a store consists of besides files.
+pub(crate) const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
 const SMALL_FILE_LIMIT: u64 = 1 << 20;
 
 /// Paths inside one store, and the disk that they lie on.
@@ -74,7 +75,7 @@ impl StoreFolder {
     pub(crate) fn gone(&self) -> PathBuf {
         self.root.join("gone")
     }
-    fn format(&self) -> PathBuf {
+    pub(crate) fn format(&self) -> PathBuf {
         self.root.join("FORMAT")
     }
 
@@ -88,12 +89,16 @@ impl StoreFolder {
         Ok(TempFile::create(&self.files, self.temp_path()?)?)
     }
 
-    /// Reads `FORMAT`; an absent store and a folder that is none are told apart.
+    /// Reads `FORMAT`; an absent store, one that lost it and a folder that is none are told apart.
     pub(crate) fn identify(&self) -> Result<(StoreId, Profile), StoreError> {
         let path = self.format();
         let file = match self.files.open(&path) {
             Ok(file) => file,
-            Err(e) if e.source.kind() == ErrorKind::NotFound => return Err(self.absence()?),
+            Err(e) if e.source.kind() == ErrorKind::NotFound => match self.absence()? {
+                // It was made between the two looks.
+                StoreError::Damaged { .. } if self.files.exists(&path) => self.files.open(&path)?,
+                absence => return Err(absence),
+            },
             Err(e) if e.source.kind() == ErrorKind::NotADirectory => {
                 let found = "a file, not a folder".to_owned();
                 return Err(StoreError::NotAStore {
@@ -130,6 +135,16 @@ impl StoreFolder {
         }
     }
 
+    /// The bytes of `FORMAT` for a store that is added to under a profile.
+    pub(crate) fn format_bytes(id: StoreId, profile: &Profile) -> Vec<u8> {
+        let format = Format {
+            version: VERSION,
+            required: Vec::new(),
+            profile: profile.name().to_owned(),
+        };
+        format::seal(FileKind::Format, id, &[format::section(&format)])
+    }
+
     /// Whether a store may be made here: the folder is absent, or holds nothing but our own empty folders
     /// and an abandoned lock (a creation that was cut off).
     pub(crate) fn is_vacant(&self) -> Result<bool, StoreError> {
@@ -149,12 +164,7 @@ impl StoreFolder {
         }
         self.empty_tmp()?;
         let id = StoreId(random_id()?);
-        let format = Format {
-            version: VERSION,
-            required: Vec::new(),
-            profile: profile.name().to_owned(),
-        };
-        let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
+        let bytes = Self::format_bytes(id, profile);
         // Its place shows an unfinished creation, so it comes before the last step.
         self.publish(&self.gone(), &Gone::default().to_bytes(id))?;
         self.publish(&self.format(), &bytes)?;
@@ -223,9 +233,36 @@ impl StoreFolder {
     fn absence(&self) -> Result<StoreError, StoreError> {
         let path = self.root.clone();
         Ok(match self.foreign_entry()? {
+            Some(_) if self.holds_files_of_a_store() => StoreError::Damaged {
+                path: self.format(),
+                what: "file",
+                expected: "what says which store this is".into(),
+                found: "no such file".into(),
+            },
             Some(found) => StoreError::NotAStore { path, found },
             None => StoreError::Absent { path },
         })
+    }
+
+    /// Whether something in `packs/`, `roots/` or `names/` begins as such a file does.
+    pub(crate) fn holds_files_of_a_store(&self) -> bool {
+        [self.packs(), self.roots(), self.names()]
+            .iter()
+            .any(|folder| {
+                let names = self.files.list(folder).unwrap_or_default();
+                names
+                    .iter()
+                    .any(|name| self.is_of_a_store(&folder.join(name)))
+            })
+    }
+
+    fn is_of_a_store(&self, path: &Path) -> bool {
+        let mut magic = [0; 8];
+        let read = self
+            .files
+            .open(path)
+            .and_then(|file| self.files.read_exact_at(&file, &mut magic, 0, path));
+        read.is_ok() && (&magic == format::MAGIC || &magic == pack::MAGIC)
     }
 
     /// Something in the folder that an unfinished creation cannot have left.

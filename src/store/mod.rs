@@ -18,6 +18,7 @@ mod pins;
 mod read;
 mod registry;
 mod remove;
+mod repair;
 mod root;
 mod sharing;
 mod target;
@@ -47,6 +48,10 @@ pub use read::{
     Object, ObjectInfo, ObjectStat, StoreReader, StoredFile,
 };
 pub use remove::{RemoveOptions, RemoveReport};
+pub use repair::{
+    Defect, Remedy, RepairFinding, RepairObject, RepairOptions, RepairPlan, RepairReport,
+    apply_repair, plan_repair,
+};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
 pub use target::{Target, TargetError};

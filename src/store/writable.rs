@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::assemble::assemble;
+use super::assemble::{HeldBlocks, assemble};
 use super::cache::CacheStats;
 use super::collect::{self, GcOptions, GcPlan, GcReport};
 use super::error::StoreError;
@@ -456,7 +456,11 @@ pub(crate) fn resolve(inner: &Arc<Inner>, target: &Target) -> Result<Object, Sto
     match inner.core.resolve(target) {
         Err(StoreError::NotPublished { cid, .. }) if inner.place(cid.hash())?.is_some() => {
             let holder = inner.registry.holder();
-            let record = Arc::new(assemble(inner, &cid, &holder)?);
+            let blocks = HeldBlocks {
+                store: inner,
+                holder: &holder,
+            };
+            let record = Arc::new(assemble(&blocks, &cid)?);
             let lease = Arc::new(Lease::Held(holder));
             let root = LeasedRoot { record, lease };
             Object::new(Arc::clone(&inner.core), root, String::new()).join(target.path())

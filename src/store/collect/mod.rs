@@ -14,6 +14,7 @@ mod sweep;
 
 pub(crate) use apply::collect;
 pub(crate) use plan::plan;
+pub(crate) use sweep::{PackShape, sweep};
 
 use std::path::PathBuf;
 use std::time::Duration;

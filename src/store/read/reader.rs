@@ -45,8 +45,11 @@ impl StoreReader {
     /// [`StoreError::Absent`], [`StoreError::NotAStore`], [`StoreError::NewerFormat`] or
     /// [`StoreError::Damaged`] when there is no store that this version can read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let core = ReadCore::open(path.as_ref())?;
+        // Without it no file can be read, so it is said at once.
+        core.gone()?;
         Ok(Self {
-            core: Arc::new(ReadCore::open(path.as_ref())?),
+            core: Arc::new(core),
         })
     }
 
