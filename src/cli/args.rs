@@ -33,7 +33,7 @@ A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path
 
 Exit codes:
   0  done
-  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value
+  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value; `repair` found something
   2  an error; one line says what, a second one what to do
 
 Environment:
@@ -108,6 +108,7 @@ pub(crate) enum Command {
     Dedup(commands::dedup::DedupArgs),
     Plan(commands::plan::PlanArgs),
     Load(commands::load::LoadArgs),
+    Repair(commands::repair::RepairArgs),
     Init(commands::init::InitArgs),
     Config(commands::config::ConfigArgs),
     Demo(commands::demo::DemoArgs),
@@ -122,6 +123,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Checkpoints", &["plan", "load", "dedup"]),
+    ("Maintenance", &["repair"]),
     ("Setting up", &["init", "config", "demo", "help"]),
 ];
 

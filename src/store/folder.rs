@@ -199,12 +199,19 @@ impl StoreFolder {
     pub(crate) fn refuse_links(&self) -> Result<(), StoreError> {
         for path in [self.tmp(), self.packs(), self.roots(), self.names()] {
             if self.files.is_symlink(&path) {
-                return Err(StoreError::Damaged {
-                    path,
-                    what: "kind of file",
-                    expected: "a folder of the store's own".into(),
-                    found: "a symbolic link".into(),
-                });
+                return Err(not_a_folder(path, "a symbolic link"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a store that lacks a folder, or has something else in its place.
+    pub(crate) fn check_folders(&self) -> Result<(), StoreError> {
+        for path in [self.packs(), self.roots(), self.names()] {
+            match self.files.metadata_if_there(&path)? {
+                None => return Err(not_a_folder(path, "nothing")),
+                Some(found) if !found.is_dir() => return Err(not_a_folder(path, "a file")),
+                Some(_) => {}
             }
         }
         Ok(())
@@ -301,6 +308,16 @@ impl StoreFolder {
             }
         }
         Ok(None)
+    }
+}
+
+/// The error of a folder that is none.
+pub(crate) fn not_a_folder(path: PathBuf, found: &str) -> StoreError {
+    StoreError::Damaged {
+        path,
+        what: "kind of file",
+        expected: "a folder of the store's own".into(),
+        found: found.into(),
     }
 }
 

@@ -55,6 +55,7 @@ impl Inner {
         index: impl FnOnce(&StoreFolder) -> IndexSlot,
     ) -> Result<Self, StoreError> {
         core.folder.refuse_links()?;
+        core.folder.check_folders()?;
         core.folder.empty_tmp()?;
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
         let files = core.folder.files();

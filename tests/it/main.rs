@@ -23,6 +23,7 @@ mod load_store;
 mod load_verify;
 mod promises;
 mod readme;
+mod repair;
 mod store_add;
 mod store_cache;
 mod store_commit;

@@ -13,5 +13,6 @@ pub(crate) mod load;
 pub(crate) mod ls;
 pub(crate) mod pin;
 pub(crate) mod plan;
+pub(crate) mod repair;
 pub(crate) mod rm;
 pub(crate) mod stat;

@@ -46,7 +46,8 @@ impl StoreReader {
     /// [`StoreError::Damaged`] when there is no store that this version can read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let core = ReadCore::open(path.as_ref())?;
-        // Without it no file can be read, so it is said at once.
+        // Without these little can be read, so it is said at once.
+        core.folder.check_folders()?;
         core.gone()?;
         Ok(Self {
             core: Arc::new(core),

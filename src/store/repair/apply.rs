@@ -61,11 +61,7 @@ fn carry_out(
     plan: &RepairPlan,
     lock: fsio::Locked,
 ) -> Result<RepairReport, StoreError> {
-    let mut report = RepairReport {
-        findings: plan.findings.clone(),
-        restorable: plan.restorable.clone(),
-        needs_verify: plan.needs_verify,
-    };
+    let mut report = plan.report();
     let (files, steps) = (folder.files(), &plan.steps);
     for path in &steps.folders {
         files.make_dir(path)?;

@@ -93,6 +93,15 @@ impl RepairPlan {
     pub fn left(&self) -> usize {
         left(&self.findings)
     }
+
+    /// What a repair would report.
+    pub fn report(&self) -> RepairReport {
+        RepairReport {
+            findings: self.findings.clone(),
+            restorable: self.restorable.clone(),
+            needs_verify: self.needs_verify,
+        }
+    }
 }
 
 fn left(findings: &[RepairFinding]) -> usize {

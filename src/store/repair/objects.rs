@@ -40,9 +40,10 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Result<(), StoreError> {
         objects.notes()?;
         objects.done
     };
+    planner.steps.roots.extend(done.steps);
+    planner.missing_packs();
     planner.findings.extend(done.findings);
     planner.restorable.extend(done.restorable);
-    planner.steps.roots.extend(done.steps);
     let mut live = planner.survey.covered();
     live.extend(&done.live);
     live.normalize();

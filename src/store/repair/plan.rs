@@ -1,6 +1,6 @@
 //! Making a plan: a reading of the whole store, in the order in which one part makes up for another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use super::pack::{self, Condition, Pack};
 use super::raw::pack_path;
 use super::salvage::{Rebuilt, Stated, rebuild};
 use super::steps::{PackStep, Seen, Steps};
-use super::survey::Survey;
+use super::survey::{RootFile, Survey};
 use super::{RepairOptions, RepairPlan, hash, index, objects};
 use crate::store::coverage::Covered;
 use crate::store::error::StoreError;
-use crate::store::folder::{FOLDERS, StoreFolder};
+use crate::store::folder::{FOLDERS, StoreFolder, not_a_folder};
 use crate::store::gone::{Gone, Why};
 use crate::store::inner::build_pool;
 use crate::store::pack::PackId;
@@ -100,12 +100,7 @@ fn check_folders(folder: &StoreFolder) -> Result<(), StoreError> {
     for path in [folder.packs(), folder.roots(), folder.names(), folder.tmp()] {
         let there = folder.files().metadata_if_there(&path)?;
         if there.is_some_and(|found| !found.is_dir()) {
-            return Err(StoreError::Damaged {
-                path,
-                what: "kind of file",
-                expected: "a folder of the store's own".into(),
-                found: "a file".into(),
-            });
+            return Err(not_a_folder(path, "a file"));
         }
     }
     Ok(())
@@ -160,7 +155,6 @@ impl Planner<'_> {
             self.survey.packs.insert(id, pack);
             looked_at?;
         }
-        self.missing_packs();
         Ok(())
     }
 
@@ -247,11 +241,15 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Packs that roots of objects name and that are not there.
-    fn missing_packs(&mut self) {
-        let objects = self.survey.roots.iter().filter(|root| root.is_object());
-        let named = objects.filter_map(|root| root.whole());
-        let named: BTreeSet<PackId> = named.flat_map(|record| record.packs.clone()).collect();
+    /// Packs that are not there and that roots of objects name, those apart that are replaced.
+    pub(super) fn missing_packs(&mut self) {
+        let replaced: HashSet<&Path> = self.steps.roots.iter().map(|s| s.path.as_path()).collect();
+        let stays = |root: &&RootFile| root.is_object() && !replaced.contains(root.path.as_path());
+        let roots = self.survey.roots.iter().filter(stays);
+        let named: BTreeSet<PackId> = roots
+            .filter_map(|root| root.whole())
+            .flat_map(|record| record.packs.iter().copied())
+            .collect();
         for id in named {
             if self.survey.packs.contains_key(&id) {
                 continue;

@@ -12,9 +12,11 @@ use super::pack::{Condition, Pack};
 use super::raw::RawPack;
 use super::survey::Survey;
 use super::tables;
-use crate::block::{Cid, canonical};
+use crate::block::{Cid, HashFunction, canonical};
+use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::format::{StoreId, StoredCid};
+use crate::store::gone::outside;
 use crate::store::pack::{
     Header, MAX_TABLE_BYTES, ObjectNote, PackId, Place, Row, SMALL_ALIGN, Table,
 };
@@ -102,20 +104,19 @@ pub(super) fn rebuild(
     let rows: Vec<Row> = candidates.iter().map(|(row, _)| *row).collect();
     let good = are_good(pool, raw, &rows);
     let mut damaged = Vec::new();
+    let mut unknown = Vec::new();
     let mut kept = Vec::with_capacity(rows.len());
     for ((row, is_rooted), good) in candidates.into_iter().zip(good) {
         match (good, is_rooted) {
             (true, _) => kept.push(row),
-            (false, true) => {
-                damaged.push(row.offset..row.offset.saturating_add(u64::from(row.len)))
-            }
-            (false, false) => {}
+            (false, true) => damaged.push(range_of(&row)),
+            (false, false) => unknown.push(row),
         }
     }
+    take_by_place(raw, &mut kept, unknown);
     if kept.is_empty() {
         return Ok(None);
     }
-    kept.sort_by_key(|row| row.offset);
     let lost = listed.map_or(0, |listed| listed.saturating_sub(kept.len() as u64));
     let mut notes = left.objects;
     for note in stated.notes {
@@ -154,6 +155,34 @@ pub(super) fn rebuild(
     }))
 }
 
+/// Adds the blocks whose place a damaged row still tells though not their hash, where nothing else is known to lie: what
+/// they are is what their bytes say. The rows are in the order of their offsets then.
+fn take_by_place(raw: &RawPack, kept: &mut Vec<Row>, rows: Vec<Row>) {
+    let mut known = Coverage::default();
+    let here = PackId([0; 16]);
+    kept.iter()
+        .for_each(|row| known.add_range(here, range_of(row)));
+    known.normalize();
+    for row in rows {
+        let range = range_of(&row);
+        let is_free = outside(&range, known.of(here)).next() == Some(range);
+        let (cid, function) = (row.cid.0, HashFunction::from_code(row.cid.0.hash().code()));
+        let Some(function) = function.filter(|_| is_free && tables::row_fits(&row, raw.len()))
+        else {
+            continue;
+        };
+        if let Ok(bytes) = raw.bytes(row.offset, row.len as usize) {
+            let cid = StoredCid(Cid::new_v1(cid.codec(), function.digest(&bytes)));
+            kept.push(Row { cid, ..row });
+        }
+    }
+    kept.sort_by_key(|row| row.offset);
+}
+
+fn range_of(row: &Row) -> Range<u64> {
+    row.offset..row.offset.saturating_add(u64::from(row.len))
+}
+
 /// A pack of which only the header is lost. Nothing vouches for the table, so every row is hashed; one that is not
 /// good stays in it and is recorded.
 fn with_table(
@@ -168,9 +197,7 @@ fn with_table(
     let header = header(store, pack.id, table_offset, &bytes, table.rows.len());
     let good = are_good(pool, raw, &table.rows);
     let bad = table.rows.iter().zip(&good).filter(|(_, good)| !**good);
-    let damaged = bad
-        .map(|(row, _)| row.offset..row.offset + u64::from(row.len))
-        .collect();
+    let damaged = bad.map(|(row, _)| range_of(row)).collect();
     let mut is_good = good.iter();
     table.rows.retain(|_| is_good.next() == Some(&true));
     table.rows.sort_by_key(|row| row.offset);
