@@ -52,17 +52,18 @@ pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
     AddNote, AddOptions, AddProgress, AddReport, CacheStats, CheckError, CheckOptions, CheckReport,
-    ComputedCid, CopyReason, Counterpart, DesiredPath, DesiredPin, DesiredPins, DesiredPinsError,
-    DesiredSource, Difference, Entry, EntrySummary, EntryType, ExportOptions, ExportReport,
-    FileMap, FileReader, FileSlice, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason,
-    GcReport, NotFreeable, Object, ObjectInfo, ObjectSpace, ObjectStat, PartCount, PartTotals,
-    PendingCid, Pin, PinAction, PinAs, PinChange, PinKind, PinOptions, PinPlan, PinSyncOptions,
-    PinSyncProgress, PinSyncReport, ReaderOptions, RemovalSpace, RemoveOptions, RemoveReport,
-    SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, SpaceReport, Store,
-    StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, SyncCounts, SyncError,
+    ComputedCid, CopyReason, Counterpart, Defect, DesiredPath, DesiredPin, DesiredPins,
+    DesiredPinsError, DesiredSource, Difference, Entry, EntrySummary, EntryType, ExportOptions,
+    ExportReport, FileMap, FileReader, FileSlice, GcHolder, GcObject, GcOptions, GcPending, GcPlan,
+    GcReason, GcReport, NotFreeable, Object, ObjectInfo, ObjectSpace, ObjectStat, PartCount,
+    PartTotals, PendingCid, Pin, PinAction, PinAs, PinChange, PinKind, PinOptions, PinPlan,
+    PinSyncOptions, PinSyncProgress, PinSyncReport, ReaderOptions, Remedy, RemovalSpace,
+    RemoveOptions, RemoveReport, RepairFinding, RepairObject, RepairOptions, RepairPlan,
+    RepairReport, SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, SpaceReport,
+    Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, SyncCounts, SyncError,
     SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState, SyncedObject, SyncedPin,
-    SyncedPinChange, Target, TargetError, WriteSession, check_path, check_reader, hash_path,
-    hash_reader, utc_text,
+    SyncedPinChange, Target, TargetError, WriteSession, apply_repair, check_path, check_reader,
+    hash_path, hash_reader, plan_repair, utc_text,
 };
 
 /// Runs the README's examples as tests.

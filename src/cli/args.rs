@@ -33,8 +33,8 @@ A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path
 
 Exit codes:
   0  done
-  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value,
-     `doctor` a problem; `sync` and `pin sync` could not do all of it
+  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value;
+     findings of `doctor` and `repair`; `sync` and `pin sync` could not do all of it
   2  an error; one line says what, a second one what to do
 
 Environment:
@@ -124,6 +124,7 @@ pub(crate) enum Command {
     Dedup(commands::dedup::DedupArgs),
     Plan(commands::plan::PlanArgs),
     Load(commands::load::LoadArgs),
+    Repair(commands::repair::RepairArgs),
     Init(commands::init::InitArgs),
     Config(commands::config::ConfigArgs),
     Doctor(commands::doctor::DoctorArgs),
@@ -138,7 +139,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync",
         ],
     ),
-    ("Upkeep", &["gc", "df", "doctor"]),
+    ("Upkeep", &["gc", "df", "repair", "doctor"]),
     ("Checkpoints", &["plan", "load", "dedup"]),
     ("Setting up", &["init", "config", "demo", "help"]),
 ];

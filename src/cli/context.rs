@@ -135,14 +135,17 @@ impl<'a> Context<'a> {
         Ok(StandIn { store, folder })
     }
 
+    /// How long a command waits for another writer.
+    pub(crate) fn lock_timeout(&self, lock: &LockArgs) -> std::time::Duration {
+        let timeout = lock.lock_timeout.unwrap_or(self.config.store.lock_timeout);
+        timeout.duration()
+    }
+
     /// Options under which a wait for another writer ends on a signal.
     pub(crate) fn store_options(&self, lock: &LockArgs) -> Result<StoreOptions, CliError> {
         let mut options = StoreOptions::default();
         options.memory_bytes = self.config.cache.budget().bytes();
-        options.lock_timeout = lock
-            .lock_timeout
-            .unwrap_or(self.config.store.lock_timeout)
-            .duration();
+        options.lock_timeout = self.lock_timeout(lock);
         options.max_bytes = self.config.store.max_size.map(|size| size.bytes());
         options.cancel = Some(self.cancel()?);
         options.nobody_collects = self.nobody_collects();

@@ -2,8 +2,8 @@
 //! [`Output`](output::Output) or a [`CliError`](error::CliError); it prints nothing. What is printed, and
 //! how, is decided in one place: [`output`].
 //!
-//! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value), a finding (`doctor`), or
-//! `sync` and `pin sync` of which something could not be met, 2 error.
+//! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value), findings (`doctor`,
+//! `repair`), or `sync` and `pin sync` of which something could not be met, 2 error.
 
 mod args;
 mod commands;
@@ -116,6 +116,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
         Command::Dedup(args) => commands::dedup::run(args, &context),
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Load(args) => commands::load::run(args, &context),
+        Command::Repair(args) => commands::repair::run(args, &context),
         Command::Init(args) => commands::init::run(args, &context),
         Command::Config(args) => commands::config::run(args, &context),
         Command::Doctor(args) => commands::doctor::run(args, &context),

@@ -25,6 +25,7 @@
 //! | `plan` | `tensors`, `bytes`, `device_map: {tensor: device}`, `devices: {name: {tensors, bytes, limit}}` |
 //! | `load` | `tensors`, `bytes`, `zero_copy_bytes`, `copied_bytes`, `copies: {reason: bytes}`, `residency`, `populated_bytes`, `lazy_bytes`, `verified_bytes`, `seconds`, `stages: {resolve, headers, plan, execute}`, `shards`, `devices: {name: {tensors, bytes, limit, thread_seconds}}` |
 //! | `dedup` | `a`, `b`: `{target, cid, object, kind, profile, files, tensors, content_bytes, shared_content_bytes, stored_bytes, only_bytes, totals: {same_name, other_name, partly, alone: {parts, bytes, shared_bytes}}}`, `shared_bytes`, `stored_bytes`, `by`, `parts: [{name, a, b: {bytes, shared_bytes, same_as}}]` |
+//! | `repair` | `store`, `dry_run`, `repaired`, `left`, `needs_verify`, `findings: [{defect, path, what, expected, found, action, objects: [{cid, name, pins}], lacking: [cid], advice}]`, `restorable: [{cid, name, pins}]` |
 //! | `init` | `store`, `profile` |
 //! | `config get`, `config set` | `key`, `value`; `set` also `config` |
 //! | `config show` | `config`, `entries: [{section, key, value, origin}]` |

@@ -450,8 +450,8 @@ impl Explain for StoreError {
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
             Self::Damaged { .. } => {
-                "adding the same content again writes anew what is seen to be damaged: roots, headers of packs, \
-                 and packs that were cut off; wrong bytes inside a pack stay, because `repair` is not built yet"
+                "`repair` makes it again from the rest of the store, as far as that can be; `repair --dry-run` says \
+                 how far"
             }
             Self::Corrupt { .. } | Self::CorruptNode { .. } => {
                 "the disk changed them: add the file to another store from a good copy, and keep this one, \

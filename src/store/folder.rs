@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::StoreError;
 use super::format::{self, Envelope, FileKind, StoreId, random_id};
 use super::gone::Gone;
-use super::pack::PackId;
+use super::pack::{self, PackId};
 use super::writable::StoreOptions;
 use super::writer_lock;
 use crate::dag::Profile;
@@ -15,7 +15,8 @@ use crate::fsio::{Files, Locked, TempFile};
 
 /// The format this release writes, and the newest it reads.
 pub(crate) const VERSION: u32 = 1;
-const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
+/// What a store consists of besides files.
+pub(crate) const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
 const SMALL_FILE_LIMIT: u64 = 1 << 20;
 
 /// Paths inside one store, and the disk that they lie on.
@@ -65,7 +66,7 @@ pub(super) fn parse_format(
 }
 
 /// The bytes of `FORMAT`.
-pub(super) fn format_bytes(store: StoreId, profile: &Profile) -> Vec<u8> {
+pub(crate) fn format_bytes(store: StoreId, profile: &Profile) -> Vec<u8> {
     let format = Format {
         version: VERSION,
         required: Vec::new(),
@@ -132,7 +133,7 @@ impl StoreFolder {
         Ok(TempFile::create(&self.files, self.temp_path()?)?)
     }
 
-    /// Reads `FORMAT`; an absent store and a folder that is none are told apart.
+    /// Reads `FORMAT`; an absent store, one that lost it and a folder that is none are told apart.
     pub(crate) fn identify(&self) -> Result<(StoreId, Profile), StoreError> {
         let (_, id, profile) = self.identify_format()?;
         Ok((id, profile))
@@ -143,7 +144,11 @@ impl StoreFolder {
         let path = self.format();
         let file = match self.files.open(&path) {
             Ok(file) => file,
-            Err(e) if e.source.kind() == ErrorKind::NotFound => return Err(self.absence()?),
+            Err(e) if e.source.kind() == ErrorKind::NotFound => match self.absence()? {
+                // It was made between the two looks.
+                StoreError::Damaged { .. } if self.files.exists(&path) => self.files.open(&path)?,
+                absence => return Err(absence),
+            },
             Err(e) if e.source.kind() == ErrorKind::NotADirectory => {
                 let found = "a file, not a folder".to_owned();
                 return Err(StoreError::NotAStore {
@@ -213,12 +218,19 @@ impl StoreFolder {
     pub(crate) fn refuse_links(&self) -> Result<(), StoreError> {
         for path in [self.tmp(), self.packs(), self.roots(), self.names()] {
             if self.files.is_symlink(&path) {
-                return Err(StoreError::Damaged {
-                    path,
-                    what: "kind of file",
-                    expected: "a folder of the store's own".into(),
-                    found: "a symbolic link".into(),
-                });
+                return Err(not_a_folder(path, "a symbolic link"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a store that lacks a folder, or has something else in its place.
+    pub(crate) fn check_folders(&self) -> Result<(), StoreError> {
+        for path in [self.packs(), self.roots(), self.names()] {
+            match self.files.metadata_if_there(&path)? {
+                None => return Err(not_a_folder(path, "nothing")),
+                Some(found) if !found.is_dir() => return Err(not_a_folder(path, "a file")),
+                Some(_) => {}
             }
         }
         Ok(())
@@ -255,9 +267,36 @@ impl StoreFolder {
     fn absence(&self) -> Result<StoreError, StoreError> {
         let path = self.root.clone();
         Ok(match self.foreign_entry()? {
+            Some(_) if self.holds_files_of_a_store() => StoreError::Damaged {
+                path: self.format(),
+                what: "file",
+                expected: "what says which store this is".into(),
+                found: "no such file".into(),
+            },
             Some(found) => StoreError::NotAStore { path, found },
             None => StoreError::Absent { path },
         })
+    }
+
+    /// Whether something in `packs/`, `roots/` or `names/` begins as such a file does.
+    pub(crate) fn holds_files_of_a_store(&self) -> bool {
+        [self.packs(), self.roots(), self.names()]
+            .iter()
+            .any(|folder| {
+                let names = self.files.list(folder).unwrap_or_default();
+                names
+                    .iter()
+                    .any(|name| self.is_of_a_store(&folder.join(name)))
+            })
+    }
+
+    fn is_of_a_store(&self, path: &Path) -> bool {
+        let mut magic = [0; 8];
+        let read = self
+            .files
+            .open(path)
+            .and_then(|file| self.files.read_exact_at(&file, &mut magic, 0, path));
+        read.is_ok() && (&magic == format::MAGIC || &magic == pack::MAGIC)
     }
 
     /// Something in the folder that an unfinished creation cannot have left.
@@ -296,6 +335,16 @@ impl StoreFolder {
             }
         }
         Ok(None)
+    }
+}
+
+/// The error of a folder that is none.
+pub(crate) fn not_a_folder(path: PathBuf, found: &str) -> StoreError {
+    StoreError::Damaged {
+        path,
+        what: "kind of file",
+        expected: "a folder of the store's own".into(),
+        found: found.into(),
     }
 }
 

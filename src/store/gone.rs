@@ -140,16 +140,24 @@ impl Gone {
 
     /// Records bytes as damaged, unless they are dead anyway.
     pub(crate) fn set_damaged(&mut self, pack: PackId, range: Range<u64>) {
+        self.add_damaged(pack, [range]);
+    }
+
+    /// As [`Gone::set_damaged`], for many ranges of a pack.
+    pub(crate) fn add_damaged(
+        &mut self,
+        pack: PackId,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+    ) {
         let of_kind = |why| {
             let of = self.of(pack).iter().filter(move |gone| gone.why == why);
             of.map(|gone| gone.start..gone.end).collect::<Vec<_>>()
         };
         let dead = of_kind(Why::Dead);
         let mut damaged = of_kind(Why::Damaged);
-        if !range.is_empty() && !damaged.contains(&range) {
-            damaged.push(range);
-            damaged.sort_by_key(|range| range.start);
-        }
+        damaged.extend(ranges.into_iter().filter(|range| !range.is_empty()));
+        damaged.sort_by_key(|range| (range.start, range.end));
+        damaged.dedup();
         self.replace(pack, &dead, &damaged);
     }
 

@@ -59,6 +59,7 @@ impl Inner {
         index: impl FnOnce(&StoreFolder) -> IndexSlot,
     ) -> Result<Self, StoreError> {
         core.folder.refuse_links()?;
+        core.folder.check_folders()?;
         core.folder.empty_tmp()?;
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
         let files = core.folder.files();
@@ -93,6 +94,7 @@ impl Inner {
         }
         inner.index.catch_up(&inner)?;
         reserve::keep(inner.folder());
+        super::repair::warn_of_damage(&inner.core);
         tracing::debug!("opened {} for writing", inner.folder().path().display());
         Ok(inner)
     }

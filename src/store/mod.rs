@@ -23,6 +23,7 @@ mod quota;
 mod read;
 mod registry;
 mod remove;
+mod repair;
 mod reserve;
 mod root;
 mod sharing;
@@ -63,6 +64,10 @@ pub use read::{
     Object, ObjectInfo, ObjectStat, ReaderOptions, StoreReader, StoredFile,
 };
 pub use remove::{RemoveOptions, RemoveReport};
+pub use repair::{
+    Defect, Remedy, RepairFinding, RepairObject, RepairOptions, RepairPlan, RepairReport,
+    apply_repair, plan_repair,
+};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
 pub(crate) use survey::{Counts, Survey, Writer};

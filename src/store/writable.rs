@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::assemble::assemble;
+use super::assemble::{HeldBlocks, assemble};
 use super::cache::CacheStats;
 use super::collect::{self, GcOptions, GcPlan, GcReport};
 use super::desired::{self, DesiredPins, PinPlan, PinSyncOptions, PinSyncReport};
@@ -542,7 +542,11 @@ pub(crate) fn resolve(inner: &Arc<Inner>, target: &Target) -> Result<Object, Sto
     match inner.core.resolve(target) {
         Err(StoreError::NotPublished { cid, .. }) if inner.place(cid.hash())?.is_some() => {
             let holder = inner.registry.holder();
-            let record = Arc::new(assemble(inner, &cid, &holder)?);
+            let blocks = HeldBlocks {
+                store: inner,
+                holder: &holder,
+            };
+            let record = Arc::new(assemble(&blocks, &cid)?);
             let lease = Arc::new(Lease::Held(holder));
             let root = LeasedRoot { record, lease };
             Object::new(Arc::clone(&inner.core), root, String::new()).join(target.path())

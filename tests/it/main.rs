@@ -31,6 +31,7 @@ mod mounts;
 mod power_cut;
 mod promises;
 mod readme;
+mod repair;
 mod sharing_outside;
 mod sharing_processes;
 mod store_add;

@@ -17,6 +17,7 @@ pub(crate) mod ls;
 pub(crate) mod pin;
 pub(crate) mod pin_sync;
 pub(crate) mod plan;
+pub(crate) mod repair;
 pub(crate) mod rm;
 pub(crate) mod stat;
 pub(crate) mod sync;

@@ -12,7 +12,7 @@ use crate::store::folder::StoreFolder;
 use crate::store::pack::{PackFile, PackId, Place, Row};
 
 /// Stands in `db/` from a failure on: whoever opens the store next makes the database anew.
-const REBUILD_MARK: &str = "rebuild";
+pub(crate) const REBUILD_MARK: &str = "rebuild";
 
 pub(crate) struct IndexSlot {
     index: RwLock<Box<dyn Index>>,
@@ -164,12 +164,13 @@ impl IndexSlot {
 }
 
 /// Whether the folder, or something in it, is a symbolic link: sled would write to what is behind it.
-fn leads_elsewhere(files: &Files, db: &Path) -> bool {
+pub(crate) fn leads_elsewhere(files: &Files, db: &Path) -> bool {
     let names = files.list(db).unwrap_or_default();
     files.is_symlink(db) || names.iter().any(|name| files.is_symlink(&db.join(name)))
 }
 
-fn clear(files: &Files, db: &Path) -> Result<(), FileError> {
+/// Removes the database, or whatever stands in its place.
+pub(crate) fn clear(files: &Files, db: &Path) -> Result<(), FileError> {
     let cleared = match files.symlink_metadata(db) {
         Ok(there) if there.is_dir() => files.remove_tree(db),
         Ok(_) => files.remove_file(db),

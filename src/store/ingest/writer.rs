@@ -348,7 +348,8 @@ impl Drop for BlockWriter<'_> {
     }
 }
 
-fn loose_record(packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
+/// A root of no object, over whole packs and single blocks.
+pub(crate) fn loose_record(packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
     let nothing = crate::dag::Profile::default();
     let empty = crate::dag::leaf(&[], &nothing).cid;
     let mut root = RootBuilder::default();

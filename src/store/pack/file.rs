@@ -15,7 +15,7 @@ use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 
 /// Far more than the most rows of a pack take.
-const MAX_TABLE_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_TABLE_BYTES: u64 = 256 << 20;
 
 #[derive(Debug)]
 pub(crate) struct PackFile {
@@ -119,27 +119,35 @@ impl PackFile {
     }
 
     pub(crate) fn table(&self) -> Result<Table, StoreError> {
-        if self.header.table_len > MAX_TABLE_BYTES {
-            return Err(StoreError::Damaged {
-                path: self.path.clone(),
-                what: "length of the table",
-                expected: format!("up to {MAX_TABLE_BYTES} bytes"),
-                found: format!("{} bytes", self.header.table_len),
-            });
-        }
-        let mut bytes = vec![0; self.header.table_len as usize];
-        let offset = self.header.table_offset;
-        let files = &self.files;
-        files.read_exact_at(&self.file, &mut bytes, offset, &self.path)?;
-        let found = xxh3_64(&bytes);
-        if found != self.header.table_check {
-            return Err(StoreError::Damaged {
-                path: self.path.clone(),
-                what: "table checksum",
-                expected: format!("{:016x}", self.header.table_check),
-                found: format!("{found:016x}"),
-            });
-        }
-        Table::parse(&bytes, &self.path)
+        read_table(&self.files, &self.file, &self.path, &self.header)
     }
+}
+
+/// The table of a pack with that header.
+pub(crate) fn read_table(
+    files: &Files,
+    file: &File,
+    path: &Path,
+    header: &Header,
+) -> Result<Table, StoreError> {
+    if header.table_len > MAX_TABLE_BYTES {
+        return Err(StoreError::Damaged {
+            path: path.to_path_buf(),
+            what: "length of the table",
+            expected: format!("up to {MAX_TABLE_BYTES} bytes"),
+            found: format!("{} bytes", header.table_len),
+        });
+    }
+    let mut bytes = vec![0; header.table_len as usize];
+    files.read_exact_at(file, &mut bytes, header.table_offset, path)?;
+    let found = xxh3_64(&bytes);
+    if found != header.table_check {
+        return Err(StoreError::Damaged {
+            path: path.to_path_buf(),
+            what: "table checksum",
+            expected: format!("{:016x}", header.table_check),
+            found: format!("{found:016x}"),
+        });
+    }
+    Table::parse(&bytes, path)
 }

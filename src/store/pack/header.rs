@@ -23,7 +23,7 @@ use super::PackId;
 use crate::store::error::StoreError;
 use crate::store::format::{StoreId, array, hex};
 
-const MAGIC: &[u8; 8] = b"IPFSPACK";
+pub(crate) const MAGIC: &[u8; 8] = b"IPFSPACK";
 const VERSION: u32 = 1;
 const CHECKED: usize = 88;
 
@@ -70,6 +70,13 @@ impl Header {
         file_len: u64,
         path: &Path,
     ) -> Result<Self, StoreError> {
+        let header = Self::decode(bytes, path)?;
+        header.check(store, pack, file_len, path)?;
+        Ok(header)
+    }
+
+    /// Checks the header against itself only.
+    pub(crate) fn decode(bytes: &[u8; Self::BYTES], path: &Path) -> Result<Self, StoreError> {
         let damaged = |what, expected: String, found: String| StoreError::Damaged {
             path: path.to_path_buf(),
             what,
@@ -94,7 +101,7 @@ impl Header {
                 supported: VERSION,
             });
         }
-        let header = Self {
+        Ok(Self {
             store: StoreId(array(&bytes[16..32])),
             pack: PackId(array(&bytes[32..48])),
             table_offset: number(48),
@@ -102,30 +109,41 @@ impl Header {
             table_check: number(64),
             file_len: number(72),
             blocks: number(80),
+        })
+    }
+
+    fn check(
+        &self,
+        store: StoreId,
+        pack: PackId,
+        file_len: u64,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        let damaged = |what, expected: String, found: String| StoreError::Damaged {
+            path: path.to_path_buf(),
+            what,
+            expected,
+            found,
         };
-        if header.store != store {
-            return Err(damaged("store id", hex(&store.0), hex(&header.store.0)));
+        if self.store != store {
+            return Err(damaged("store id", hex(&store.0), hex(&self.store.0)));
         }
-        if header.pack != pack {
-            return Err(damaged(
-                "pack id",
-                pack.to_string(),
-                header.pack.to_string(),
-            ));
+        if self.pack != pack {
+            return Err(damaged("pack id", pack.to_string(), self.pack.to_string()));
         }
-        if header.file_len != file_len {
-            let (expected, found) = (header.file_len, file_len);
+        if self.file_len != file_len {
+            let (expected, found) = (self.file_len, file_len);
             return Err(damaged(
                 "length",
                 format!("{expected} bytes"),
                 format!("{found} bytes"),
             ));
         }
-        let table_end = header.table_offset.checked_add(header.table_len);
-        if table_end != Some(file_len) || header.table_offset < Self::BYTES as u64 {
-            let found = format!("{} from {}", header.table_len, header.table_offset);
+        let table_end = self.table_offset.checked_add(self.table_len);
+        if table_end != Some(file_len) || self.table_offset < Self::BYTES as u64 {
+            let found = format!("{} from {}", self.table_len, self.table_offset);
             return Err(damaged("table place", format!("up to {file_len}"), found));
         }
-        Ok(header)
+        Ok(())
     }
 }

@@ -11,13 +11,10 @@ mod header;
 mod table;
 mod writer;
 
-pub(crate) use file::PackFile;
-#[cfg(any(fuzzing, test))]
-pub(crate) use header::Header;
-#[cfg(any(fuzzing, test))]
-pub(crate) use table::Table;
-pub(crate) use table::{ObjectNote, Row};
-pub(crate) use writer::{PackWriter, SealedPack, is_padding};
+pub(crate) use file::{MAX_TABLE_BYTES, PackFile, read_table};
+pub(crate) use header::{Header, MAGIC};
+pub(crate) use table::{ObjectNote, Row, Table};
+pub(crate) use writer::{PackWriter, SMALL_ALIGN, SealedPack, is_padding};
 
 use std::ops::Range;
 

@@ -16,7 +16,9 @@ use crate::store::format::{StoreId, StoredCid};
 
 /// A run of this many bytes or more starts on a multiple of it, which every page size divides.
 const RUN_ALIGN: u64 = 65_536;
-const SMALL_ALIGN: u64 = 64;
+/// Every block and the table begin on a multiple of this at least.
+pub(crate) const SMALL_ALIGN: u64 = 64;
+
 /// Whether a gap between two blocks may be there only so that the second one is aligned.
 pub(crate) fn is_padding(gap: &std::ops::Range<u64>) -> bool {
     [SMALL_ALIGN, RUN_ALIGN]

@@ -67,6 +67,9 @@ impl StoreReader {
     pub fn open_with(path: impl AsRef<Path>, options: &ReaderOptions) -> Result<Self, StoreError> {
         let core = ReadCore::open(path.as_ref())?;
         overlay::check(&core.folder, options.nobody_collects)?;
+        // Without these little can be read, so it is said at once.
+        core.folder.check_folders()?;
+        core.gone()?;
         Ok(Self {
             core: Arc::new(core),
         })

@@ -5,7 +5,7 @@ mod record;
 
 pub(crate) use lease::{Lease, LeasedRoot, open_root};
 pub(crate) use record::{
-    EntryKind, Head, NodePlace, ObjectKind, PathEntry, RootExtent, RootRecord,
+    EntryKind, Head, NodePlace, ObjectKind, PathEntry, Remains, RootExtent, RootRecord,
 };
 
 use std::path::PathBuf;

@@ -90,6 +90,14 @@ pub(crate) struct RootRecord {
     pub(crate) nodes: Vec<NodePlace>,
 }
 
+/// What is left of a damaged root.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Remains {
+    pub(crate) head: Option<Head>,
+    /// With the parts that are damaged empty; none if what is left does not fit together.
+    pub(crate) record: Option<RootRecord>,
+}
+
 impl RootRecord {
     pub(crate) fn to_bytes(&self, store: StoreId) -> Vec<u8> {
         let sections = [
@@ -136,6 +144,34 @@ impl RootRecord {
         };
         record.check(path)?;
         Ok(record)
+    }
+
+    /// What a damaged root still says: each part whose own checksum holds.
+    pub(crate) fn remains(bytes: &[u8], store: StoreId, path: &Path) -> Remains {
+        let Ok(envelope) = Envelope::open(bytes, FileKind::Root, Some(store), path) else {
+            return Remains::default();
+        };
+        fn part<'a, T: Deserialize<'a>>(
+            (envelope, bytes, path): (&Envelope, &'a [u8], &Path),
+            index: usize,
+        ) -> Option<T> {
+            let section = envelope.section(bytes, index, path, "part").ok()?;
+            format::decode(section, path, "part").ok()
+        }
+        let from = (&envelope, bytes, path);
+        let head: Option<Head> = part(from, 0);
+        let (packs, extents) = part(from, 2).unwrap_or_default();
+        let record = head.as_ref().map(|head| Self {
+            head: head.clone(),
+            paths: part(from, 1).unwrap_or_default(),
+            packs,
+            extents,
+            nodes: part(from, 3).unwrap_or_default(),
+        });
+        Remains {
+            record: record.filter(|record| record.check(path).is_ok()),
+            head,
+        }
     }
 
     /// Only the head, for listings.
