@@ -205,6 +205,39 @@ fn a_name_without_its_object_is_told_and_the_rest_comes() {
 }
 
 #[test]
+fn what_was_named_and_is_removed_meanwhile_is_told_and_a_name_that_moves_is_followed() {
+    let stage = Stage::new();
+    let there = source(&stage);
+    let a = add_bytes(&there, b"a").cid;
+    let b = add_bytes(&there, b"b").cid;
+    let c = add_as(&there, b"c", "n");
+    let here = stage.create();
+    let mut options = SyncOptions::default().with_targets(vec![of(a), of(b), target("n")]);
+    let (once, moving) = (AtomicBool::new(true), there.clone());
+    options.progress = Some(std::sync::Arc::new(move |_| {
+        if once.swap(false, Ordering::Relaxed) {
+            add_as(&moving, b"d", "n");
+            for gone in [b, c] {
+                moving.remove(&of(gone), &RemoveOptions::default()).unwrap();
+            }
+        }
+    }));
+    let report = here.sync_from(&reader(&stage), &options).unwrap();
+    assert_eq!((report.copied(), report.failed()), (2, 1));
+    let failed = report
+        .objects
+        .iter()
+        .find(|object| object.cid == b)
+        .unwrap();
+    let SyncState::Failed(error @ SyncObjectError::Removed { object }) = &failed.state else {
+        panic!("{failed:?}")
+    };
+    assert_eq!((**object, error.kind()), (b, "removed"));
+    assert_eq!(read(&here, &target("n")), b"d");
+    assert!(!here.has(&of(c)).unwrap());
+}
+
+#[test]
 fn a_source_in_use_gives_whole_objects_and_names_that_lead_to_them() {
     let stage = Stage::new();
     let there = source(&stage);

@@ -17,7 +17,11 @@ pub(super) fn bring(
 ) -> Result<Vec<SyncedPin>, StoreError> {
     let set = |(name, kind): &(String, PinKind)| {
         let change = match set(store, cid, name, *kind, options) {
-            Err(e @ (StoreError::NameTaken { .. } | StoreError::BadName { .. })) => Err(e),
+            Err(
+                e @ (StoreError::NameTaken { .. }
+                | StoreError::BadName { .. }
+                | StoreError::NotPublished { .. }),
+            ) => Err(e),
             done => Ok(done?),
         };
         let name = name.clone();

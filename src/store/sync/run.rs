@@ -40,22 +40,25 @@ pub(crate) fn sync_from(
         options,
         counted: Counted::default(),
         report: SyncReport::default(),
-        progress: SyncProgress {
-            total_objects: wanted.len() as u64,
-            total_bytes: wanted
-                .iter()
-                .fold(0, |sum: u64, wanted| sum.saturating_add(wanted.size)),
-            ..SyncProgress::default()
-        },
+        progress: SyncProgress::default(),
     };
+    run.expect(wanted.make_contiguous());
     let mut followed = 0;
     while let Some(next) = wanted.pop_front() {
-        let gone = run.object(next)?;
-        if let Some(gone) = gone.filter(|_| followed < MOST_FOLLOWED) {
-            let moved = moved_on(core, &gone)?;
-            followed += moved.len();
-            wanted.extend(moved);
+        let Some(gone) = run.object(next)? else {
+            continue;
+        };
+        let moved = match followed < MOST_FOLLOWED {
+            true => moved_on(core, &gone)?,
+            false => Vec::new(),
+        };
+        followed += moved.len();
+        if moved.is_empty() && gone.is_named {
+            let object = Box::new(gone.cid);
+            run.failed(gone, SyncObjectError::Removed { object });
         }
+        run.expect(&moved);
+        wanted.extend(moved);
     }
     Ok(run.report)
 }
@@ -91,35 +94,49 @@ impl Run<'_> {
         self.progress.done_bytes = done.saturating_add(wanted.size);
         let (state, counts) = match outcome {
             Ok(Some(copied)) => copied,
-            Ok(None) if !wanted.is_named => return Ok(Some(wanted)),
-            Ok(None) => {
-                let object = Box::new(wanted.cid);
-                let fault = SyncObjectError::Removed { object };
-                (SyncState::Failed(fault), SyncCounts::default())
+            Ok(None) => return Ok(Some(wanted)),
+            Err(Stop::Object(fault)) => {
+                self.failed(wanted, fault);
+                return Ok(None);
             }
-            Err(Stop::Object(fault)) => (SyncState::Failed(fault), SyncCounts::default()),
             Err(Stop::All(e)) => return Err(e),
         };
         self.progress.new_bytes = new + counts.new_bytes;
-        let pins = match &state {
-            SyncState::Failed(_) => Vec::new(),
-            _ => {
-                let cid = canonical(&wanted.cid);
-                bring(self.store, &cid, &wanted.pins, self.options)?
-            }
-        };
-        self.tell();
-        let is_gone = matches!(&state, SyncState::Failed(SyncObjectError::Removed { .. }));
+        let cid = canonical(&wanted.cid);
+        let pins = bring(self.store, &cid, &wanted.pins, self.options)?;
         self.report.objects.push(SyncedObject {
             cid: wanted.cid,
-            name: wanted.name.clone(),
+            name: wanted.name,
             kind: wanted.kind,
             size: wanted.size,
             state,
             counts,
             pins,
         });
-        Ok(is_gone.then_some(wanted))
+        self.tell();
+        Ok(None)
+    }
+
+    fn failed(&mut self, wanted: Wanted, fault: SyncObjectError) {
+        self.report.objects.push(SyncedObject {
+            cid: wanted.cid,
+            name: wanted.name,
+            kind: wanted.kind,
+            size: wanted.size,
+            state: SyncState::Failed(fault),
+            counts: SyncCounts::default(),
+            pins: Vec::new(),
+        });
+        self.tell();
+    }
+
+    /// So much is to be looked at.
+    fn expect(&mut self, wanted: &[Wanted]) {
+        let at = &mut self.progress;
+        for wanted in wanted {
+            at.total_objects += 1;
+            at.total_bytes = at.total_bytes.saturating_add(wanted.size);
+        }
     }
 
     /// Sees to it that an object is here; none if it is not in the source any more.
