@@ -401,6 +401,10 @@ impl Explain for StoreError {
                 "wait for it or end it; reading (get, cat, ls, load) works beside it"
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
+            Self::Damaged {
+                what: "kind of file",
+                ..
+            } => "put the folder itself in its place",
             Self::Damaged { .. } => {
                 "`repair` makes it again from the rest of the store, as far as that can be; `repair --dry-run` says \
                  how far"

@@ -83,7 +83,6 @@ impl Inner {
             _lock: lock,
         };
         inner.index.catch_up(&inner)?;
-        super::repair::warn_of_damage(&inner.core);
         tracing::debug!("opened {} for writing", inner.folder().path().display());
         Ok(inner)
     }

@@ -19,6 +19,7 @@ use super::read::{
     StoreReader,
 };
 use super::remove::{self, RemoveOptions, RemoveReport};
+use super::repair::warn_of_damage;
 use super::root::{Lease, LeasedRoot};
 use super::target::Target;
 use super::totals::StoreTotals;
@@ -106,9 +107,9 @@ impl Store {
     pub fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
         let core = ReadCore::open(path.as_ref())?;
         let lock = writer_lock::take(&core.folder)?;
-        Ok(Self {
-            inner: Arc::new(Inner::open(core, lock, options)?),
-        })
+        let inner = Arc::new(Inner::open(core, lock, options)?);
+        warn_of_damage(&inner.core);
+        Ok(Self { inner })
     }
 
     /// Makes an empty store in an absent or empty folder, and opens it.
