@@ -449,6 +449,10 @@ impl Explain for StoreError {
                  with --nobody-collects or IPFS_ACCELERATE__STORE__NOBODY_COLLECTS=true"
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
+            Self::Damaged {
+                what: "kind of file",
+                ..
+            } => "put the folder itself in its place",
             Self::Damaged { .. } => {
                 "`repair` makes it again from the rest of the store, as far as that can be; `repair --dry-run` says \
                  how far"

@@ -228,7 +228,14 @@ impl StoreFolder {
     pub(crate) fn check_folders(&self) -> Result<(), StoreError> {
         for path in [self.packs(), self.roots(), self.names()] {
             match self.files.metadata_if_there(&path)? {
-                None => return Err(not_a_folder(path, "nothing")),
+                None => {
+                    return Err(StoreError::Damaged {
+                        path,
+                        what: "folder",
+                        expected: "a folder of the store's own".into(),
+                        found: "nothing".into(),
+                    });
+                }
                 Some(found) if !found.is_dir() => return Err(not_a_folder(path, "a file")),
                 Some(_) => {}
             }

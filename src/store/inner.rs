@@ -94,7 +94,6 @@ impl Inner {
         }
         inner.index.catch_up(&inner)?;
         reserve::keep(inner.folder());
-        super::repair::warn_of_damage(&inner.core);
         tracing::debug!("opened {} for writing", inner.folder().path().display());
         Ok(inner)
     }

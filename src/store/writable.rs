@@ -23,6 +23,7 @@ use super::read::{
     StoreReader,
 };
 use super::remove::{self, RemoveOptions, RemoveReport};
+use super::repair::warn_of_damage;
 use super::root::{Lease, LeasedRoot};
 use super::sync::{self, SyncError, SyncOptions, SyncReport};
 use super::target::Target;
@@ -129,7 +130,9 @@ impl Store {
         overlay::check(&core.folder, options.nobody_collects)?;
         let lock = writer_lock::take(&core.folder, &options)?;
         // Read anew: while the lock was waited for, the store may have been made again.
-        Self::open_locked(path.as_ref(), lock, options)
+        let store = Self::open_locked(path.as_ref(), lock, options)?;
+        warn_of_damage(&store.inner.core);
+        Ok(store)
     }
 
     /// Makes an empty store in an absent or empty folder, and opens it.

@@ -19,15 +19,9 @@ const NOTE_LIMIT: u64 = 16 << 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// So long a lock that became free may stay unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-<<<<<<< ours
-/// Tried for so long even where nothing is to be waited for: whoever looks whether a lock is free holds it
-/// for a moment, and so does a child that was forked and has not closed it yet.
-const GLANCE: Duration = Duration::from_millis(100);
-=======
 /// So long those are waited for who hold the lock shared, even where no writer is to be waited for: they only look
 /// whether there is one, and take as long as a busy machine lets them.
 const LOOKING: Duration = Duration::from_secs(5);
->>>>>>> theirs
 
 /// What the last writer noted in the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,20 +141,15 @@ pub(crate) fn note_in(files: &Files, file: &File, path: &Path) -> Holder {
     }
 }
 
-<<<<<<< ours
-fn locked(file: &File, folder: &StoreFolder, waited: Duration) -> StoreError {
-    let holder = note_in(folder.files(), file, &folder.lock());
-=======
 /// What the lock file says of its last holder, if there is one that can be read.
 pub(crate) fn last_holder(folder: &StoreFolder) -> Option<Holder> {
     let path = folder.lock();
     let file = fsio::open_without_waiting(&path).ok()?;
-    Some(note_in(&file, &path))
+    Some(note_in(folder.files(), &file, &path))
 }
 
 fn locked(folder: &StoreFolder, waited: Duration) -> StoreError {
     let holder = last_holder(folder).unwrap_or_else(Holder::unknown);
->>>>>>> theirs
     StoreError::Locked {
         path: folder.path().to_path_buf(),
         pid: holder.pid,

@@ -109,3 +109,6 @@ impl RepairPlan {
 fn left(findings: &[RepairFinding]) -> usize {
     findings.iter().filter(|finding| finding.is_left()).count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,11 +222,18 @@ impl Planner<'_> {
                 finding
                     .found
                     .push_str("; no block in it could be found again");
-                finding = finding.advised("add the objects again, or heal them from a copy");
+                finding = finding.advised(match objects.is_empty() {
+                    true => "nothing that is known needs it: move it out of packs/",
+                    false => "add the objects again, or heal them from a copy; then move it out of packs/",
+                });
             }
             Some(mut rebuilt) => {
                 if defect == Defect::Foreign {
                     finding.defect = Defect::PackHeader;
+                }
+                if let Ok(gone) = &self.survey.gone {
+                    let is_dead = |range: &Range<u64>| gone.why(pack.id, range) == Some(Why::Dead);
+                    rebuilt.damaged.retain(|range| !is_dead(range));
                 }
                 finding.remedy = Remedy::Rebuilt;
                 finding.found.push_str(&told(pack, &rebuilt));
@@ -312,7 +319,7 @@ fn rooted(survey: &Survey, pack: PackId, ranges: Vec<Range<u64>>) -> Vec<Range<u
 fn told(pack: &Pack, rebuilt: &Rebuilt) -> String {
     let mut told = format!("; {} good blocks in it", pack.rows.len());
     if !rebuilt.damaged.is_empty() {
-        told.push_str(", some that roots need are not");
+        told.push_str(&format!(", {} ranges are not good", rebuilt.damaged.len()));
     }
     if rebuilt.lost > 0 {
         told.push_str(&format!(", {} of its table are lost", rebuilt.lost));

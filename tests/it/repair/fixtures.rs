@@ -1,7 +1,7 @@
 //! Stores that are checked in: one as this version writes it, and damaged ones with what a repair says of them.
 //!
-//! `IPFS_ACCELERATE_WRITE_FIXTURES=1 cargo test --test it repair::fixtures` writes all of them anew; see
-//! `fixtures/README.md` for when that is right.
+//! `IPFS_ACCELERATE_WRITE_FIXTURES=stores` writes all of them anew, `=reports` what is expected of the damaged ones;
+//! see `fixtures/README.md` for when that is right.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,8 +22,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/stores")
 }
 
-fn is_writing() -> bool {
-    std::env::var_os(WRITE).is_some()
+fn is_writing(what: &str) -> bool {
+    std::env::var(WRITE).is_ok_and(|wanted| wanted == what || wanted == "stores")
 }
 
 /// What git keeps of a store: no index, no lock, no empty folders.
@@ -159,7 +159,7 @@ fn write_whole(stage: &Stage) -> Value {
 #[test]
 fn a_store_of_this_version_stays_readable() {
     let fixture = folder().join("v1");
-    if is_writing() {
+    if is_writing("stores") {
         let stage = Stage::new();
         let listed = write_whole(&stage);
         check_in(&stage.store_path(), &fixture.join("store"));
@@ -400,7 +400,7 @@ fn report(stage: &Stage, args: &[&str]) -> (i32, Value) {
 
 #[test]
 fn damaged_stores_that_are_checked_in_are_told_and_repaired_as_expected() {
-    if is_writing() {
+    if is_writing("stores") {
         write_damaged();
     }
     let entries = fs::read_dir(folder())
@@ -417,7 +417,7 @@ fn damaged_stores_that_are_checked_in_are_told_and_repaired_as_expected() {
         let before = snapshot(&stage.store_path());
         let (code, said) = report(&stage, &["--dry-run"]);
         assert_eq!(snapshot(&stage.store_path()), before, "{fixture:?}");
-        if is_writing() {
+        if is_writing("reports") {
             let text = serde_json::to_string_pretty(&said).unwrap();
             fs::write(fixture.join("report.json"), text + "\n").unwrap();
         }
