@@ -33,7 +33,7 @@ A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path
 
 Exit codes:
   0  done
-  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value
+  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value, `verify` damage
   2  an error; one line says what, a second one what to do
 
 Environment:
@@ -105,6 +105,7 @@ pub(crate) enum Command {
     Check(commands::check::CheckArgs),
     Rm(commands::rm::RmArgs),
     Pin(commands::pin::PinArgs),
+    Verify(commands::verify::VerifyArgs),
     Dedup(commands::dedup::DedupArgs),
     Plan(commands::plan::PlanArgs),
     Load(commands::load::LoadArgs),
@@ -122,6 +123,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Checkpoints", &["plan", "load", "dedup"]),
+    ("Keeping", &["verify"]),
     ("Setting up", &["init", "config", "demo", "help"]),
 ];
 

@@ -398,16 +398,17 @@ impl Explain for StoreError {
                 "use the version that wrote it, or a newer one"
             }
             Self::Locked { .. } => {
-                "wait for it or end it; reading (get, cat, ls, load) works beside it"
+                "wait for it or end it; reading (get, cat, ls, load, verify --read-only) works beside it"
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
             Self::Damaged { .. } => {
-                "adding the same content again writes anew what is seen to be damaged: roots, headers of packs, \
-                 and packs that were cut off; wrong bytes inside a pack stay, because `repair` is not built yet"
+                "`repair` mends roots, names, and headers and tables of packs; `verify` finds damaged blocks, and \
+                 adding the same content again writes anew what is known to be damaged"
             }
             Self::Corrupt { .. } | Self::CorruptNode { .. } => {
-                "the disk changed them: add the file to another store from a good copy, and keep this one, \
-                 because healing is not built yet"
+                "the disk changed them: `verify` finds all that is damaged and puts it on record, \
+                 `verify --heal FROM` takes good bytes from a file, a folder or another store, and `repair` mends \
+                 what is no block"
             }
             Self::NameWithoutRoot { .. } => {
                 "`repair` puts the root together again from its blocks; `pin rm NAME` gives the name up"

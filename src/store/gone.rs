@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::coverage::Coverage;
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::{self, Envelope, FileKind, StoreId};
@@ -136,6 +137,18 @@ impl Gone {
             let damaged = ranges.iter().filter(|gone| gone.why == Why::Damaged);
             damaged.map(|gone| (*pack, gone.start..gone.end))
         })
+    }
+
+    /// How many of the bytes that are covered are damaged; the coverage is normalized.
+    pub(crate) fn damaged_bytes(&self, covered: &Coverage) -> u64 {
+        let damaged = self.damaged().map(|(pack, damaged)| -> u64 {
+            let ranges = covered.of(pack);
+            let first = ranges.partition_point(|range| range.end <= damaged.start);
+            let over = ranges[first..].iter().take_while(|r| r.start < damaged.end);
+            over.map(|r| r.end.min(damaged.end) - r.start.max(damaged.start))
+                .sum()
+        });
+        damaged.sum()
     }
 
     /// Makes `dead` (in order and apart) what is dead of a pack. What is damaged stays so where it is not dead.

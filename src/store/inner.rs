@@ -9,7 +9,7 @@ use super::cache::MemoryTier;
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::StoreId;
-use super::gone::{self, Why};
+use super::gone;
 use super::index::{IndexSlot, PackTables};
 use super::pack::{PackFile, PackId, Place, SealedPack};
 use super::read::ReadCore;
@@ -178,17 +178,10 @@ impl Inner {
     pub(crate) fn known_damage(&self, cid: &Cid) -> Result<Option<StoreError>, StoreError> {
         let place = self.index.get(self, cid.hash())?;
         let is_damaged = |place: &Place| {
-            self.registry.has_pack(place.pack)
-                && self.registry.gone().why_not(place) == Some(Why::Damaged)
+            self.registry.has_pack(place.pack) && self.registry.gone().is_damaged(place)
         };
         let damaged = place.filter(is_damaged);
-        Ok(damaged.map(|place| StoreError::KnownDamage {
-            name: cid.to_string(),
-            offset: 0,
-            len: u64::from(place.len),
-            pack: self.packs_folder().join(place.pack.file_name()),
-            pack_offset: place.offset,
-        }))
+        Ok(damaged.map(|place| self.core.known_damage(cid, &place)))
     }
 
     /// Lets the index learn a pack; blocks that it has in one of the packs `instead_of` moved from there.

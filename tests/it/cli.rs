@@ -14,6 +14,7 @@ mod refused;
 mod refused_checkpoints;
 mod removing;
 mod sharing;
+mod verifying;
 
 use std::fs;
 use std::io::Write;

@@ -43,3 +43,4 @@ mod store_sharing;
 mod store_sources;
 mod store_space;
 mod tidy;
+mod verify;

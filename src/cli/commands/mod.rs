@@ -15,3 +15,4 @@ pub(crate) mod pin;
 pub(crate) mod plan;
 pub(crate) mod rm;
 pub(crate) mod stat;
+pub(crate) mod verify;

@@ -279,8 +279,7 @@ impl RootBuilder {
                 size,
             });
         }
-        let node =
-            |(cid, place): (Cid, Place)| node_place(cid, moves.place(place), &mut packs);
+        let node = |(cid, place): (Cid, Place)| node_place(cid, moves.place(place), &mut packs);
         let nodes = self.nodes.into_iter().map(node).collect();
         RootRecord {
             head,

@@ -75,7 +75,9 @@ impl<'a> Feed<'a> {
                 Wanted::All => access.core.packs.open(*pack).map_or(0, |open| {
                     let dead = gone.of(*pack).iter().map(|gone| gone.start..gone.end);
                     let dead: Vec<Range<u64>> = dead.collect();
-                    outside(&open.payload(), &dead).map(|r| r.end - r.start).sum()
+                    outside(&open.payload(), &dead)
+                        .map(|r| r.end - r.start)
+                        .sum()
                 }),
             };
         }
@@ -128,15 +130,17 @@ impl<'a> Feed<'a> {
             Known::Rows(pack, rows) => (pack, rows),
             Known::NoTable(pack, error) => {
                 let path = pack.path().to_path_buf();
-                self.unreadable.extend(Arc::into_inner(error).map(|e| (id, path, e)));
+                self.unreadable
+                    .extend(Arc::into_inner(error).map(|e| (id, path, e)));
                 return Ok(());
             }
+            // One that went since the packs were listed was collected; whether an object lacks it, those who
+            // follow the objects see.
+            Known::Lost(error) if is_missing(&error) => return Ok(()),
             Known::Lost(error) => {
-                // One that went since the packs were listed was collected.
-                if self.access.is_here(id)? {
-                    let path = self.access.core.folder.packs().join(id.file_name());
-                    self.unreadable.extend(Arc::into_inner(error).map(|e| (id, path, e)));
-                }
+                let path = self.access.core.folder.packs().join(id.file_name());
+                self.unreadable
+                    .extend(Arc::into_inner(error).map(|e| (id, path, e)));
                 return Ok(());
             }
         };
@@ -205,6 +209,10 @@ pub(super) fn place_of(pack: PackId, row: &Row) -> Place {
         offset: row.offset,
         len: row.len,
     }
+}
+
+fn is_missing(error: &StoreError) -> bool {
+    matches!(error, StoreError::File(e) if e.source.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn sum(ranges: &[Range<u64>]) -> u64 {
@@ -302,7 +310,9 @@ mod tests {
         assert_eq!(other.len(), 50);
         assert_ne!(other, drawn[2]);
         let mut kept = rows(1_000);
-        Draw::new(0.0).unwrap().choose(&mut kept, |row| row.offset == 3);
+        Draw::new(0.0)
+            .unwrap()
+            .choose(&mut kept, |row| row.offset == 3);
         assert_eq!(kept.len(), 1);
         let mut all = rows(10);
         Draw::new(1.0).unwrap().choose(&mut all, |_| false);

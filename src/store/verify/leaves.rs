@@ -28,8 +28,8 @@ impl Position<'_> {
     /// Takes the next bytes, if they lie in one piece: the number of the pack, and where in it.
     fn take(&mut self, len: u64) -> Option<(u32, u64)> {
         let first = self.extents.first()?;
-        let taken = (first.len - self.inside >= len)
-            .then_some((first.pack, first.offset + self.inside));
+        let taken =
+            (first.len - self.inside >= len).then_some((first.pack, first.offset + self.inside));
         self.pass(len);
         taken
     }
@@ -96,7 +96,12 @@ impl Proof<'_, '_> {
                 children,
             } = node
             else {
-                self.differs(path, Some(step.cid), "a part of a file".into(), "another node".into());
+                self.differs(
+                    path,
+                    Some(step.cid),
+                    "a part of a file".into(),
+                    "another node".into(),
+                );
                 return Ok(());
             };
             if step.size.is_some_and(|stated| stated != size) || size > left {
@@ -132,7 +137,12 @@ impl Proof<'_, '_> {
         let start = position.at;
         if size == 0 {
             if verify(cid, &[]).is_err() {
-                self.differs(path, Some(*cid), format!("the bytes of {cid}"), "none".into());
+                self.differs(
+                    path,
+                    Some(*cid),
+                    format!("the bytes of {cid}"),
+                    "none".into(),
+                );
             }
             return Ok(());
         }
@@ -144,7 +154,12 @@ impl Proof<'_, '_> {
         }
         let Some((pack, offset)) = position.take(size) else {
             let expected = format!("{cid} in one piece");
-            self.differs(path, Some(*cid), expected, format!("pieces from byte {start}"));
+            self.differs(
+                path,
+                Some(*cid),
+                expected,
+                format!("pieces from byte {start}"),
+            );
             return Ok(());
         };
         let place = Place {
@@ -156,13 +171,7 @@ impl Proof<'_, '_> {
     }
 
     /// The file's bytes lie inside the block of a node, which was checked.
-    fn framed_leaf(
-        &mut self,
-        cid: &Cid,
-        place: Place,
-        position: &mut Position<'_>,
-        path: &str,
-    ) {
+    fn framed_leaf(&mut self, cid: &Cid, place: Place, position: &mut Position<'_>, path: &str) {
         let start = position.at;
         let taken = position.take(u64::from(place.len));
         let taken = taken.map(|(pack, offset)| (self.record.pack(pack), offset));

@@ -41,7 +41,8 @@ pub(crate) fn verify(
     let (packs, wanted) = match options.targets.is_empty() {
         true => {
             structure.everything()?;
-            (packs(access)?, Wanted::All)
+            let packs = inner::list(&access.core.folder)?;
+            (packs.into_iter().collect(), Wanted::All)
         }
         false => {
             let covered = structure.targets(&options.targets)?;
@@ -62,17 +63,6 @@ pub(crate) fn verify(
         ..VerifyReport::default()
     };
     finish(access, findings, scanned, report)
-}
-
-fn packs(access: &Access<'_>) -> Result<Vec<PackId>, StoreError> {
-    let listed = match access.store {
-        Some(store) => store.registry.packs(),
-        None => Vec::new(),
-    };
-    // What was withdrawn because it cannot be read stands in the folder still.
-    let mut all = inner::list(&access.core.folder)?;
-    all.extend(listed);
-    Ok(all.into_iter().collect())
 }
 
 /// Says whose the damaged blocks are, and records them.
@@ -116,7 +106,9 @@ fn finish(
             offset: place.offset,
         })
         .collect();
-    report.cleared.sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
+    report
+        .cleared
+        .sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
     report.findings = findings.into_list();
     Ok(report)
 }
@@ -138,6 +130,10 @@ fn record(store: &Inner, damaged: &[Place], good: &[Place]) -> Result<(), StoreE
     });
     match *store.registry.gone() == *before {
         true => Ok(()),
-        false => store.publish_gone(),
+        false => {
+            // What is refused is not to be had from memory either.
+            store.tier.clear();
+            store.publish_gone()
+        }
     }
 }

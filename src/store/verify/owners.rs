@@ -70,7 +70,9 @@ impl Search {
         let all = self.by_pack.get(&pack).map_or(&[][..], Vec::as_slice);
         let first = all.partition_point(|(bad, _)| bad.end <= range.start);
         let end = range.end;
-        let hit = all[first..].iter().take_while(move |(bad, _)| bad.start < end);
+        let hit = all[first..]
+            .iter()
+            .take_while(move |(bad, _)| bad.start < end);
         hit.map(|(_, index)| *index)
     }
 

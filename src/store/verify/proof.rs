@@ -199,7 +199,12 @@ impl<'a, 'w> Proof<'a, 'w> {
         let record = self.record;
         let Some(entry) = record.entry(&path) else {
             self.hidden = true;
-            self.differs(&path, Some(cid), format!("the path of {cid}"), "no such path".into());
+            self.differs(
+                &path,
+                Some(cid),
+                format!("the path of {cid}"),
+                "no such path".into(),
+            );
             return Ok(());
         };
         self.paths += 1;
@@ -243,7 +248,12 @@ impl<'a, 'w> Proof<'a, 'w> {
         };
         if let Err(e) = position.check(&cid, &node) {
             self.hidden = true;
-            self.differs(path, Some(cid), "a shard of its folder".into(), e.to_string());
+            self.differs(
+                path,
+                Some(cid),
+                "a shard of its folder".into(),
+                e.to_string(),
+            );
             return Ok(());
         }
         if let Node::Shard { fanout, links } = node {
@@ -274,7 +284,12 @@ impl<'a, 'w> Proof<'a, 'w> {
 
     fn read_node(&mut self, cid: &Cid, path: &str) -> Result<Option<(Node, Place)>, StoreError> {
         let Some(place) = self.nodes.get(cid).map(|node| self.place_of(node)) else {
-            self.differs(path, Some(*cid), format!("a place for {cid}"), "none".into());
+            self.differs(
+                path,
+                Some(*cid),
+                format!("a place for {cid}"),
+                "none".into(),
+            );
             return Ok(None);
         };
         if let Some(covered) = &mut self.covered {

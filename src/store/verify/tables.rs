@@ -53,7 +53,10 @@ impl<'a> Tables<'a> {
             let Some(oldest) = oldest.map(|(id, _)| *id) else {
                 break;
             };
-            self.rows -= self.known.remove(&oldest).map_or(0, |(gone, _)| count(&gone));
+            self.rows -= self
+                .known
+                .remove(&oldest)
+                .map_or(0, |(gone, _)| count(&gone));
         }
         self.rows += rows;
         self.known.insert(pack, (known.clone(), self.clock));

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::Sandbox;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "plan", "load", "dedup",
-    "init", "config", "demo",
+    "verify", "init", "config", "demo",
 ];
 
 #[test]
@@ -16,6 +16,7 @@ fn every_command_explains_itself() {
     for heading in [
         "Content:",
         "Checkpoints:",
+        "Keeping:",
         "Setting up:",
         "Exit codes:",
         "Examples:",
