@@ -21,7 +21,6 @@ pub(crate) struct Rooted {
     pub(crate) title: String,
     pub(crate) kind: ObjectKind,
     pub(crate) size: u64,
-    pub(crate) created_ms: u64,
     pub(crate) used: SystemTime,
     /// What it covers, normalized.
     pub(crate) coverage: Coverage,
@@ -137,7 +136,6 @@ fn rooted(
         title: record.head.name,
         kind: record.head.kind,
         size: record.head.size,
-        created_ms: record.head.created_ms,
         used,
         coverage,
         packs: record.packs,

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::Sandbox;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "plan", "load", "dedup",
-    "verify", "init", "config", "demo",
+    "verify", "init", "config", "doctor", "demo",
 ];
 
 #[test]
@@ -16,7 +16,6 @@ fn every_command_explains_itself() {
     for heading in [
         "Content:",
         "Checkpoints:",
-        "Keeping:",
         "Setting up:",
         "Exit codes:",
         "Examples:",
