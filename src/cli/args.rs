@@ -34,7 +34,7 @@ A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path
 Exit codes:
   0  done
   1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value;
-     findings of `doctor` and `repair`; `sync` and `pin sync` could not do all of it
+     findings of `verify`, `repair` and `doctor`; `sync` and `pin sync` could not do all of it
   2  an error; one line says what, a second one what to do
 
 Environment:
@@ -117,6 +117,7 @@ pub(crate) enum Command {
     Has(commands::has::HasArgs),
     Check(commands::check::CheckArgs),
     Rm(commands::rm::RmArgs),
+    Verify(commands::verify::VerifyArgs),
     Gc(commands::gc::GcArgs),
     Df(commands::df::DfArgs),
     Pin(commands::pin::PinArgs),
@@ -139,7 +140,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync",
         ],
     ),
-    ("Upkeep", &["gc", "df", "repair", "doctor"]),
+    ("Upkeep", &["verify", "repair", "gc", "df", "doctor"]),
     ("Checkpoints", &["plan", "load", "dedup"]),
     ("Setting up", &["init", "config", "demo", "help"]),
 ];

@@ -2,8 +2,8 @@
 //! [`Output`](output::Output) or a [`CliError`](error::CliError); it prints nothing. What is printed, and
 //! how, is decided in one place: [`output`].
 //!
-//! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value), findings (`doctor`,
-//! `repair`), or `sync` and `pin sync` of which something could not be met, 2 error.
+//! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value), findings (`verify`, `repair`,
+//! `doctor`), or `sync` and `pin sync` of which something could not be met, 2 error.
 
 mod args;
 mod commands;
@@ -44,7 +44,7 @@ pub(crate) fn main() -> ExitCode {
     let printer = Printer::new(cli.global.json, cli.global.quiet);
     let done = run(cli, &printer).and_then(|output| printer.print(&output).map(|()| output));
     match done {
-        Ok(output) => ExitCode::from(u8::from(output.is_no())),
+        Ok(output) => ExitCode::from(output.code()),
         Err(CliError::ClosedPipe) => ExitCode::SUCCESS,
         Err(e) => {
             printer.error(&e);
@@ -113,6 +113,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
         Command::Df(args) => commands::df::run(args, &context),
         Command::Pin(args) => commands::pin::run(args, &context),
         Command::Sync(args) => commands::sync::run(args, &context),
+        Command::Verify(args) => commands::verify::run(args, &context),
         Command::Dedup(args) => commands::dedup::run(args, &context),
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Load(args) => commands::load::run(args, &context),

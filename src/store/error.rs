@@ -441,7 +441,8 @@ impl Explain for StoreError {
                 "use the version that wrote it, or a newer one"
             }
             Self::Locked { .. } => {
-                "wait for it (--lock-timeout 30s) or end it; reading (get, cat, ls, load) works beside it"
+                "wait for it (--lock-timeout 30s) or end it; reading (get, cat, ls, load, \
+                 verify --read-only) works beside it"
             }
             Self::Overlay { .. } => {
                 "whoever collects outside does not see the locks that are taken here: mount the store's own folder \
@@ -455,11 +456,12 @@ impl Explain for StoreError {
             } => "put the folder itself in its place",
             Self::Damaged { .. } => {
                 "`repair` makes it again from the rest of the store, as far as that can be; `repair --dry-run` says \
-                 how far"
+                 how far. `verify` finds damaged blocks"
             }
             Self::Corrupt { .. } | Self::CorruptNode { .. } => {
-                "the disk changed them: add the file to another store from a good copy, and keep this one, \
-                 because healing is not built yet"
+                "the disk changed them: `verify` finds all that is damaged and puts it on record, \
+                 `verify --heal FROM` takes good bytes from a file, a folder or another store, and `repair` mends \
+                 what is no block"
             }
             Self::QuotaExceeded { .. } => {
                 "unpin or remove something (`df` shows what takes the space), or raise `max_size` in [store]"

@@ -18,7 +18,7 @@ use super::read::ReadCore;
 use super::registry::{Holder, Registry};
 use super::reserve;
 use super::writable::StoreOptions;
-use crate::block::Multihash;
+use crate::block::{Cid, Multihash};
 use crate::error::FileError;
 use crate::fsio::{self, Locked};
 
@@ -186,9 +186,25 @@ impl Inner {
         Ok(place.filter(|place| self.registry.is_good(place)))
     }
 
-    pub(crate) fn index_pack(&self, sealed: &SealedPack) -> Result<(), StoreError> {
-        let is_good = |place: &Place| self.registry.is_good(place);
-        self.index.insert(self, sealed.id, &sealed.rows, &is_good)
+    /// The error for a block that is here and recorded as damaged; none for any other.
+    pub(crate) fn known_damage(&self, cid: &Cid) -> Result<Option<StoreError>, StoreError> {
+        let place = self.index.get(self, cid.hash())?;
+        let is_damaged = |place: &Place| {
+            self.registry.has_pack(place.pack) && self.registry.gone().is_damaged(place)
+        };
+        let damaged = place.filter(is_damaged);
+        Ok(damaged.map(|place| self.core.known_damage(cid, &place)))
+    }
+
+    /// Lets the index learn a pack; blocks that it has in one of the packs `instead_of` moved from there.
+    pub(crate) fn index_pack(
+        &self,
+        sealed: &SealedPack,
+        instead_of: &HashSet<PackId>,
+    ) -> Result<(), StoreError> {
+        let stays =
+            |place: &Place| self.registry.is_good(place) && !instead_of.contains(&place.pack);
+        self.index.insert(self, sealed.id, &sealed.rows, &stays)
     }
 
     /// Writes what is gone by now to its file.

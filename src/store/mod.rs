@@ -22,6 +22,7 @@ mod pins;
 mod quota;
 mod read;
 mod registry;
+mod relocate;
 mod remove;
 mod repair;
 mod reserve;
@@ -34,6 +35,7 @@ mod time;
 mod totals;
 #[cfg(test)]
 mod trials;
+mod verify;
 mod writable;
 mod writer_lock;
 
@@ -78,5 +80,8 @@ pub use sync::{
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;
+pub use verify::{
+    Affected, ClearedBlock, Finding, FindingKind, VerifyOptions, VerifyProgress, VerifyReport,
+};
 pub use writable::{Store, StoreOptions, hash_path, hash_reader};
 pub(crate) use writer_lock::Holder;

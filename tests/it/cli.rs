@@ -19,6 +19,7 @@ mod refused_checkpoints;
 mod removing;
 mod sharing;
 mod syncing;
+mod verifying;
 mod waiting;
 
 use std::fs;

@@ -60,4 +60,5 @@ mod store_sync;
 mod store_sync_faults;
 mod store_sync_pins;
 mod tidy;
+mod verify;
 mod worker;

@@ -21,3 +21,4 @@ pub(crate) mod repair;
 pub(crate) mod rm;
 pub(crate) mod stat;
 pub(crate) mod sync;
+pub(crate) mod verify;

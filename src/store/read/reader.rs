@@ -16,6 +16,7 @@ use crate::store::overlay;
 use crate::store::sharing::{SharedBytes, Side};
 use crate::store::target::Target;
 use crate::store::totals::{StoreTotals, totals};
+use crate::store::verify::{self, Access, VerifyOptions, VerifyReport};
 
 /// How a [`StoreReader`] opens a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,6 +189,18 @@ impl StoreReader {
     /// [`StoreError::File`] when the store's folders cannot be listed.
     pub fn totals(&self) -> Result<StoreTotals, StoreError> {
         totals(&self.core)
+    }
+
+    /// As [`Store::verify`](crate::Store::verify), beside the writer: what is found is not recorded.
+    ///
+    /// # Errors
+    /// As [`Store::verify`](crate::Store::verify).
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, StoreError> {
+        let access = Access {
+            core: &self.core,
+            store: None,
+        };
+        verify::verify(&access, options)
     }
 
     /// Whose bytes the store's space holds.
