@@ -22,7 +22,7 @@ pub(crate) use files::Files;
 pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive};
 pub(crate) use map::{MapError, Mapping, Piece, stitches};
 pub(crate) use memory::{Finished, Memory, Part, parts};
-pub(crate) use outside::{open_without_waiting, rename_exchange};
+pub(crate) use outside::{open_regular, open_without_waiting, rename_exchange, sync_outside};
 pub(crate) use publish::{SyncedFile, TempFile};
 pub use tally::{IoTally, io_tally};
 pub(crate) use threads::thread_count;

@@ -70,7 +70,7 @@ fn head(cid: &Cid, kind: ObjectKind, below: Below) -> Head {
 
 fn place(store: &Inner, holder: &Holder, cid: &Cid) -> Result<Place, StoreError> {
     store
-        .find(cid.hash(), holder)?
+        .find_or_referenced(cid.hash(), holder)?
         .ok_or_else(|| StoreError::BlockAbsent {
             cid: *cid,
             path: store.folder().path().to_path_buf(),

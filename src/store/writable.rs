@@ -410,7 +410,7 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
     let place = inner
         .place(cid.hash())?
         .ok_or_else(|| block_absent(inner, cid))?;
-    let pack = match inner.core.packs.open(place.pack) {
+    let block = match inner.core.block(cid, &place) {
         // Its add failed between the two steps.
         Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
             return Err(match inner.registry.has_pack(place.pack) {
@@ -418,14 +418,11 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
                 false => block_absent(inner, cid),
             });
         }
-        opened => opened?,
-    };
-    let data = pack.read(place.offset, place.len as usize)?;
-    let block = match Block::verified(*cid, data) {
-        Ok(block) => block,
         // A collection took it between the lookup and the read.
-        Err(_) if !inner.registry.is_good(&place) => return Err(block_absent(inner, cid)),
-        Err(e) => return Err(e.into()),
+        Err(StoreError::Block(_)) if !inner.registry.is_good(&place) => {
+            return Err(block_absent(inner, cid));
+        }
+        read => read?,
     };
     inner.tier.put_block(&block, since);
     Ok(block)

@@ -39,6 +39,7 @@ fn report_of(walk: &Walk, built: &Built) -> AddReport {
     let bytes = Bytes {
         new: built.size,
         shared: 0,
+        referenced: 0,
     };
     report(walk, built, bytes, Committed::default())
 }

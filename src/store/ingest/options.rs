@@ -42,6 +42,10 @@ pub struct AddOptions {
     pub hidden: bool,
     /// Globs; an entry whose name, or path below the folder, matches one is left out.
     pub ignore: Vec<String>,
+    /// Leave the bytes of files where they are, and only note in the store where that is: the add writes next to
+    /// nothing, and the object is readable for as long as the files stay as they are. They are read and hashed at
+    /// each use, and never mapped. Blocks that the store has are taken from there.
+    pub reference: bool,
     /// Checked as the add goes; once set, it stops and the store is as it was.
     pub cancel: Option<Arc<AtomicBool>>,
     /// Told from time to time how far the add is.
@@ -88,6 +92,7 @@ impl fmt::Debug for AddOptions {
             .field("dereference_symlinks", &self.dereference_symlinks)
             .field("hidden", &self.hidden)
             .field("ignore", &self.ignore)
+            .field("reference", &self.reference)
             .finish_non_exhaustive()
     }
 }
@@ -214,10 +219,13 @@ pub struct AddReport {
     pub name: String,
     /// Bytes of content.
     pub size: u64,
-    /// Content bytes that were not in the store before.
+    /// Content bytes that were not in the store before, and are now.
     pub new_bytes: u64,
-    /// Content bytes that were, or that occur again in the object; `new_bytes + shared_bytes == size`.
+    /// Content bytes that were, or that occur again in the object.
     pub shared_bytes: u64,
+    /// Content bytes that were not, and stay in the files that were added by reference;
+    /// `new_bytes + shared_bytes + referenced_bytes == size`.
+    pub referenced_bytes: u64,
     /// The object that has most of the shared bytes, and how many, each place counted once; none where the
     /// object itself was there already, and where no other has any. Looked for among the objects that were
     /// used last.

@@ -7,6 +7,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::record::{Moves, RootBuilder};
+use super::references::OpenReferences;
 use crate::block::{Cid, Multihash};
 use crate::error::FileError;
 use crate::store::error::StoreError;
@@ -26,6 +27,8 @@ pub(crate) struct BlockWriter<'s> {
     open: HashMap<Multihash, Place>,
     /// Bytes that the open pack still waits for.
     unwritten: Vec<(u64, Vec<u8>)>,
+    /// Where leaves of an add by reference lie.
+    pub(super) references: Option<OpenReferences>,
     sealed: Vec<SealedPack>,
     /// How many of them the index knows.
     indexed: usize,
@@ -33,7 +36,7 @@ pub(crate) struct BlockWriter<'s> {
     loose: Option<PathBuf>,
     /// The store's count of seals when the open pack's lookups began.
     seals_seen: u64,
-    moves: Moves,
+    pub(super) moves: Moves,
     /// Blocks of the open pack that were left out, because another pack has them.
     elsewhere: Vec<(Cid, Place)>,
     /// The last block of the open pack was a leaf that the next one may follow.
@@ -57,6 +60,7 @@ impl<'s> BlockWriter<'s> {
             pack: None,
             open: HashMap::new(),
             unwritten: Vec::new(),
+            references: None,
             sealed: Vec::new(),
             indexed: 0,
             loose: None,
@@ -136,6 +140,10 @@ impl<'s> BlockWriter<'s> {
         self.sealed.iter().map(|sealed| sealed.id).collect()
     }
 
+    pub(super) fn store(&self) -> &'s Inner {
+        self.store
+    }
+
     pub(crate) fn holder(&self) -> &Holder {
         &self.holder
     }
@@ -192,13 +200,7 @@ impl<'s> BlockWriter<'s> {
         self.open.clear();
         self.leave_out_known(&mut pack)?;
         if !pack.rows().is_empty() {
-            let covered = self
-                .sealed
-                .iter()
-                .map(|s| s.id)
-                .chain([pack.id()])
-                .collect();
-            self.publish_loose(covered, Vec::new())?;
+            self.publish_loose_over(pack.id())?;
             self.publish_pack(pack, Vec::new())?;
             self.index_last()?;
         }
@@ -213,11 +215,22 @@ impl<'s> BlockWriter<'s> {
             self.unwritten.is_empty(),
             "flushed before the guard was taken"
         );
-        if let Some(mut pack) = self.pack.take() {
-            self.leave_out_known(&mut pack)?;
-            if !pack.rows().is_empty() {
-                self.publish_pack(pack, notes)?;
-            }
+        let references = self.take_references()?;
+        let mut pack = self.pack.take();
+        if let Some(pack) = &mut pack {
+            self.leave_out_known(pack)?;
+        }
+        let pack = pack.filter(|pack| !pack.rows().is_empty());
+        // They stand in the pack that is sealed last.
+        let (notes, last) = match &pack {
+            Some(_) => (Vec::new(), notes),
+            None => (notes, Vec::new()),
+        };
+        if let Some(references) = references {
+            self.publish_references(references, notes)?;
+        }
+        if let Some(pack) = pack {
+            self.publish_pack(pack, last)?;
         }
         Ok(&self.moves)
     }
@@ -241,11 +254,17 @@ impl<'s> BlockWriter<'s> {
     }
 
     fn publish_pack(&mut self, pack: PackWriter, notes: Vec<ObjectNote>) -> Result<(), StoreError> {
-        let id = pack.id();
+        let folder = self.store.packs_folder();
+        self.publish(pack.id(), || pack.seal(&folder, notes))
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        id: PackId,
+        seal: impl FnOnce() -> Result<SealedPack, StoreError>,
+    ) -> Result<(), StoreError> {
         self.holder.announce(id);
-        let sealed = self
-            .store
-            .durable(pack.seal(&self.store.packs_folder(), notes));
+        let sealed = self.store.durable(seal());
         if sealed.is_err() {
             self.store.registry.withdraw(id);
         }
@@ -267,6 +286,13 @@ impl<'s> BlockWriter<'s> {
             self.store.count_seal();
         }
         Ok(())
+    }
+
+    /// Covers what was sealed, and the pack that is next, until the commit.
+    pub(super) fn publish_loose_over(&mut self, next: PackId) -> Result<(), StoreError> {
+        let sealed = self.sealed.iter().map(|sealed| sealed.id);
+        let covered = sealed.chain([next]).collect();
+        self.publish_loose(covered, Vec::new())
     }
 
     fn publish_loose(

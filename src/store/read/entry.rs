@@ -92,4 +92,6 @@ pub struct ObjectStat {
     pub profile: String,
     /// In how many pieces its bytes lie; one is a file that maps whole.
     pub extents: u64,
+    /// Bytes of its content that lie in files outside the store, which were added by reference.
+    pub referenced_bytes: u64,
 }
