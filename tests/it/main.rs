@@ -23,6 +23,8 @@ mod load_store;
 mod load_verify;
 mod promises;
 mod readme;
+mod refs;
+mod refs_sources;
 mod store_add;
 mod store_cache;
 mod store_commit;

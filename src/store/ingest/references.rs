@@ -30,14 +30,31 @@ pub(super) struct Origin {
     pub(super) offset: u64,
 }
 
-/// The reference pack that is being put together.
-#[derive(Debug)]
-pub(super) struct OpenReferences {
-    pack: ReferenceWriter,
-    /// Its blocks, each where it was seen last.
-    open: HashMap<Multihash, Place>,
+/// What an add by reference has noted so far.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    /// The pack that is being put together.
+    pack: Option<ReferenceWriter>,
     /// The store's count of seals when its lookups began.
     seals_seen: u64,
+    /// The file that leaves come from now, and where leaves of it lie in it.
+    file: Option<Arc<SourceFile>>,
+    of_file: HashMap<Multihash, Place>,
+}
+
+/// A leaf that repeats after so many others of its file gets a place of its own.
+const REMEMBERED: usize = 65_536;
+
+impl References {
+    fn begin(&mut self, file: &Arc<SourceFile>) {
+        let is_same = self.file.as_ref().is_some_and(|now| Arc::ptr_eq(now, file));
+        if !is_same || self.of_file.len() >= REMEMBERED {
+            self.of_file.clear();
+        }
+        if !is_same {
+            self.file = Some(Arc::clone(file));
+        }
+    }
 }
 
 /// Refuses what cannot be referred to, before anything is read.
@@ -115,39 +132,42 @@ impl BlockWriter<'_> {
         if known.is_none() && seen_at != seals {
             known = find(self.store(), self.holder(), cid, origin)?;
         }
-        let there = |place| Put {
-            place,
-            is_new: false,
-        };
-        if let Some(place) = known {
-            return Ok(there(place));
+        self.references.begin(&origin.file);
+        if let Some(place) = known
+            && self.store().core.packs.is_reference(place.pack)
+        {
+            self.references.of_file.insert(*cid.hash(), place);
         }
-        if self.references.as_ref().is_some_and(|r| r.pack.is_full()) {
+        // The same chunk, which stands at two places of the file.
+        let known = known.or_else(|| self.references.of_file.get(cid.hash()).copied());
+        if let Some(place) = known {
+            return Ok(Put {
+                place,
+                is_new: false,
+            });
+        }
+        let is_full = |pack: &ReferenceWriter| pack.is_full();
+        if self.references.pack.as_ref().is_some_and(is_full) {
             self.seal_references_early()?;
         }
-        let store = self.store();
-        let references = match &mut self.references {
-            Some(references) => references,
-            none => none.insert(OpenReferences {
-                pack: ReferenceWriter::new(store.id())?,
-                open: HashMap::new(),
-                seals_seen: seals,
-            }),
+        let id = self.store().id();
+        let references = &mut self.references;
+        let pack = match &mut references.pack {
+            Some(pack) => pack,
+            none => {
+                references.seals_seen = seals;
+                none.insert(ReferenceWriter::new(id)?)
+            }
         };
         let path = origin.file.real_path()?;
-        if references.pack.current() != Some(path) {
+        if pack.current() != Some(path) {
             // The object is to survive a power cut, and so must the bytes that it is over.
             fsio::sync_outside(origin.file.file()?, path)?;
-            let (len, modified) = (origin.file.size, origin.file.modified());
-            references.pack.begin(path, len, modified);
-        }
-        let again = references.open.get(cid.hash());
-        if let Some(place) = again.filter(|place| references.pack.is_in_current(place)) {
-            return Ok(there(*place));
+            pack.begin(path, origin.file.size, origin.file.modified());
         }
         let len = u32::try_from(len).expect("a block is far below 4 GiB");
-        let place = references.pack.place(StoredCid(*cid), origin.offset, len);
-        references.open.insert(*cid.hash(), place);
+        let place = pack.place(StoredCid(*cid), origin.offset, len);
+        references.of_file.insert(*cid.hash(), place);
         Ok(Put {
             place,
             is_new: true,
@@ -168,15 +188,10 @@ impl BlockWriter<'_> {
 
     /// Takes the reference pack to be sealed, without what a pack with payload has by now; none if nothing is left.
     pub(super) fn take_references(&mut self) -> Result<Option<ReferenceWriter>, StoreError> {
-        let Some(OpenReferences {
-            mut pack,
-            seals_seen,
-            ..
-        }) = self.references.take()
-        else {
+        let Some(mut pack) = self.references.pack.take() else {
             return Ok(None);
         };
-        if seals_seen != self.store().seals() {
+        if self.references.seals_seen != self.store().seals() {
             let mut known = HashSet::new();
             for row in pack.rows() {
                 let hash = row.cid.0.hash();

@@ -7,7 +7,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::record::{Moves, RootBuilder};
-use super::references::OpenReferences;
+use super::references::References;
 use crate::block::{Cid, Multihash};
 use crate::error::FileError;
 use crate::store::error::StoreError;
@@ -28,7 +28,7 @@ pub(crate) struct BlockWriter<'s> {
     /// Bytes that the open pack still waits for.
     unwritten: Vec<(u64, Vec<u8>)>,
     /// Where leaves of an add by reference lie.
-    pub(super) references: Option<OpenReferences>,
+    pub(super) references: References,
     sealed: Vec<SealedPack>,
     /// How many of them the index knows.
     indexed: usize,
@@ -60,7 +60,7 @@ impl<'s> BlockWriter<'s> {
             pack: None,
             open: HashMap::new(),
             unwritten: Vec::new(),
-            references: None,
+            references: References::default(),
             sealed: Vec::new(),
             indexed: 0,
             loose: None,

@@ -55,12 +55,6 @@ impl ReferenceWriter {
         self.sources.last().map(Source::path)
     }
 
-    /// Whether a place lies in the source that blocks are taken from now.
-    pub(crate) fn is_in_current(&self, place: &Place) -> bool {
-        let current = self.sources.last();
-        place.pack == self.id && current.is_some_and(|source| place.offset >= source.base)
-    }
-
     /// Begins with a file: its absolute path, its length, and when it was last written.
     pub(crate) fn begin(&mut self, path: &Path, len: u64, modified: (i64, i64)) {
         let base = self.sources.last().map_or(0, |last| {

@@ -50,6 +50,16 @@ impl StoreReader {
         })
     }
 
+    /// The same, opening no file outside the store. A store that came from somebody else may name any file of this
+    /// machine in its reference packs. Nothing of one is handed out unless it is the block that was asked for, but
+    /// it is opened and read; objects that need that are [`StoreError::ReferenceRefused`] here.
+    #[must_use]
+    pub fn without_references(self) -> Self {
+        Self {
+            core: Arc::new(self.core.without_references()),
+        }
+    }
+
     pub(crate) fn from_core(core: Arc<ReadCore>) -> Self {
         Self { core }
     }
