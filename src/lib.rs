@@ -46,14 +46,15 @@ pub use dag::{
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
-    AddNote, AddOptions, AddProgress, AddReport, CacheStats, CheckError, CheckOptions, CheckReport,
-    ComputedCid, CopyReason, Counterpart, Difference, Entry, EntrySummary, EntryType,
-    ExportOptions, ExportReport, FileMap, FileReader, FileSlice, GcHolder, GcObject, GcOptions,
-    GcPending, GcPlan, GcReason, GcReport, NotFreeable, Object, ObjectInfo, ObjectStat, PartCount,
-    PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, RemoveOptions, RemoveReport,
-    SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, Store, StoreError,
-    StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError, WriteSession,
-    check_path, check_reader, hash_path, hash_reader, utc_text,
+    AddNote, AddOptions, AddProgress, AddReport, Affected, CacheStats, CheckError, CheckOptions,
+    CheckReport, ClearedBlock, ComputedCid, CopyReason, Counterpart, Difference, Entry,
+    EntrySummary, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Finding,
+    FindingKind, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable,
+    Object, ObjectInfo, ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAs, PinKind,
+    PinOptions, RemoveOptions, RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith,
+    SharingSide, Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, Target,
+    TargetError, VerifyOptions, VerifyProgress, VerifyReport, WriteSession, check_path,
+    check_reader, hash_path, hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

@@ -3,10 +3,14 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
+
+use rustix::fs::Advice;
 
 use super::disk::{Disk, RealDisk};
 use super::tally;
@@ -128,6 +132,13 @@ impl Files {
             return Ok(());
         }
         self.read_exact_at(file, &mut buf[there..], offset + there as u64, path)
+    }
+
+    /// Asks for a range that will be read soon, without waiting for it. A hint, which changes nothing.
+    pub(crate) fn ask_for(&self, file: &File, range: Range<u64>) {
+        if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
+            let _ = rustix::fs::fadvise(file, range.start, Some(len), Advice::WillNeed);
+        }
     }
 
     /// Reads until the buffer is full or the file ends, and says how much.

@@ -9,13 +9,13 @@ use super::cache::MemoryTier;
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::StoreId;
-use super::gone;
+use super::gone::{self, Why};
 use super::index::{IndexSlot, PackTables};
 use super::pack::{PackFile, PackId, Place, SealedPack};
 use super::read::ReadCore;
 use super::registry::{Holder, Registry};
 use super::writable::StoreOptions;
-use crate::block::Multihash;
+use crate::block::{Cid, Multihash};
 use crate::error::FileError;
 use crate::fsio::{self, Locked};
 
@@ -185,12 +185,36 @@ impl Inner {
         Ok(place.filter(|place| self.registry.is_good(place)))
     }
 
-    /// What was just written takes the place of what is referenced: a file that was added again may have moved.
-    pub(crate) fn index_pack(&self, sealed: &SealedPack) -> Result<(), StoreError> {
-        let keeps = |known: &Place| {
-            self.registry.is_good(known) && !self.core.packs.is_reference(known.pack)
+    /// The error for a block that is here and recorded as damaged; none for any other.
+    pub(crate) fn known_damage(&self, cid: &Cid) -> Result<Option<StoreError>, StoreError> {
+        let place = self.index.get(self, cid.hash())?;
+        let is_damaged = |place: &Place| {
+            self.registry.has_pack(place.pack)
+                && self.registry.gone().why_not(place) == Some(Why::Damaged)
         };
-        self.index.insert(self, sealed.id, &sealed.rows, &keeps)
+        let damaged = place.filter(is_damaged);
+        Ok(damaged.map(|place| StoreError::KnownDamage {
+            name: cid.to_string(),
+            offset: 0,
+            len: u64::from(place.len),
+            pack: self.packs_folder().join(place.pack.file_name()),
+            pack_offset: place.offset,
+        }))
+    }
+
+    /// Lets the index learn a pack; blocks that it has in one of the packs `instead_of` moved from there. What was
+    /// just written also takes the place of what is referenced: a file that was added again may have moved.
+    pub(crate) fn index_pack(
+        &self,
+        sealed: &SealedPack,
+        instead_of: &HashSet<PackId>,
+    ) -> Result<(), StoreError> {
+        let stays = |place: &Place| {
+            self.registry.is_good(place)
+                && !instead_of.contains(&place.pack)
+                && !self.core.packs.is_reference(place.pack)
+        };
+        self.index.insert(self, sealed.id, &sealed.rows, &stays)
     }
 
     /// Makes blocks of reference packs known again that the index forgot with a pack that had them too.

@@ -17,12 +17,14 @@ mod pack;
 mod pins;
 mod read;
 mod registry;
+mod relocate;
 mod remove;
 mod root;
 mod sharing;
 mod target;
 mod time;
 mod totals;
+mod verify;
 mod writable;
 mod writer_lock;
 
@@ -52,4 +54,7 @@ pub(crate) use sharing::{Part, Side, match_parts};
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;
+pub use verify::{
+    Affected, ClearedBlock, Finding, FindingKind, VerifyOptions, VerifyProgress, VerifyReport,
+};
 pub use writable::{Store, StoreOptions, hash_path, hash_reader};

@@ -22,6 +22,7 @@ use super::remove::{self, RemoveOptions, RemoveReport};
 use super::root::{Lease, LeasedRoot};
 use super::target::Target;
 use super::totals::StoreTotals;
+use super::verify::{self, Access, VerifyOptions, VerifyReport};
 use super::writer_lock;
 use crate::block::{Block, Cid, inline_data};
 use crate::dag::{self, Node, Profile};
@@ -213,7 +214,8 @@ impl Store {
     /// A block, checked against its CID: from the memory tier, or from its pack.
     ///
     /// # Errors
-    /// [`StoreError::BlockAbsent`] when it is not here, [`StoreError::Block`] when its bytes are damaged.
+    /// [`StoreError::BlockAbsent`] when it is not here, [`StoreError::KnownDamage`] when it is recorded as
+    /// damaged, [`StoreError::Block`] when its bytes are found to be.
     pub fn get_block(&self, cid: &Cid) -> Result<Block, StoreError> {
         get_block(&self.inner, cid)
     }
@@ -374,6 +376,33 @@ impl Store {
         collect::collect(&self.inner, plan)
     }
 
+    /// Hashes every block again and follows every object from its CID to its bytes. What is damaged is recorded:
+    /// from then on every reader refuses it ([`StoreError::KnownDamage`]), and adding the same content writes it
+    /// anew. A block that was recorded and reads well now is taken off the record.
+    ///
+    /// Goes on beside adds, reads, loads and collections. What the page cache holds is not read from the disk.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, Store, VerifyOptions};
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Store::create(dir.path().join("store"))?;
+    /// store.add_reader(&b"hello world"[..], &AddOptions::default())?;
+    /// let report = store.verify(&VerifyOptions::default())?;
+    /// assert_eq!((report.findings.len(), report.blocks, report.objects), (0, 1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Damage is a finding, not an error. As [`Store::resolve`] for a target; [`StoreError::File`] when the
+    /// store cannot be looked at, or what was found cannot be recorded.
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, StoreError> {
+        let access = Access {
+            core: &self.inner.core,
+            store: Some(&self.inner),
+        };
+        verify::verify(&access, options)
+    }
+
     /// Counters of the memory tier since the store was opened.
     pub fn cache_stats(&self) -> CacheStats {
         self.inner.tier.stats()
@@ -407,9 +436,11 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
     if let Some(block) = inner.tier.block(cid) {
         return Ok(block);
     }
-    let place = inner
-        .place(cid.hash())?
-        .ok_or_else(|| block_absent(inner, cid))?;
+    let Some(place) = inner.place(cid.hash())? else {
+        return Err(inner
+            .known_damage(cid)?
+            .unwrap_or_else(|| block_absent(inner, cid)));
+    };
     let block = match inner.core.block(cid, &place) {
         // Its add failed between the two steps.
         Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {

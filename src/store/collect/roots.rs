@@ -10,9 +10,7 @@ use crate::store::error::StoreError;
 use crate::store::names::{self, Pin};
 use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
-use crate::store::root::{ObjectKind, RootName, RootRecord};
-
-const ROOT_LIMIT: u64 = 4 << 30;
+use crate::store::root::{ObjectKind, ROOT_LIMIT, RootName, RootRecord};
 
 /// One file in `roots/`.
 #[derive(Debug)]
@@ -124,13 +122,10 @@ fn rooted(
     let mut coverage = Coverage::default();
     coverage.add(&record);
     if record.head.kind == ObjectKind::Loose {
-        // The packs that no node of it lies in are covered as a whole.
-        let placed: std::collections::HashSet<PackId> =
-            record.places().map(|(pack, _)| pack).collect();
-        for pack in record.packs.iter().filter(|pack| !placed.contains(pack)) {
-            match core.packs.open(*pack) {
+        for pack in record.whole_packs() {
+            match core.packs.open(pack) {
                 Ok(open) if open.is_reference() => {}
-                Ok(open) => coverage.add_range(*pack, open.payload()),
+                Ok(open) => coverage.add_range(pack, open.payload()),
                 // A pack that is announced first may never have come, and one that is damaged is not touched.
                 Err(e) => tracing::debug!("{}: {e}", path.display()),
             }

@@ -26,4 +26,4 @@ pub(crate) use record::{FileSpans, Moves, RootBuilder};
 pub use session::{PendingCid, SessionReport, WriteSession};
 pub(crate) use tree::Built;
 pub(crate) use walk::{Found, Walk};
-pub(crate) use writer::BlockWriter;
+pub(crate) use writer::{BlockWriter, rewrite_root};

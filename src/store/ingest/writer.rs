@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -37,6 +38,8 @@ pub(crate) struct BlockWriter<'s> {
     /// The store's count of seals when the open pack's lookups began.
     seals_seen: u64,
     pub(super) moves: Moves,
+    /// Packs whose blocks are written anew though they are there.
+    instead_of: HashSet<PackId>,
     /// Blocks of the open pack that were left out, because another pack has them.
     elsewhere: Vec<(Cid, Place)>,
     /// The last block of the open pack was a leaf that the next one may follow.
@@ -66,10 +69,22 @@ impl<'s> BlockWriter<'s> {
             loose: None,
             seals_seen: store.seals(),
             moves: Moves::default(),
+            instead_of: HashSet::new(),
             elsewhere: Vec::new(),
             in_run: false,
             finished: false,
         })
+    }
+
+    /// What these packs have does not count as present: it is to move to the packs that are written here.
+    pub(crate) fn instead_of(mut self, packs: HashSet<PackId>) -> Self {
+        self.instead_of = packs;
+        self
+    }
+
+    fn find(&self, hash: &Multihash) -> Result<Option<Place>, StoreError> {
+        let found = self.store.find(hash, &self.holder)?;
+        Ok(found.filter(|place| !self.instead_of.contains(&place.pack)))
     }
 
     /// The next leaf begins a run of its own.
@@ -91,7 +106,7 @@ impl<'s> BlockWriter<'s> {
         let seals = self.store.seals();
         let mut known = seen.or_else(|| self.open.get(cid.hash()).copied());
         if known.is_none() && seen_at != seals {
-            known = self.store.find(cid.hash(), &self.holder)?;
+            known = self.find(cid.hash())?;
         }
         if let Some(place) = known {
             return Ok((
@@ -243,7 +258,7 @@ impl<'s> BlockWriter<'s> {
         let mut known = HashSet::new();
         for row in pack.rows() {
             let hash = row.cid.0.hash();
-            if let Some(place) = self.store.find(hash, &self.holder)? {
+            if let Some(place) = self.find(hash)? {
                 known.insert(*hash);
                 self.moves.add(pack.id(), row.offset, place);
                 self.elsewhere.push((row.cid.0, place));
@@ -281,7 +296,7 @@ impl<'s> BlockWriter<'s> {
             return Ok(());
         };
         for sealed in sealed {
-            self.store.index_pack(sealed)?;
+            self.store.index_pack(sealed, &self.instead_of)?;
             self.indexed += 1;
             self.store.count_seal();
         }
@@ -387,8 +402,31 @@ pub(crate) fn write_root(
     record: &RootRecord,
     path: &std::path::Path,
 ) -> Result<(), StoreError> {
+    publish_root(store, record, path, None)
+}
+
+/// As [`write_root`], with the time of the last use that the root before it had.
+pub(crate) fn rewrite_root(
+    store: &Inner,
+    record: &RootRecord,
+    path: &std::path::Path,
+    used: SystemTime,
+) -> Result<(), StoreError> {
+    publish_root(store, record, path, Some(used))
+}
+
+fn publish_root(
+    store: &Inner,
+    record: &RootRecord,
+    path: &std::path::Path,
+    used: Option<SystemTime>,
+) -> Result<(), StoreError> {
     let mut temp = store.folder().temp_file()?;
     temp.write_all(&record.to_bytes(store.id()))?;
+    if let Some(used) = used {
+        let set = store.folder().files().set_modified(temp.file(), used);
+        set.map_err(FileError::at("set the time of", path))?;
+    }
     let published: Result<(), FileError> = temp.publish(path, 0o644, true);
     store.durable(published.map_err(StoreError::from))
 }

@@ -350,16 +350,21 @@ impl Object {
         })
     }
 
+    /// The root with the places of its nodes.
+    pub(crate) fn record_with_nodes(&self) -> Result<Arc<RootRecord>, StoreError> {
+        self.root.with_nodes(&self.core.folder, self.core.id)
+    }
+
     /// What proves the bytes of the files of this object.
     pub(crate) fn prover(&self) -> Result<Prover, StoreError> {
-        let record = self.root.with_nodes(&self.core.folder, self.core.id)?;
+        let record = self.record_with_nodes()?;
         Ok(Prover::new(&self.core, record))
     }
 
     /// Counts the blocks of a DAG inside the object by reading its nodes, each once: what a node holds
     /// several times counts as often.
     fn count_blocks(&self) -> Result<u64, StoreError> {
-        let record = self.root.with_nodes(&self.core.folder, self.core.id)?;
+        let record = self.record_with_nodes()?;
         let places: HashMap<Cid, &NodePlace> =
             record.nodes.iter().map(|node| (node.cid.0, node)).collect();
         let mut counts: HashMap<Cid, u64> = HashMap::new();

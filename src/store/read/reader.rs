@@ -14,6 +14,7 @@ use crate::store::names::Pin;
 use crate::store::sharing::{SharedBytes, Side};
 use crate::store::target::Target;
 use crate::store::totals::{StoreTotals, totals};
+use crate::store::verify::{self, Access, VerifyOptions, VerifyReport};
 
 /// Reads a store beside its writer, from any number of processes, from a read-only mount and under another
 /// uid.
@@ -169,6 +170,18 @@ impl StoreReader {
     /// [`StoreError::File`] when the store's folders cannot be listed.
     pub fn totals(&self) -> Result<StoreTotals, StoreError> {
         totals(&self.core)
+    }
+
+    /// As [`Store::verify`](crate::Store::verify), beside the writer: what is found is not recorded.
+    ///
+    /// # Errors
+    /// As [`Store::verify`](crate::Store::verify).
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, StoreError> {
+        let access = Access {
+            core: &self.core,
+            store: None,
+        };
+        verify::verify(&access, options)
     }
 
     /// All pins, in the order of their names.

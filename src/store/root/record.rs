@@ -3,6 +3,7 @@
 //! Sections: 0 head · 1 paths, in the byte order of their text · 2 packs and extents · 3 places of the DAG
 //! nodes. A load takes 0 to 2; the nodes are for verification, for rebuilding and for the collector.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -176,6 +177,13 @@ impl RootRecord {
         let nodes = nodes.map(|n| (n.pack, n.offset, u64::from(n.len)));
         let places = extents.chain(nodes);
         places.map(|(pack, offset, len)| (self.pack(pack), offset..offset + len))
+    }
+
+    /// Of a loose root the packs that nothing of it is placed in: it covers them as a whole.
+    pub(crate) fn whole_packs(&self) -> Vec<PackId> {
+        let placed: HashSet<PackId> = self.places().map(|(pack, _)| pack).collect();
+        let whole = self.packs.iter().filter(|pack| !placed.contains(pack));
+        whole.copied().collect()
     }
 
     pub(crate) fn pack(&self, index: u32) -> PackId {
