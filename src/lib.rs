@@ -14,6 +14,7 @@ mod block;
 pub mod checkpoint;
 mod config;
 mod dag;
+mod doctor;
 pub mod error;
 mod fsio;
 mod store;
@@ -35,7 +36,7 @@ pub use checkpoint::{
 pub use config::{
     ByteSize, ByteSizeError, CacheConfig, CheckpointConfig, Config, ConfigEntry, ConfigError,
     ConfigValue, DeviceMapSetting, DockerConfig, Endpoint, EndpointsConfig, GeneralConfig,
-    LogLevel, Origin, Secret, StoreConfig,
+    LogLevel, Origin, Secret, StoreConfig, TimeSpan, TimeSpanError,
 };
 pub use dag::{
     Chunker, ChunkerError, DagError, FileBuilder, FileChild, FileRoot, FolderEntry, FolderLimit,
@@ -43,6 +44,7 @@ pub use dag::{
     Profile, ProfileError, ShardFault, ShardLink, ShardPosition, build_folder, check_name,
     cid_of_reader, cumulative_size, decode, leaf, symlink_node,
 };
+pub use doctor::{Examination, Health, HealthCheck, examine};
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
@@ -50,11 +52,11 @@ pub use store::{
     CheckReport, ClearedBlock, ComputedCid, CopyReason, Counterpart, Difference, Entry,
     EntrySummary, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Finding,
     FindingKind, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable,
-    Object, ObjectInfo, ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAs, PinKind,
-    PinOptions, RemoveOptions, RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith,
-    SharingSide, Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, Target,
-    TargetError, VerifyOptions, VerifyProgress, VerifyReport, WriteSession, check_path,
-    check_reader, hash_path, hash_reader, utc_text,
+    Object, ObjectInfo, ObjectSpace, ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAs,
+    PinKind, PinOptions, ReaderOptions, RemovalSpace, RemoveOptions, RemoveReport, SessionReport,
+    SharedBytes, SharedPart, SharedWith, SharingSide, SpaceReport, Store, StoreError, StoreOptions,
+    StoreReader, StoreTotals, StoredFile, Target, TargetError, VerifyOptions, VerifyProgress,
+    VerifyReport, WriteSession, check_path, check_reader, hash_path, hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

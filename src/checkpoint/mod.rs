@@ -26,6 +26,7 @@ mod source;
 mod tensor;
 mod threads;
 
+pub(crate) use capacity::MemoryFigures;
 pub use device::{
     Device, DeviceError, DevicePlan, NoDevice, StagingBuf, StagingMemory, TensorBytes, TensorData,
 };

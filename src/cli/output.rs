@@ -14,7 +14,10 @@
 //! | `stat TARGET` | `cid`, `size`, `blocks`, `kind`, `pinned`, `codec`, `hash`, `pins`, `object`, `profile`, `extents`, `referenced_bytes` |
 //! | `has` | `has`, `target` |
 //! | `check` | `match`, `profile`, `cid`, `name`, `kind`, `size`, `files`, `computed: {profile: cid}`, `differences: [{path, difference, stored, found, offset}]` with `{kind, size, target}` or null for `stored` and `found`, `notes`, `seconds` |
-//! | `rm` | `cid`, `unpinned`, `freeable_bytes`, `shared_bytes`, `freed_bytes` |
+//! | `rm` | `cid`, `unpinned`, `freeable_bytes`, `shared_bytes`, `freed_bytes` (always 0: `gc` frees) |
+//! | `gc` | `dry_run`, `objects: [{cid, name, reason, last_used, exclusive_bytes, shared_bytes}]` (`cid` is null for single blocks; `reason` is `removed`, `expired`, `unpinned` or `quota`), `freeable_bytes`, `freed_bytes`, `packs`, `ranges`, `pending: [{cid, name, bytes, holders: [{pid, command}]}]`, `not_freeable: [{reason, bytes}]` (`partial_pages` or `no_holes`), `used_bytes` |
+//! | `df` | `entries: [{cid, name, kind, size, pins, last_used, exclusive_bytes, shared_bytes, damaged_bytes}]`, `live_bytes`, `loose_bytes`, `pending_bytes`, `dead_bytes`, `damaged_bytes`, `overhead_bytes`, `disk_bytes`, `max_size` |
+//! | `df TARGET…` | `targets`, `freeable_bytes`, `shared_bytes` |
 //! | `pin add`, `pin rm` | `name`, `cid`, `kind`, `created` |
 //! | `pin ls` | `entries: [{name, cid, kind, created}]` |
 //! | `plan` | `tensors`, `bytes`, `device_map: {tensor: device}`, `devices: {name: {tensors, bytes, limit}}` |
@@ -24,6 +27,7 @@
 //! | `config get`, `config set` | `key`, `value`; `set` also `config` |
 //! | `config show` | `config`, `entries: [{section, key, value, origin}]` |
 //! | `config path` | `config`, `exists` |
+//! | `doctor` | `store`, `looked_at`, `problems`, `notes`, `checks: [{name, status, found, advice, figures: {name: number}}]` |
 //! | `demo` | `parts: [{part, …}]`, `seconds` |
 //! | an error | `status: "error"`, `kind`, `message`, `hint` |
 

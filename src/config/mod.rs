@@ -19,6 +19,7 @@ mod secret;
 mod sections;
 mod setting;
 mod show;
+mod time_span;
 mod value;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ pub use sections::{
     GeneralConfig, StoreConfig,
 };
 pub use show::ConfigEntry;
+pub use time_span::{TimeSpan, TimeSpanError};
 pub use value::ConfigValue;
 
 use paths::Base;

@@ -27,6 +27,12 @@ impl Files {
         REAL.get_or_init(|| Self(Arc::new(RealDisk)))
     }
 
+    /// A disk that records or fails.
+    #[cfg(test)]
+    pub(crate) fn on(disk: Arc<dyn Disk>) -> Self {
+        Self(disk)
+    }
+
     /// Creates a file for reading and writing that must not exist yet.
     pub(crate) fn create_new(&self, path: &Path, mode: u32) -> Result<File, FileError> {
         let created = self.0.create_new(path, mode);
@@ -297,16 +303,22 @@ impl Files {
 
     /// Creates a folder and those above it that are missing, each durable under its name.
     pub(crate) fn make_dirs(&self, path: &Path) -> Result<(), FileError> {
-        if path.as_os_str().is_empty() || self.is_dir(path) {
-            return Ok(());
+        let parent = match path.parent() {
+            None => return Ok(()),
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+        };
+        if self.is_dir(path) {
+            // Whoever made it may have been killed before it was durable. It is not for that alone that a
+            // folder has to be readable which somebody else made.
+            return match self.sync_dir(parent) {
+                Err(e) if cannot_be_synced(e.source.kind()) => Ok(()),
+                synced => synced,
+            };
         }
-        let parent = path.parent().unwrap_or(Path::new(""));
         self.make_dirs(parent)?;
         self.make_dir(path)?;
-        self.sync_dir(match parent.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => parent,
-        })
+        self.sync_dir(parent)
     }
 
     /// The names in a folder, in no order.
@@ -358,6 +370,15 @@ impl Files {
             Err(e) => Err(FileError::new("stat", path, e)),
         }
     }
+}
+
+/// Whether a folder was not synced because it never can be, by this user or on its file system.
+fn cannot_be_synced(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(
+        kind,
+        InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported
+    )
 }
 
 /// What of a file could not be read.

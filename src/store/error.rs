@@ -1,8 +1,10 @@
 //! What can go wrong in a store, with the path or CID, the expected and the found.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::block::{BlockError, Cid, CidError};
+use crate::config::TimeSpan;
 use crate::dag::DagError;
 use crate::error::{Explain, FileError};
 use crate::store::target::TargetError;
@@ -65,7 +67,10 @@ pub enum StoreError {
         feature: String,
     },
     /// Another process has the store open for writing.
-    #[error("the store at {} is open for writing by process {pid} on {host} since {since}", path.display())]
+    #[error(
+        "the store at {} is open for writing by process {pid} on {host} since {since}{}",
+        path.display(), waiting(*waited)
+    )]
     Locked {
         /// The store's folder.
         path: PathBuf,
@@ -75,6 +80,16 @@ pub enum StoreError {
         host: String,
         /// When it opened the store, in UTC.
         since: String,
+        /// How long it was waited for; zero where it was not.
+        waited: Duration,
+    },
+    /// The store lies on an overlay file system, and its last writer did not work through the same overlay: the
+    /// content may have come with a layer below. Locks that are taken here are not seen there, so a collector
+    /// that works there would free what is being read here, or built upon.
+    #[error("the store at {} lies on an overlay file system, and was last written outside of it", path.display())]
+    Overlay {
+        /// The store's folder.
+        path: PathBuf,
     },
     /// A write failed in a way after which nothing may be trusted until the store is opened again.
     #[error("the store at {} refuses writes since one failed: {cause}", path.display())]
@@ -359,6 +374,21 @@ pub enum StoreError {
         /// Where it points.
         target: String,
     },
+    /// The packs may not take more space, and nothing is left that could make way.
+    #[error(
+        "the store at {} is full: it may take {max_bytes} bytes, takes {used_bytes}, and {needed_bytes} more are needed",
+        path.display()
+    )]
+    QuotaExceeded {
+        /// The store's folder.
+        path: PathBuf,
+        /// The most that its packs may take.
+        max_bytes: u64,
+        /// What they take, with what running adds have asked for.
+        used_bytes: u64,
+        /// What was to be written next.
+        needed_bytes: u64,
+    },
     /// A name points to an object that has no root, so nobody can say what it is to keep.
     #[error("the name {name:?} points to {cid}, which has no root in the store")]
     NameWithoutRoot {
@@ -402,6 +432,7 @@ impl Explain for StoreError {
             Self::NewerFormat { .. } => "newer_format",
             Self::MissingFeature { .. } => "missing_feature",
             Self::Locked { .. } => "locked",
+            Self::Overlay { .. } => "overlay",
             Self::Poisoned { .. } => "poisoned",
             Self::Damaged { .. } => "damaged",
             Self::Corrupt { .. } | Self::CorruptNode { .. } => "corrupt",
@@ -430,6 +461,7 @@ impl Explain for StoreError {
             Self::OutputExists { .. } => "output_exists",
             Self::OutputKind { .. } => "output_kind",
             Self::EscapingLink { .. } => "escaping_link",
+            Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::NameWithoutRoot { .. } => "name_without_root",
             Self::Map { .. } => "map",
             Self::BadPattern { .. } => "bad_pattern",
@@ -454,7 +486,12 @@ impl Explain for StoreError {
                 "use the version that wrote it, or a newer one"
             }
             Self::Locked { .. } => {
-                "wait for it or end it; reading (get, cat, ls, load) works beside it"
+                "wait for it (--lock-timeout 30s) or end it; reading (get, cat, ls, load) works beside it"
+            }
+            Self::Overlay { .. } => {
+                "whoever collects outside does not see the locks that are taken here: mount the store's own folder \
+                 (a bind mount, a volume); or, if nothing is ever removed from it there, as from an image, say so \
+                 with --nobody-collects or IPFS_ACCELERATE__STORE__NOBODY_COLLECTS=true"
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
             Self::Damaged { .. } => {
@@ -464,6 +501,9 @@ impl Explain for StoreError {
             Self::Corrupt { .. } | Self::CorruptNode { .. } => {
                 "the disk changed them: add the file to another store from a good copy, and keep this one, \
                  because healing is not built yet"
+            }
+            Self::QuotaExceeded { .. } => {
+                "unpin or remove something (`df` shows what takes the space), or raise `max_size` in [store]"
             }
             Self::NameWithoutRoot { .. } => {
                 "`repair` puts the root together again from its blocks; `pin rm NAME` gives the name up"
@@ -519,6 +559,18 @@ impl Explain for StoreError {
             Self::BadPattern { .. } => "write it as for a shell: *.bin, logs/**",
         };
         Some(text.to_owned())
+    }
+}
+
+/// In whole seconds, or milliseconds below one.
+fn waiting(waited: Duration) -> String {
+    let round = match waited.as_secs() {
+        0 => Duration::from_millis(waited.as_millis() as u64),
+        seconds => Duration::from_secs(seconds),
+    };
+    match round.is_zero() {
+        true => String::new(),
+        false => format!("; waited {} for it", TimeSpan::from(round)),
     }
 }
 

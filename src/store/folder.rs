@@ -8,12 +8,13 @@ use super::error::StoreError;
 use super::format::{self, Envelope, FileKind, StoreId, random_id};
 use super::gone::Gone;
 use super::pack::PackId;
+use super::writable::StoreOptions;
 use super::writer_lock;
 use crate::dag::Profile;
 use crate::fsio::{Files, Locked, TempFile};
 
 /// The format this release writes, and the newest it reads.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
 const SMALL_FILE_LIMIT: u64 = 1 << 20;
 
@@ -71,10 +72,13 @@ impl StoreFolder {
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
     pub(crate) fn gone(&self) -> PathBuf {
         self.root.join("gone")
     }
-    fn format(&self) -> PathBuf {
+    pub(crate) fn format(&self) -> PathBuf {
         self.root.join("FORMAT")
     }
 
@@ -90,6 +94,12 @@ impl StoreFolder {
 
     /// Reads `FORMAT`; an absent store and a folder that is none are told apart.
     pub(crate) fn identify(&self) -> Result<(StoreId, Profile), StoreError> {
+        let (_, id, profile) = self.identify_format()?;
+        Ok((id, profile))
+    }
+
+    /// As [`StoreFolder::identify`], with the version of the format.
+    pub(crate) fn identify_format(&self) -> Result<(u32, StoreId, Profile), StoreError> {
         let path = self.format();
         let file = match self.files.open(&path) {
             Ok(file) => file,
@@ -122,7 +132,7 @@ impl StoreFolder {
         }
         // A profile that is not known here is a feature of a later version.
         match format.profile.parse() {
-            Ok(profile) => Ok((envelope.store, profile)),
+            Ok(profile) => Ok((format.version, envelope.store, profile)),
             Err(_) => Err(StoreError::MissingFeature {
                 path: self.root.clone(),
                 feature: format!("profile {}", format.profile),
@@ -138,21 +148,23 @@ impl StoreFolder {
 
     /// Makes a store and returns the lock that it was made under. `FORMAT` comes last, so that a creation
     /// cut off leaves a vacant folder.
-    pub(crate) fn create(&self, profile: &Profile) -> Result<Locked, StoreError> {
+    pub(crate) fn create(&self, options: &StoreOptions) -> Result<Locked, StoreError> {
         self.check_vacant()?;
         self.files.make_dirs(&self.root)?;
-        let lock = writer_lock::take(self)?;
+        let lock = writer_lock::take(self, options)?;
         // Another process may have made it before the lock was had.
         self.check_vacant()?;
         for folder in FOLDERS {
             self.files.make_dir(&self.root.join(folder))?;
         }
+        // A power cut must not leave FORMAT without them.
+        self.files.sync_dir(&self.root)?;
         self.empty_tmp()?;
         let id = StoreId(random_id()?);
         let format = Format {
             version: VERSION,
             required: Vec::new(),
-            profile: profile.name().to_owned(),
+            profile: options.profile.name().to_owned(),
         };
         let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
         // Its place shows an unfinished creation, so it comes before the last step.
@@ -205,10 +217,7 @@ impl StoreFolder {
         let tmp = self.tmp();
         self.files.make_dir(&tmp)?;
         for name in self.files.list(&tmp)? {
-            let ours = name.to_str().is_some_and(|name| {
-                format::unhex(name).is_some() || PackId::from_file_name(name).is_some()
-            });
-            if !ours {
+            if !name.to_str().is_some_and(Self::is_unfinished) {
                 // Only what bears a name of ours is ever deleted.
                 continue;
             }
@@ -218,6 +227,17 @@ impl StoreFolder {
             }
         }
         Ok(())
+    }
+
+    /// Whether a name in `tmp/` is one of ours.
+    pub(crate) fn is_unfinished(name: &str) -> bool {
+        format::unhex(name).is_some() || PackId::from_file_name(name).is_some()
+    }
+
+    /// Whether a name stands for a file or folder of the store's own, or for what a fresh file system holds.
+    pub(crate) fn is_own_entry(name: &str) -> bool {
+        FOLDERS.contains(&name)
+            || ["lock", "FORMAT", "gone", "reserve", "lost+found"].contains(&name)
     }
 
     fn absence(&self) -> Result<StoreError, StoreError> {
@@ -249,7 +269,7 @@ impl StoreFolder {
             let ours = match name.as_str() {
                 "lock" | "FORMAT" => true,
                 // Written just before FORMAT; it lists nothing as long as there are no packs.
-                "gone" => true,
+                "gone" | "reserve" => true,
                 // What a fresh file system holds.
                 "lost+found" => true,
                 // An unfinished FORMAT may lie in tmp/, named by 32 hex digits.

@@ -13,17 +13,23 @@ mod index;
 mod ingest;
 mod inner;
 mod names;
+mod overlay;
 mod pack;
 mod pins;
+mod quota;
 mod read;
 mod registry;
 mod relocate;
 mod remove;
+mod reserve;
 mod root;
 mod sharing;
+mod survey;
 mod target;
 mod time;
 mod totals;
+#[cfg(test)]
+mod trials;
 mod verify;
 mod writable;
 mod writer_lock;
@@ -34,9 +40,11 @@ pub use check::{
     check_reader,
 };
 pub use collect::{
-    GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable,
+    GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable, ObjectSpace,
+    RemovalSpace, SpaceReport,
 };
 pub use error::StoreError;
+pub(crate) use folder::VERSION as FORMAT_VERSION;
 pub use ingest::{
     AddNote, AddOptions, AddProgress, AddReport, PendingCid, PinAs, SessionReport, SharedWith,
     WriteSession,
@@ -46,11 +54,12 @@ pub use pins::PinOptions;
 pub(crate) use read::{Backing, Extent, Leaves, Prover};
 pub use read::{
     CopyReason, Entry, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice,
-    Object, ObjectInfo, ObjectStat, StoreReader, StoredFile,
+    Object, ObjectInfo, ObjectStat, ReaderOptions, StoreReader, StoredFile,
 };
 pub use remove::{RemoveOptions, RemoveReport};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
+pub(crate) use survey::{Counts, Survey, Writer};
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;
@@ -58,3 +67,4 @@ pub use verify::{
     Affected, ClearedBlock, Finding, FindingKind, VerifyOptions, VerifyProgress, VerifyReport,
 };
 pub use writable::{Store, StoreOptions, hash_path, hash_reader};
+pub(crate) use writer_lock::Holder;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::assemble::assemble;
 use super::cache::CacheStats;
@@ -13,6 +15,7 @@ use super::folder::StoreFolder;
 use super::ingest::{self, AddOptions, AddReport, WriteSession};
 use super::inner::Inner;
 use super::names::Pin;
+use super::overlay;
 use super::pins::{self, PinOptions};
 use super::read::{
     Entry, ExportOptions, ExportReport, FileReader, Object, ObjectInfo, ObjectStat, ReadCore,
@@ -29,7 +32,7 @@ use crate::dag::{self, Node, Profile};
 use crate::fsio::Locked;
 
 /// How a [`Store`] works.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoreOptions {
     /// Budget of the memory tier in bytes; zero keeps nothing. 500 MB unless set.
@@ -38,9 +41,20 @@ pub struct StoreOptions {
     pub threads: usize,
     /// A pack is sealed at the first leaf after this many bytes. 4 GiB unless set.
     pub pack_bytes: u64,
+    /// The most bytes of disk that the packs may take; unbounded unless set. An add that needs room takes what
+    /// nobody has pinned, those objects first that were used least recently, and is refused when that is not enough.
+    pub max_bytes: Option<u64>,
     /// Of a store that is made: what is added under unless the caller says otherwise, kept in the store as
     /// [`Store::profile`].
     pub profile: Profile,
+    /// How long an opening waits for another process that has the store open for writing; whoever waits is
+    /// served in no particular order. Zero, as it is unless set, does not wait.
+    pub lock_timeout: Duration,
+    /// Looked at while an opening waits; once set, the wait ends with [`StoreError::Cancelled`].
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Nobody removes content from the store below the overlay file system that it is seen through; see
+    /// [`StoreError::Overlay`]. Of no effect elsewhere.
+    pub nobody_collects: bool,
 }
 
 impl Default for StoreOptions {
@@ -49,7 +63,11 @@ impl Default for StoreOptions {
             memory_bytes: 500_000_000,
             threads: 0,
             pack_bytes: 4 << 30,
+            max_bytes: None,
             profile: Profile::default(),
+            lock_timeout: Duration::ZERO,
+            cancel: None,
+            nobody_collects: false,
         }
     }
 }
@@ -95,7 +113,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Absent`] when there is none, [`StoreError::NotAStore`] for a folder of other files,
     /// [`StoreError::Locked`] while another process has it open for writing,
-    /// [`StoreError::NewerFormat`] for a store of a later version.
+    /// [`StoreError::NewerFormat`] for a store of a later version, [`StoreError::Overlay`] on an overlay file
+    /// system that it was not written through before.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, StoreOptions::default())
     }
@@ -106,10 +125,10 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
         let core = ReadCore::open(path.as_ref())?;
-        let lock = writer_lock::take(&core.folder)?;
-        Ok(Self {
-            inner: Arc::new(Inner::open(core, lock, options)?),
-        })
+        overlay::check(&core.folder, options.nobody_collects)?;
+        let lock = writer_lock::take(&core.folder, &options)?;
+        // Read anew: while the lock was waited for, the store may have been made again.
+        Self::open_locked(path.as_ref(), lock, options)
     }
 
     /// Makes an empty store in an absent or empty folder, and opens it.
@@ -125,7 +144,7 @@ impl Store {
     /// # Errors
     /// As [`Store::create`].
     pub fn create_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
-        let lock = StoreFolder::new(path.as_ref()).create(&options.profile)?;
+        let lock = StoreFolder::new(path.as_ref()).create(&options)?;
         Self::open_locked(path.as_ref(), lock, options)
     }
 
@@ -146,7 +165,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let folder = StoreFolder::new(path.as_ref());
         if folder.is_vacant()? {
-            match folder.create(&options.profile) {
+            match folder.create(&options) {
                 Ok(lock) => return Self::open_locked(path.as_ref(), lock, options),
                 // Another process was faster, which is as good.
                 Err(StoreError::Exists { .. }) => {}
@@ -154,6 +173,12 @@ impl Store {
             }
         }
         Self::open_with(path, options)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn over(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        Self { inner }
     }
 
     /// The store's folder.
@@ -177,7 +202,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`] for what cannot be read or written, [`StoreError::SourceChanged`] for a file
     /// that changes meanwhile, [`StoreError::NameTaken`] for a pin's name, [`StoreError::Dag`] for a folder
-    /// too large for one block. After any error the store is as it was.
+    /// too large for one block, [`StoreError::QuotaExceeded`] when there is no room and none can be made. After any error the store is as it was.
     pub fn add_path(
         &self,
         path: impl AsRef<Path>,

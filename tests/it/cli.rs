@@ -6,14 +6,17 @@ mod checking;
 mod checkpoints;
 mod configuration;
 mod dedup;
+mod doctor;
 mod help;
 mod interrupted;
 mod listing;
+mod overlay;
 mod reading;
 mod refused;
 mod refused_checkpoints;
 mod removing;
 mod sharing;
+mod waiting;
 
 use std::fs;
 use std::io::Write;

@@ -15,7 +15,7 @@ pub(crate) fn gc(store: &Store) -> GcReport {
     gc_with(store, &GcOptions::default())
 }
 
-fn gc_with(store: &Store, options: &GcOptions) -> GcReport {
+pub(crate) fn gc_with(store: &Store, options: &GcOptions) -> GcReport {
     let plan = store.plan_gc(options).unwrap();
     store.apply_gc(&plan).unwrap()
 }
@@ -26,7 +26,7 @@ pub(crate) fn remove(store: &Store, cid: Cid) {
         .unwrap();
 }
 
-fn disk_bytes(stage: &Stage) -> u64 {
+pub(crate) fn disk_bytes(stage: &Stage) -> u64 {
     let packs = stage.stored("packs");
     let blocks = packs
         .iter()
@@ -34,14 +34,14 @@ fn disk_bytes(stage: &Stage) -> u64 {
     blocks.sum::<u64>() * 512
 }
 
-fn options(change: impl FnOnce(&mut GcOptions)) -> GcOptions {
+pub(crate) fn options(change: impl FnOnce(&mut GcOptions)) -> GcOptions {
     let mut options = GcOptions::default();
     change(&mut options);
     options
 }
 
 /// Makes an object look as if it was last used so long ago.
-fn age(stage: &Stage, cid: Cid, age: Duration) {
+pub(crate) fn age(stage: &Stage, cid: Cid, age: Duration) {
     let root = stage.store_path().join("roots").join(cid.to_string());
     let file = fs::File::options().write(true).open(root).unwrap();
     file.set_modified(SystemTime::now() - age).unwrap();

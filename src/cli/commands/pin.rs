@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Output, Table, View};
 
 /// Add, remove and list pins
@@ -54,6 +55,8 @@ struct PinAddArgs {
     /// Move the name if it points to another object.
     #[arg(long, requires = "name")]
     replace: bool,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Args)]
@@ -61,6 +64,8 @@ struct PinRmArgs {
     /// The pin's name, or the CID of what it pins.
     #[arg(value_name = "PIN")]
     target: String,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Serialize)]
@@ -101,7 +106,7 @@ fn add(args: PinAddArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let mut options = PinOptions::default();
     options.name = args.name;
     options.replace = args.replace;
-    let pin = context.writer()?.pin(&target, &options)?;
+    let pin = context.writer(&args.lock)?.pin(&target, &options)?;
     let cid = pin.cid.to_string();
     let line = match pin.name == cid {
         true => format!("pinned {cid}"),
@@ -115,7 +120,7 @@ fn add(args: PinAddArgs, context: &Context<'_>) -> Result<Output, CliError> {
 fn rm(args: &PinRmArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let target: Target = args.target.parse()?;
     let _cancel = context.cancel()?;
-    let pin = context.writer()?.unpin(&target)?;
+    let pin = context.writer(&args.lock)?.unpin(&target)?;
     let line = format!("removed the pin {:?} of {}", pin.name, pin.cid);
     Ok(Output::new(&PinEntry::from(&pin)).line(line))
 }

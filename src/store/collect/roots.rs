@@ -21,7 +21,6 @@ pub(crate) struct Rooted {
     pub(crate) title: String,
     pub(crate) kind: ObjectKind,
     pub(crate) size: u64,
-    pub(crate) created_ms: u64,
     pub(crate) used: SystemTime,
     /// What it covers of packs with payload, normalized. Of a reference pack nothing is to be given back, and what
     /// it takes is not what it covers, so there it counts only that the root names it.
@@ -140,7 +139,6 @@ fn rooted(
         title: record.head.name,
         kind: record.head.kind,
         size: record.head.size,
-        created_ms: record.head.created_ms,
         used,
         coverage,
         packs: record.packs,

@@ -14,6 +14,7 @@ use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::inner::Inner;
 use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
+use crate::store::quota::{self, Taken};
 use crate::store::registry::Holder;
 use crate::store::root::{self, Head, ObjectKind, RootRecord};
 
@@ -44,6 +45,8 @@ pub(crate) struct BlockWriter<'s> {
     elsewhere: Vec<(Cid, Place)>,
     /// The last block of the open pack was a leaf that the next one may follow.
     in_run: bool,
+    /// Of the store's quota.
+    taken: Taken,
     finished: bool,
 }
 
@@ -72,6 +75,7 @@ impl<'s> BlockWriter<'s> {
             instead_of: HashSet::new(),
             elsewhere: Vec::new(),
             in_run: false,
+            taken: Taken::default(),
             finished: false,
         })
     }
@@ -117,6 +121,7 @@ impl<'s> BlockWriter<'s> {
                 Some(data),
             ));
         }
+        quota::take(self.store, &mut self.taken, data.len() as u64)?;
         if self
             .pack
             .as_ref()
@@ -327,6 +332,7 @@ impl<'s> BlockWriter<'s> {
     /// Keeps what was written: the commit is done, or the loose root is to stay.
     pub(crate) fn finish(mut self) {
         self.finished = true;
+        quota::give_back(self.store, &mut self.taken, true);
         for sealed in &self.sealed {
             self.holder.settle(sealed.id);
         }
@@ -368,6 +374,7 @@ impl Drop for BlockWriter<'_> {
             let remove = || drop(self.store.folder().files().remove_file(&path));
             kept |= !self.holder.take_back(sealed.id, remove);
         }
+        quota::give_back(self.store, &mut self.taken, kept);
         if let Some(loose) = self.loose.take().filter(|_| !kept) {
             let _ = self.store.folder().files().remove_file(&loose);
         }

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::Sandbox;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "plan", "load", "dedup",
-    "init", "config", "demo",
+    "init", "config", "doctor", "demo",
 ];
 
 #[test]
