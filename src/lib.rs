@@ -48,15 +48,16 @@ pub use doctor::{Examination, Health, HealthCheck, examine};
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
-    AddNote, AddOptions, AddProgress, AddReport, Affected, CacheStats, CheckError, CheckOptions,
-    CheckReport, ClearedBlock, ComputedCid, CopyReason, Counterpart, Difference, Entry,
-    EntrySummary, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Finding,
-    FindingKind, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable,
-    Object, ObjectInfo, ObjectSpace, ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAs,
-    PinKind, PinOptions, ReaderOptions, RemovalSpace, RemoveOptions, RemoveReport, SessionReport,
-    SharedBytes, SharedPart, SharedWith, SharingSide, SpaceReport, Store, StoreError, StoreOptions,
-    StoreReader, StoreTotals, StoredFile, Target, TargetError, VerifyOptions, VerifyProgress,
-    VerifyReport, WriteSession, check_path, check_reader, hash_path, hash_reader, utc_text,
+    AbsorbOptions, AbsorbReport, AddNote, AddOptions, AddProgress, AddReport, Affected, CacheStats,
+    CheckError, CheckOptions, CheckReport, ClearedBlock, ComputedCid, CopyReason, Counterpart,
+    Difference, Entry, EntrySummary, EntryType, ExportOptions, ExportReport, FileMap, FileReader,
+    FileSlice, Finding, FindingKind, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason,
+    GcReport, NotFreeable, Object, ObjectInfo, ObjectSpace, ObjectStat, PartCount, PartTotals,
+    PendingCid, Pin, PinAs, PinKind, PinOptions, ReaderOptions, RemovalSpace, RemoveOptions,
+    RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide, SpaceReport,
+    Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, Target, TargetError,
+    VerifyOptions, VerifyProgress, VerifyReport, WriteSession, check_path, check_reader, hash_path,
+    hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

@@ -6,6 +6,7 @@
 //! | command | fields |
 //! |---|---|
 //! | `add` | `cid`, `name`, `kind`, `size`, `new_bytes`, `shared_bytes`, `referenced_bytes`, `shared_most_with: {cid, name, bytes}`, `blocks`, `files`, `pin`, `profile`, `stored`, `notes`, `seconds` |
+//! | `absorb` | `cid`, `referenced_bytes`, `copied_bytes`, `objects`, `seconds` |
 //! | `get` | `cid`, `output`, `kind`, `files`, `bytes`, `seconds`; nothing with `-o -` |
 //! | `cat` | the file's bytes and nothing else |
 //! | `ls` | `entries: [{cid, name, kind, size, profile, pinned, pins, created, last_used}]` |

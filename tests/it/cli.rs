@@ -12,6 +12,7 @@ mod interrupted;
 mod listing;
 mod overlay;
 mod reading;
+mod referring;
 mod refused;
 mod refused_checkpoints;
 mod removing;

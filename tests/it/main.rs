@@ -30,6 +30,7 @@ mod mounts;
 mod promises;
 mod readme;
 mod refs;
+mod refs_absorb;
 mod refs_sources;
 mod store_add;
 mod store_cache;

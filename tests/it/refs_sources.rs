@@ -9,7 +9,8 @@ use std::process::Command;
 
 use ipfs_accelerate::checkpoint::{LoadOptions, Residency, load_checkpoint_and_dispatch};
 use ipfs_accelerate::{
-    AddOptions, Cid, Explain, ExportOptions, Profile, Store, StoreError, StoreReader, Target,
+    AddOptions, Cid, Explain, ExportOptions, Profile, ReaderOptions, Store, StoreError,
+    StoreReader, Target,
 };
 
 use super::load_files::{SINGLE, load_error, shards_of};
@@ -329,9 +330,9 @@ fn a_load_of_a_changed_checkpoint_is_an_error_in_every_residency() {
 #[test]
 fn a_reader_may_be_told_to_open_no_file_outside_the_store() {
     let there = referenced();
-    let reader = StoreReader::open(there.stage.store_path())
-        .unwrap()
-        .without_references();
+    let mut options = ReaderOptions::default();
+    options.no_references = true;
+    let reader = StoreReader::open_with(there.stage.store_path(), &options).unwrap();
     let error = reader.read(&there.target()).unwrap_err();
     assert_eq!(error.kind(), "reference_refused");
     assert!(

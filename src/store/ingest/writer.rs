@@ -46,7 +46,7 @@ pub(crate) struct BlockWriter<'s> {
     /// The last block of the open pack was a leaf that the next one may follow.
     in_run: bool,
     /// Of the store's quota.
-    taken: Taken,
+    pub(super) taken: Taken,
     finished: bool,
 }
 

@@ -47,19 +47,7 @@ impl ReadCore {
         })
     }
 
-    /// The same, opening no file outside the store.
-    pub(crate) fn without_references(&self) -> Self {
-        Self {
-            folder: self.folder.clone(),
-            id: self.id,
-            profile: self.profile.clone(),
-            packs: PackCache::new(self.folder.clone(), self.id),
-            gone: GoneView::default(),
-            opens_sources: false,
-        }
-    }
-
-    /// A block at a place, checked against its CID; `target` is for messages.
+    /// A block at a place, checked against its CID.
     pub(crate) fn block(&self, cid: &Cid, place: &Place) -> Result<Block, StoreError> {
         let pack = self.packs.open(place.pack)?;
         let len = place.len as usize;

@@ -117,7 +117,8 @@ impl Object {
         }
     }
 
-    fn display(&self) -> String {
+    /// The object's CID, and the path below it.
+    pub(crate) fn display(&self) -> String {
         let object = self.object_cid();
         if self.path.is_empty() {
             object.to_string()

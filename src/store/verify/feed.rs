@@ -73,6 +73,9 @@ impl<'a> Feed<'a> {
                 Wanted::Within(covered) => sum(covered.of(*pack)),
                 // What cannot be opened is told when its turn comes.
                 Wanted::All => access.core.packs.open(*pack).map_or(0, |open| {
+                    if let Some(sources) = open.sources() {
+                        return sources.referenced_bytes();
+                    }
                     let dead = gone.of(*pack).iter().map(|gone| gone.start..gone.end);
                     let dead: Vec<Range<u64>> = dead.collect();
                     outside(&open.payload(), &dead)
