@@ -21,6 +21,7 @@ use crate::store::format::StoredCid;
 use crate::store::ingest::AddOptions;
 use crate::store::inner::Inner;
 use crate::store::pack::{ObjectNote, Place, ReferenceWriter};
+use crate::store::quota;
 use crate::store::registry::Holder;
 
 /// Where a chunk was read.
@@ -111,6 +112,11 @@ pub(super) fn find(
     let Some((_, source)) = pack.source_of(place.offset, u64::from(place.len))? else {
         return Ok(Some(place));
     };
+    // Without its table nothing of a reference pack can be read.
+    match store.core.packs.rows(&pack) {
+        Err(StoreError::Damaged { .. }) => return Ok(None),
+        rows => drop(rows?),
+    }
     let is_origin =
         source.path() == origin.file.real_path()? && place.offset - source.base == origin.offset;
     Ok(is_origin.then_some(place))
@@ -146,6 +152,8 @@ impl BlockWriter<'_> {
                 is_new: false,
             });
         }
+        // Its row takes space.
+        quota::take(self.store(), &mut self.taken, 0)?;
         let is_full = |pack: &ReferenceWriter| pack.is_full();
         if self.references.pack.as_ref().is_some_and(is_full) {
             self.seal_references_early()?;
