@@ -220,7 +220,7 @@ impl IpfsAccelerate {
     /// The store, open for writing from now on.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] while another process has it open for writing.
+    /// [`StoreError::Locked`] while another process has it open for writing, once `[store] lock_timeout` is over.
     pub fn store(&self) -> Result<Store, Error> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = &*writer {

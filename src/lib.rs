@@ -17,6 +17,9 @@ mod dag;
 mod doctor;
 pub mod error;
 mod fsio;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod store;
 
 pub use accelerate::{

@@ -7,6 +7,8 @@
 mod byte_size;
 mod document;
 mod error;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod layers;
 mod log_level;
 mod nearest;

@@ -85,7 +85,8 @@ fn access(survey: &Survey, looked_at: &Path, mount: Option<&Mount>) -> HealthChe
         true => "the file system is mounted read-only".to_owned(),
         false => format!("this user (uid {uid}) may not"),
     };
-    if let Err(StoreError::Absent { .. }) = &survey.identity {
+    let is_absent = matches!(&survey.identity, Err(StoreError::Absent { .. }));
+    if is_absent || !survey.folder.path().is_dir() {
         return match may(looked_at, Access::WRITE_OK | Access::EXEC_OK) {
             true => HealthCheck::ok(
                 "access",

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -80,12 +81,12 @@ impl Scratch {
         self.0.file()
     }
 
-    /// The same file, opened again: with locks of its own, as in another process.
+    /// The same file, opened again: with locks of its own, as in another process. Not by its name where that can
+    /// be: a writer that is opening the store just now removes what it finds in `tmp/`.
     fn again(&self) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.0.path())
+        let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
+        let descriptor = format!("/proc/self/fd/{}", self.file().as_raw_fd());
+        open(Path::new(&descriptor)).or_else(|_| open(self.0.path()))
     }
 
     /// What is wrong with locks, if anything is.

@@ -34,6 +34,46 @@ struct Format {
     profile: String,
 }
 
+/// The store and the profile that the bytes of `FORMAT` say; `root` is the store's folder, for messages.
+pub(super) fn parse_format(
+    bytes: &[u8],
+    path: &Path,
+    root: &Path,
+) -> Result<(u32, StoreId, Profile), StoreError> {
+    let envelope = Envelope::open(bytes, FileKind::Format, None, path)?;
+    let section = envelope.section(bytes, 0, path, "format")?;
+    let format: Format = format::decode(section, path, "format")?;
+    if format.version > VERSION {
+        return Err(StoreError::NewerFormat {
+            path: root.to_path_buf(),
+            found: format.version,
+            supported: VERSION,
+        });
+    }
+    let missing = |feature| StoreError::MissingFeature {
+        path: root.to_path_buf(),
+        feature,
+    };
+    if let Some(feature) = format.required.into_iter().next() {
+        return Err(missing(feature));
+    }
+    // A profile that is not known here is a feature of a later version.
+    match format.profile.parse() {
+        Ok(profile) => Ok((format.version, envelope.store, profile)),
+        Err(_) => Err(missing(format!("profile {}", format.profile))),
+    }
+}
+
+/// The bytes of `FORMAT`.
+pub(super) fn format_bytes(store: StoreId, profile: &Profile) -> Vec<u8> {
+    let format = Format {
+        version: VERSION,
+        required: Vec::new(),
+        profile: profile.name().to_owned(),
+    };
+    format::seal(FileKind::Format, store, &[format::section(&format)])
+}
+
 impl StoreFolder {
     pub(crate) fn new(root: &Path) -> Self {
         Self::on(root, Files::real().clone())
@@ -114,30 +154,7 @@ impl StoreFolder {
             Err(e) => return Err(e.into()),
         };
         let bytes = self.files.read_file(&file, &path, SMALL_FILE_LIMIT)?;
-        let envelope = Envelope::open(&bytes, FileKind::Format, None, &path)?;
-        let section = envelope.section(&bytes, 0, &path, "format")?;
-        let format: Format = format::decode(section, &path, "format")?;
-        if format.version > VERSION {
-            return Err(StoreError::NewerFormat {
-                path: self.root.clone(),
-                found: format.version,
-                supported: VERSION,
-            });
-        }
-        if let Some(feature) = format.required.into_iter().next() {
-            return Err(StoreError::MissingFeature {
-                path: self.root.clone(),
-                feature,
-            });
-        }
-        // A profile that is not known here is a feature of a later version.
-        match format.profile.parse() {
-            Ok(profile) => Ok((format.version, envelope.store, profile)),
-            Err(_) => Err(StoreError::MissingFeature {
-                path: self.root.clone(),
-                feature: format!("profile {}", format.profile),
-            }),
-        }
+        parse_format(&bytes, &path, &self.root)
     }
 
     /// Whether a store may be made here: the folder is absent, or holds nothing but our own empty folders
@@ -161,12 +178,7 @@ impl StoreFolder {
         self.files.sync_dir(&self.root)?;
         self.empty_tmp()?;
         let id = StoreId(random_id()?);
-        let format = Format {
-            version: VERSION,
-            required: Vec::new(),
-            profile: options.profile.name().to_owned(),
-        };
-        let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
+        let bytes = format_bytes(id, &options.profile);
         // Its place shows an unfinished creation, so it comes before the last step.
         self.publish(&self.gone(), &Gone::default().to_bytes(id))?;
         self.publish(&self.format(), &bytes)?;

@@ -9,6 +9,8 @@ mod coverage;
 mod error;
 mod folder;
 mod format;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod gone;
 mod index;
 mod ingest;

@@ -113,8 +113,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Absent`] when there is none, [`StoreError::NotAStore`] for a folder of other files,
-    /// [`StoreError::Locked`] while another process has it open for writing,
-    /// [`StoreError::NewerFormat`] for a store of a later version, [`StoreError::Overlay`] on an overlay file
+    /// [`StoreError::Locked`] while another process has it open for writing, once
+    /// [`lock_timeout`](StoreOptions::lock_timeout) is over, [`StoreError::NewerFormat`] for a store of a later version, [`StoreError::Overlay`] on an overlay file
     /// system that it was not written through before.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, StoreOptions::default())

@@ -4,6 +4,7 @@
 mod adding;
 mod checking;
 mod checkpoints;
+mod collecting;
 mod configuration;
 mod dedup;
 mod doctor;

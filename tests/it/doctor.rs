@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipfs_accelerate::{
     AddOptions, Examination, Health, HealthCheck, ReaderOptions, Store, examine,
@@ -284,6 +285,7 @@ fn what_is_missing_or_damaged_is_a_problem() {
 #[test]
 fn foreign_files_are_named() {
     let stage = Stage::new();
+    let not_ours = [b'x'; 100];
     drop(store_with_content(&stage.store_path()));
     for name in [
         "notes.txt",
@@ -293,7 +295,7 @@ fn foreign_files_are_named() {
         "names/y",
         "tmp/z",
     ] {
-        stage.file(&format!("store/{name}"), b"not ours");
+        stage.file(&format!("store/{name}"), &not_ours);
     }
     // These are the store's: of a writer that was killed, and of a fresh file system.
     stage.file(&format!("store/tmp/{}", "0".repeat(32)), b"ours");
@@ -307,12 +309,18 @@ fn foreign_files_are_named() {
     );
     assert_eq!(check(&examined, "contents").figures["unfinished"], 1);
     for extra in 0..9 {
-        stage.file(&format!("store/packs/{extra}"), b"not ours");
+        stage.file(&format!("store/packs/{extra}"), &not_ours);
     }
     let examined = look(stage.store_path());
     let foreign = check(&examined, "foreign_files");
     assert!(foreign.found.ends_with(", and 7 more"), "{foreign:?}");
     assert_eq!(foreign.figures["files"], 15);
+    // What is too short to tell may be what is left of a pin.
+    fs::write(stage.path("store/names/y"), b"x").unwrap();
+    assert_eq!(
+        with(&look(stage.store_path()), Health::Problem),
+        ["contents"]
+    );
 }
 
 #[test]
@@ -496,4 +504,31 @@ fn what_another_user_may_not_do_is_said() {
         look_as_nobody(&store, expected);
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+#[test]
+fn looking_over_and_over_and_opening_over_and_over_disturb_each_other_not() {
+    let stage = Stage::new();
+    drop(store_with_content(&stage.store_path()));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let mut looks = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let examined = look(stage.store_path());
+                assert_eq!(with(&examined, Health::Problem), [""; 0], "{examined:#?}");
+                looks += 1;
+            }
+            looks
+        });
+        let opened: Vec<_> = (0..40)
+            .map(|_| Store::open(stage.store_path()).map(drop))
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(looks.join().unwrap() > 0);
+        for result in opened {
+            result.unwrap();
+        }
+    });
+    assert!(stage.stored("tmp").is_empty());
 }

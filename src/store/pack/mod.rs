@@ -24,8 +24,12 @@ mod table;
 mod writer;
 
 pub(crate) use file::PackFile;
+#[cfg(any(fuzzing, test))]
+pub(crate) use header::{Header, PackKind};
 pub(crate) use references::ReferenceWriter;
 pub(crate) use sources::{Source, SourceReader, Sources};
+#[cfg(any(fuzzing, test))]
+pub(crate) use table::Table;
 pub(crate) use table::{ObjectNote, Row};
 pub(crate) use writer::{PackWriter, SealedPack, is_padding};
 

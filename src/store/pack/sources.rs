@@ -43,7 +43,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(base: u64, path: &Path, len: u64, modified: (i64, i64)) -> Self {
+    pub(crate) fn new(base: u64, path: &Path, len: u64, modified: (i64, i64)) -> Self {
         Self {
             base,
             len,
@@ -90,7 +90,7 @@ impl Source {
 pub(crate) struct Sources(Vec<Source>);
 
 impl Sources {
-    pub(super) fn to_bytes(list: &[Source]) -> Vec<u8> {
+    pub(crate) fn to_bytes(list: &[Source]) -> Vec<u8> {
         let list = format::section(&list);
         let mut bytes = xxh3_64(&list).to_le_bytes().to_vec();
         bytes.extend_from_slice(&(list.len() as u64).to_le_bytes());
@@ -105,20 +105,24 @@ impl Sources {
         end: u64,
         path: &Path,
     ) -> Result<Self, StoreError> {
-        let damaged = |expected: String, found: String| StoreError::Damaged {
-            path: path.to_path_buf(),
-            what: "list of sources",
-            expected,
-            found,
-        };
         let start = Header::BYTES as u64;
         let room = end - start;
-        if room < HEAD as u64 || room > MAX_LIST_BYTES {
-            let expected = format!("{HEAD} to {MAX_LIST_BYTES} bytes");
-            return Err(damaged(expected, format!("{room} bytes")));
+        if room > MAX_LIST_BYTES {
+            let expected = format!("up to {MAX_LIST_BYTES} bytes");
+            return Err(damaged(path, expected, format!("{room} bytes")));
         }
         let mut bytes = vec![0; room as usize];
         files.read_exact_at(file, &mut bytes, start, path)?;
+        Self::parse(&bytes, path)
+    }
+
+    /// Reads the list; what stands after it is padding.
+    pub(crate) fn parse(bytes: &[u8], path: &Path) -> Result<Self, StoreError> {
+        let damaged = |expected, found| damaged(path, expected, found);
+        let room = bytes.len();
+        if room < HEAD {
+            return Err(damaged(format!("{HEAD} bytes"), format!("{room} bytes")));
+        }
         let number = |at: usize| u64::from_le_bytes(array(&bytes[at..at + 8]));
         let (check, len) = (number(0), number(8));
         let list = usize::try_from(len)
@@ -144,6 +148,11 @@ impl Sources {
         Ok(Self(sources))
     }
 
+    #[cfg(any(fuzzing, test))]
+    pub(crate) fn list(&self) -> &[Source] {
+        &self.0
+    }
+
     /// The source that a range lies in as a whole, and the number of it.
     pub(crate) fn locate(&self, offset: u64, len: u64) -> Option<(usize, &Source)> {
         let number = self.0.partition_point(|source| source.base <= offset);
@@ -157,6 +166,15 @@ impl Sources {
     pub(crate) fn referenced_bytes(&self) -> u64 {
         let bytes = self.0.iter().map(|source| source.referenced_bytes);
         bytes.fold(0, u64::saturating_add)
+    }
+}
+
+fn damaged(path: &Path, expected: String, found: String) -> StoreError {
+    StoreError::Damaged {
+        path: path.to_path_buf(),
+        what: "list of sources",
+        expected,
+        found,
     }
 }
 
@@ -264,13 +282,7 @@ mod tests {
     use super::*;
 
     fn read(list: &[Source]) -> Result<Sources, StoreError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("pack");
-        let mut bytes = vec![0; Header::BYTES];
-        bytes.extend(Sources::to_bytes(list));
-        std::fs::write(&path, &bytes).unwrap();
-        let file = File::open(&path).unwrap();
-        Sources::read(Files::real(), &file, bytes.len() as u64, &path)
+        Sources::parse(&Sources::to_bytes(list), Path::new("packs/x.pack"))
     }
 
     fn source(base: u64, len: u64, path: &str) -> Source {

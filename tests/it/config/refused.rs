@@ -65,6 +65,12 @@ fn a_wrong_value_is_an_error_for_every_key() {
         ("general", "log_level", &["\"LOUD\"", "10", "\"\""]),
         ("store", "path", &["5", "\"\"", "[\"a\"]", "true"]),
         ("store", "profile", &["1", "\"\""]),
+        (
+            "store",
+            "lock_timeout",
+            &["30", "-1", "\"30\"", "\"5M\"", "true", "1.5"],
+        ),
+        ("store", "nobody_collects", &["\"true\"", "1"]),
         ("cache", "enabled", &["\"yes\"", "0"]),
         (
             "cache",
