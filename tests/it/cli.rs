@@ -13,6 +13,7 @@ mod reading;
 mod refused;
 mod refused_checkpoints;
 mod removing;
+mod repairing;
 mod sharing;
 
 use std::fs;
