@@ -18,6 +18,7 @@ mod referring;
 mod refused;
 mod refused_checkpoints;
 mod removing;
+mod repairing;
 mod sharing;
 mod syncing;
 mod verifying;

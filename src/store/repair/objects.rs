@@ -240,9 +240,10 @@ impl<'a> Objects<'a> {
     fn say_restored(&mut self, restored: Vec<RepairObject>, is_lost: bool) {
         let folder = &self.survey.folder;
         let has_content = !self.survey.packs.is_empty();
-        let speak = !restored.is_empty() || !self.done.steps.is_empty();
-        if is_lost && has_content && speak {
-            self.done.are_roots_lost = true;
+        let made = self.done.steps.len();
+        self.done.are_roots_lost = is_lost && has_content && made > 0;
+        // The only object of a store, if it has a name, is a root that is missing.
+        if self.done.are_roots_lost && (made > 1 || !restored.is_empty()) {
             let expected = "a root for each object".to_owned();
             let found = format!(
                 "no root; {} objects without a name are put together, and removed ones may be among them",
@@ -319,12 +320,12 @@ impl<'a> Objects<'a> {
             .present
             .iter()
             .for_each(|place| keep(&mut self.done.live, place));
-        let made = match census.lacking.is_empty() {
-            true => assemble(self.known, cid),
-            false if self.is_single(cid, told) && self.known.find(cid)?.is_some() => {
-                single_block(self.known, cid)
-            }
-            false => return Ok(Outcome::Lacking(census.lacking)),
+        let made = if self.is_single(cid, told) && self.known.find(cid)?.is_some() {
+            single_block(self.known, cid)
+        } else if census.lacking.is_empty() {
+            assemble(self.known, cid)
+        } else {
+            return Ok(Outcome::Lacking(census.lacking));
         };
         match made {
             Ok(record) => Ok(Outcome::Whole(Box::new(dressed(record, told)))),

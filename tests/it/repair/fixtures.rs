@@ -69,7 +69,7 @@ fn sha256(content: &[u8]) -> String {
 /// The whole store, and the list of what is in it.
 fn write_whole(stage: &Stage) -> Value {
     let mut objects = Vec::new();
-    let store = stage.create_with(small_packs(40_000));
+    let store = stage.create_with(small_packs(100_000));
     let mut add = |name: &str, profile: Profile, files: &[(&str, Vec<u8>)], pin: PinAs| {
         for (path, content) in files {
             stage.file(&format!("{name}/{path}"), content);
@@ -123,12 +123,15 @@ fn write_whole(stage: &Stage) -> Value {
         &[("b.bin", bytes(5, 9_000))],
         named("blake3"),
     );
+    let removed = [("c.bin", bytes(6, 2_000)), ("r.bin", bytes(7, 9_000))];
+    add("removed", small(Profile::default()), &removed, PinAs::No);
     let shared = [("a.bin", bytes(1, 66_000)), ("c.bin", bytes(6, 2_000))];
     add("unpinned", small(Profile::default()), &shared, PinAs::No);
-    let removed = [("r.bin", bytes(7, 9_000)), ("b.bin", bytes(2, 3_000))];
-    add("removed", small(Profile::default()), &removed, PinAs::No);
     // One that is gone and one that waits for a collection.
-    let removed = objects.pop().unwrap();
+    let at = objects
+        .iter()
+        .position(|object| object["name"] == "removed");
+    let removed = objects.remove(at.unwrap());
     store
         .remove(
             &target(removed["cid"].as_str().unwrap()),
@@ -230,11 +233,11 @@ fn check_content(reader: &StoreReader, listed: &Value) {
     );
 }
 
-/// A store of two objects in three packs, with a dead range.
+/// A store of two objects in three packs.
 fn base() -> (Stage, Cid, Cid) {
     let stage = Stage::new();
     let store = stage.create_with(small_packs(3_000));
-    stage.file("model/a.bin", &bytes(1, 5_000));
+    stage.file("model/a.bin", &bytes(1, 3_000));
     stage.file("model/b.bin", &bytes(2, 300));
     let options = |name: &str| {
         let profile = Profile::default().with_chunk_bytes(1_000).unwrap();
@@ -441,17 +444,11 @@ fn damaged_stores_that_are_checked_in_are_told_and_repaired_as_expected() {
 /// What no finding is left for reads whole.
 fn assert_readable(stage: &Stage, report: &Value) {
     let store = stage.open();
-    let objects: Vec<Cid> = store
-        .objects()
-        .unwrap()
-        .iter()
-        .map(|object| object.cid)
-        .collect();
     let (_, model, other) = base();
     for (cid, files) in [
         (
             model,
-            vec![("a.bin", bytes(1, 5_000)), ("b.bin", bytes(2, 300))],
+            vec![("a.bin", bytes(1, 3_000)), ("b.bin", bytes(2, 300))],
         ),
         (
             other,
@@ -466,7 +463,8 @@ fn assert_readable(stage: &Stage, report: &Value) {
                 .iter()
                 .any(|object| object["cid"] == cid.to_string())
         });
-        if is_left || !objects.contains(&cid) {
+        let has_root = stage.store_path().join(format!("roots/{cid}")).exists();
+        if is_left || !has_root {
             continue;
         }
         for (path, content) in files {

@@ -308,6 +308,7 @@ fn packs_of_others_are_left_alone() {
         (Defect::Foreign, Remedy::Left),
     ];
     assert_eq!(found, expected, "{:#?}", report.findings);
+    fs::remove_dir(&folder).unwrap();
     assert!(fs::read(&theirs).unwrap() == fs::read(&copy).unwrap());
     assert_eq!(fs::read(&text).unwrap(), b"no pack");
     assert!(fs::read(&long).unwrap() == bytes(9, 10_000));
