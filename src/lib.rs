@@ -51,12 +51,13 @@ pub use store::{
     AddNote, AddOptions, AddProgress, AddReport, Affected, CacheStats, CheckError, CheckOptions,
     CheckReport, ClearedBlock, ComputedCid, CopyReason, Counterpart, Difference, Entry,
     EntrySummary, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Finding,
-    FindingKind, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable,
-    Object, ObjectInfo, ObjectSpace, ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAs,
-    PinKind, PinOptions, ReaderOptions, RemovalSpace, RemoveOptions, RemoveReport, SessionReport,
-    SharedBytes, SharedPart, SharedWith, SharingSide, SpaceReport, Store, StoreError, StoreOptions,
-    StoreReader, StoreTotals, StoredFile, Target, TargetError, VerifyOptions, VerifyProgress,
-    VerifyReport, WriteSession, check_path, check_reader, hash_path, hash_reader, utc_text,
+    FindingKind, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, HealOptions,
+    HealReport, HealedBlock, HealedBy, NotFreeable, Object, ObjectInfo, ObjectSpace, ObjectStat,
+    PartCount, PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, ReaderOptions,
+    RemovalSpace, RemoveOptions, RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith,
+    SharingSide, SpaceReport, Store, StoreError, StoreOptions, StoreReader, StoreTotals,
+    StoredFile, Target, TargetError, VerifyOptions, VerifyProgress, VerifyReport, WriteSession,
+    check_path, check_reader, hash_path, hash_reader, utc_text,
 };
 
 /// Runs the README's examples as tests.

@@ -20,7 +20,7 @@
 //! | `df TARGET…` | `targets`, `freeable_bytes`, `shared_bytes` |
 //! | `pin add`, `pin rm` | `name`, `cid`, `kind`, `created` |
 //! | `pin ls` | `entries: [{name, cid, kind, created}]` |
-//! | `verify` | `blocks`, `of_blocks`, `bytes`, `objects`, `packs`, `findings: [{kind, affected: [{object, name, path}], block, file, offset, len, expected, found}]`, `cleared: [{block, file, offset}]`, `unused_damaged`, `recorded`, `complete`, `seconds` |
+//! | `verify` | `blocks`, `of_blocks`, `bytes`, `objects`, `packs`, `findings: [{kind, affected: [{object, name, path}], block, file, offset, len, expected, found}]`, `cleared: [{block, file, offset}]`, `unused_damaged`, `recorded`, `complete`, `healed: [{block, by, from}]`, `left` as `findings`, `seconds` |
 //! | `plan` | `tensors`, `bytes`, `device_map: {tensor: device}`, `devices: {name: {tensors, bytes, limit}}` |
 //! | `load` | `tensors`, `bytes`, `zero_copy_bytes`, `copied_bytes`, `copies: {reason: bytes}`, `residency`, `populated_bytes`, `lazy_bytes`, `verified_bytes`, `seconds`, `stages: {resolve, headers, plan, execute}`, `shards`, `devices: {name: {tensors, bytes, limit, thread_seconds}}` |
 //! | `dedup` | `a`, `b`: `{target, cid, object, kind, profile, files, tensors, content_bytes, shared_content_bytes, stored_bytes, only_bytes, totals: {same_name, other_name, partly, alone: {parts, bytes, shared_bytes}}}`, `shared_bytes`, `stored_bytes`, `by`, `parts: [{name, a, b: {bytes, shared_bytes, same_as}}]` |

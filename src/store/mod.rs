@@ -9,6 +9,7 @@ mod error;
 mod folder;
 mod format;
 mod gone;
+mod heal;
 mod index;
 mod ingest;
 mod inner;
@@ -45,6 +46,7 @@ pub use collect::{
 };
 pub use error::StoreError;
 pub(crate) use folder::VERSION as FORMAT_VERSION;
+pub use heal::{HealOptions, HealReport, HealedBlock, HealedBy};
 pub use ingest::{
     AddNote, AddOptions, AddProgress, AddReport, PendingCid, PinAs, SessionReport, SharedWith,
     WriteSession,

@@ -51,3 +51,4 @@ mod store_sources;
 mod store_space;
 mod tidy;
 mod verify;
+mod verify_heal;

@@ -6,7 +6,7 @@
 
 mod crash;
 mod failing;
-mod faults;
+pub(crate) mod faults;
 mod ledger;
 mod recorder;
 mod replay;
