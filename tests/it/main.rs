@@ -64,4 +64,5 @@ mod store_sync_faults;
 mod store_sync_pins;
 mod tidy;
 mod verify;
+mod verify_heal;
 mod worker;

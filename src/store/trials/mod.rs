@@ -8,7 +8,7 @@
 mod check;
 mod crash;
 mod failing;
-mod faults;
+pub(crate) mod faults;
 mod indexes;
 mod ledger;
 mod recorder;

@@ -20,6 +20,7 @@ pub(crate) use access::Access;
 pub use report::{
     Affected, ClearedBlock, Finding, FindingKind, VerifyOptions, VerifyProgress, VerifyReport,
 };
+pub(crate) use tables::{Known, Tables};
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -31,6 +32,8 @@ use self::structure::Structure;
 use super::error::StoreError;
 use super::inner::{self, Inner};
 use super::pack::{PackId, Place};
+use super::target::Target;
+use crate::block::Cid;
 
 /// Verifies; the writer records what it finds.
 pub(crate) fn verify(
@@ -63,6 +66,18 @@ pub(crate) fn verify(
         ..VerifyReport::default()
     };
     finish(access, findings, scanned, report)
+}
+
+/// Follows objects once more, without reading their leaves: what is lost below nodes that were healed.
+pub(crate) fn follow_again(
+    access: &Access<'_>,
+    objects: impl IntoIterator<Item = Cid>,
+) -> Result<Vec<Finding>, StoreError> {
+    let options = VerifyOptions::default();
+    let mut structure = Structure::new(access, &options);
+    let targets: Vec<Target> = objects.into_iter().map(Target::from).collect();
+    structure.targets(&targets)?;
+    Ok(structure.findings.into_list())
 }
 
 /// Says whose the damaged blocks are, and records them.
@@ -140,3 +155,6 @@ fn record(store: &Inner, damaged: &[Place], good: &[Place]) -> Result<(), StoreE
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
