@@ -89,7 +89,6 @@ fn fork(store: &Path, target: &Target) {
         // SAFETY: ends the process at once.
         unsafe { libc::_exit(if is_whole { 0 } else { 1 }) };
     }
-    drop(slice);
     drop(map);
     say("forked");
     let mut status = 0;
@@ -223,7 +222,10 @@ fn another_uid_reads_and_loads_and_holds_and_cannot_write() {
     let role = Other::role(&["hold", path, &cid.to_string()]);
     let mut other = Other::start(under(&NOBODY, &role));
     let refused = other.says();
-    assert!(refused.starts_with("refused io"), "{refused}");
+    assert!(
+        refused.starts_with("refused permission_denied"),
+        "{refused}"
+    );
     assert!(refused.contains("lock"), "{refused}");
     assert_eq!(OnDisk::of(store.path()), before);
     removed_and_held(&store, cid, other);
@@ -250,7 +252,7 @@ fn a_writer_with_a_private_umask_keeps_others_out_by_its_folders_alone() {
     let role = Other::role(&["hold", path.to_str().unwrap(), &cid]);
     let mut other = Other::start(under(&NOBODY, &role));
     let refused = other.says();
-    assert!(refused.starts_with("io"), "{refused}");
+    assert!(refused.starts_with("permission_denied"), "{refused}");
     assert!(refused.contains(path.to_str().unwrap()), "{refused}");
     assert!(other.child.wait().unwrap().success());
 
@@ -263,7 +265,7 @@ fn a_writer_with_a_private_umask_keeps_others_out_by_its_folders_alone() {
         open(&path.join(folder));
     }
     let mut other = Other::start(under(&NOBODY, &role));
-    assert!(other.says().starts_with("refused io"));
+    assert!(other.says().starts_with("refused permission_denied"));
     other.is_whole_and_ends();
 }
 
@@ -282,7 +284,10 @@ fn a_mount_for_reading_only_is_read_from_and_holds_what_it_is_a_mount_of() {
     let role = Other::role(&["hold", to, &cid.to_string()]);
     let mut other = Other::start(under(&outer, &role));
     let refused = other.says();
-    assert!(refused.starts_with("refused io"), "{refused}");
+    assert!(
+        refused.starts_with("refused read_only_file_system"),
+        "{refused}"
+    );
     removed_and_held(&store, cid, other);
 }
 
