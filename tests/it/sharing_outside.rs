@@ -156,7 +156,7 @@ impl Other {
     }
 
     /// Lets it go, and ends with it.
-    fn is_whole_and_ends(mut self) {
+    fn ends_whole(mut self) {
         self.told.write_all(b"\n").unwrap();
         assert_eq!(self.says(), "whole");
         assert!(self.child.wait().unwrap().success());
@@ -195,7 +195,7 @@ fn removed_and_held(store: &Store, cid: Cid, other: Other) -> GcReport {
     let held = gc(store);
     assert_eq!((held.freed_bytes, held.pending.len()), (0, 1), "{held:?}");
     assert_eq!(held.pending[0].cid, Some(cid));
-    other.is_whole_and_ends();
+    other.ends_whole();
     let report = gc(store);
     assert!(report.freed_bytes >= 4 << 20, "{report:?}");
     assert_eq!(report.pending.len(), 0);
@@ -266,7 +266,7 @@ fn a_writer_with_a_private_umask_keeps_others_out_by_its_folders_alone() {
     }
     let mut other = Other::start(under(&NOBODY, &role));
     assert!(other.says().starts_with("refused permission_denied"));
-    other.is_whole_and_ends();
+    other.ends_whole();
 }
 
 #[test]
