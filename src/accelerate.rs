@@ -10,8 +10,8 @@ use crate::config::{CheckpointConfig, Config, ConfigError, DeviceMapSetting};
 use crate::dag::{Profile, ProfileError};
 use crate::error::{Explain, FileError};
 use crate::store::{
-    AddOptions, EntryType, ExportOptions, ObjectStat, Store, StoreError, StoreOptions, StoreReader,
-    Target,
+    AddOptions, EntryType, ExportOptions, ObjectStat, ReaderOptions, Store, StoreError,
+    StoreOptions, StoreReader, Target,
 };
 
 mod system;
@@ -190,7 +190,12 @@ impl IpfsAccelerate {
             ..StoreOptions::default()
         };
         options.profile = config.store.profile.parse()?;
-        let reader = match StoreReader::open(&path) {
+        options.lock_timeout = config.store.lock_timeout.duration();
+        options.nobody_collects = config.store.nobody_collects;
+        let reading = ReaderOptions {
+            nobody_collects: options.nobody_collects,
+        };
+        let reader = match StoreReader::open_with(&path, &reading) {
             // Made, and given up at once for others to write to.
             Err(StoreError::Absent { .. }) => {
                 Store::open_or_create(&path, options.clone())?.to_reader()
@@ -214,7 +219,7 @@ impl IpfsAccelerate {
     /// The store, open for writing from now on.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] while another process has it open for writing.
+    /// [`StoreError::Locked`] while another process has it open for writing, once `[store] lock_timeout` is over.
     pub fn store(&self) -> Result<Store, Error> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = &*writer {

@@ -40,6 +40,32 @@ impl FileError {
     pub fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::new(action, path, source)
     }
+
+    /// Whether the disk failed to give the bytes, or ends before them: then they are lost, at least for now. Any
+    /// other error says nothing of the bytes.
+    pub(crate) fn is_of_the_medium(&self) -> bool {
+        const MEDIUM: [i32; 5] = [
+            libc::EIO,
+            libc::EUCLEAN,
+            libc::EBADMSG,
+            libc::ENODATA,
+            libc::EREMOTEIO,
+        ];
+        if self.source.kind() == io::ErrorKind::UnexpectedEof {
+            return true;
+        }
+        let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&self.source);
+        while let Some(error) = next {
+            let code = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::raw_os_error);
+            if code.is_some_and(|code| MEDIUM.contains(&code)) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
 }
 
 impl Explain for FileError {
@@ -62,6 +88,29 @@ impl Explain for FileError {
                 Some("check who owns it and its permissions, then try again".into())
             }
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_disk_is_told_from_what_says_nothing_of_the_bytes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("at some offset: {source}")]
+        struct Outer {
+            source: io::Error,
+        }
+        let of = |source| FileError::new("read", "f", source).is_of_the_medium();
+        let os = io::Error::from_raw_os_error;
+        assert!(of(os(libc::EIO)));
+        assert!(of(io::ErrorKind::UnexpectedEof.into()));
+        let inner = os(libc::EIO);
+        assert!(of(io::Error::new(inner.kind(), Outer { source: inner })));
+        for code in [libc::EMFILE, libc::ENOMEM, libc::EACCES, libc::ENOENT] {
+            assert!(!of(os(code)), "{code}");
         }
     }
 }

@@ -14,8 +14,12 @@ mod block;
 pub mod checkpoint;
 mod config;
 mod dag;
+mod doctor;
 pub mod error;
 mod fsio;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod store;
 
 pub use accelerate::{
@@ -35,7 +39,7 @@ pub use checkpoint::{
 pub use config::{
     ByteSize, ByteSizeError, CacheConfig, CheckpointConfig, Config, ConfigEntry, ConfigError,
     ConfigValue, DeviceMapSetting, DockerConfig, Endpoint, EndpointsConfig, GeneralConfig,
-    LogLevel, Origin, Secret, StoreConfig,
+    LogLevel, Origin, Secret, StoreConfig, TimeSpan, TimeSpanError,
 };
 pub use dag::{
     Chunker, ChunkerError, DagError, FileBuilder, FileChild, FileRoot, FolderEntry, FolderLimit,
@@ -43,18 +47,24 @@ pub use dag::{
     Profile, ProfileError, ShardFault, ShardLink, ShardPosition, build_folder, check_name,
     cid_of_reader, cumulative_size, decode, leaf, symlink_node,
 };
+pub use doctor::{Examination, Health, HealthCheck, examine};
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
-    AddNote, AddOptions, AddProgress, AddReport, CacheStats, CheckError, CheckOptions, CheckReport,
-    ComputedCid, CopyReason, Counterpart, Defect, Difference, Entry, EntrySummary, EntryType,
-    ExportOptions, ExportReport, FileMap, FileReader, FileSlice, GcHolder, GcObject, GcOptions,
-    GcPending, GcPlan, GcReason, GcReport, NotFreeable, Object, ObjectInfo, ObjectStat, PartCount,
-    PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, Remedy, RemoveOptions, RemoveReport,
-    RepairFinding, RepairObject, RepairOptions, RepairPlan, RepairReport, SessionReport,
-    SharedBytes, SharedPart, SharedWith, SharingSide, Store, StoreError, StoreOptions, StoreReader,
-    StoreTotals, StoredFile, Target, TargetError, WriteSession, apply_repair, check_path,
-    check_reader, hash_path, hash_reader, plan_repair, utc_text,
+    AddNote, AddOptions, AddProgress, AddReport, Affected, CacheStats, CheckError, CheckOptions,
+    CheckReport, ClearedBlock, ComputedCid, CopyReason, Counterpart, Defect, DesiredPath,
+    DesiredPin, DesiredPins, DesiredPinsError, DesiredSource, Difference, Entry, EntrySummary,
+    EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Finding, FindingKind,
+    GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable, Object,
+    ObjectInfo, ObjectSpace, ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAction, PinAs,
+    PinChange, PinKind, PinOptions, PinPlan, PinSyncOptions, PinSyncProgress, PinSyncReport,
+    ReaderOptions, Remedy, RemovalSpace, RemoveOptions, RemoveReport, RepairFinding, RepairObject,
+    RepairOptions, RepairPlan, RepairReport, SessionReport, SharedBytes, SharedPart, SharedWith,
+    SharingSide, SpaceReport, Store, StoreError, StoreOptions, StoreReader, StoreTotals,
+    StoredFile, SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport,
+    SyncState, SyncedObject, SyncedPin, SyncedPinChange, Target, TargetError, VerifyOptions,
+    VerifyProgress, VerifyReport, WriteSession, apply_repair, check_path, check_reader, hash_path,
+    hash_reader, plan_repair, utc_text,
 };
 
 /// Runs the README's examples as tests.

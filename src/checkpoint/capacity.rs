@@ -3,17 +3,52 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What the kernel says of memory, in bytes; none for what it does not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct MemoryFigures {
+    /// Memory of the machine.
+    pub(crate) total: Option<u64>,
+    /// What the kernel would hand out without swapping.
+    pub(crate) available: Option<u64>,
+    /// The tightest of the control groups' limits.
+    pub(crate) group: Option<GroupMemory>,
+}
+
+/// A limit of a control group, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GroupMemory {
+    /// What is left of it; the order goes by this.
+    pub(crate) left: u64,
+    pub(crate) limit: u64,
+}
+
+impl MemoryFigures {
+    pub(crate) fn read() -> Self {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let meminfo = read("/proc/meminfo");
+        let groups = Groups {
+            own: &read("/proc/self/cgroup"),
+            mounts: &read("/proc/self/mountinfo"),
+            root: Path::new("/"),
+        };
+        Self {
+            total: meminfo_bytes(&meminfo, "MemTotal:"),
+            available: meminfo_bytes(&meminfo, "MemAvailable:"),
+            group: groups.tightest(),
+        }
+    }
+
+    /// What this process may take: what is available, or what its control groups leave, whichever is less.
+    pub(crate) fn obtainable(&self) -> Option<u64> {
+        let left = self.group.map(|group| group.left);
+        [self.available, left].into_iter().flatten().min()
+    }
+}
+
 /// Bytes that are available: what the kernel would hand out without swapping, or what the control groups of
 /// this process leave, whichever is less. None where neither can be read.
 pub(super) fn available_memory() -> Option<u64> {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let kernel = mem_available(&read("/proc/meminfo"));
-    let groups = Groups {
-        own: &read("/proc/self/cgroup"),
-        mounts: &read("/proc/self/mountinfo"),
-        root: Path::new("/"),
-    };
-    [kernel, groups.left()].into_iter().flatten().min()
+    MemoryFigures::read().obtainable()
 }
 
 /// Of what is available, what copies may take: the rest is for the process itself, and for the pages that the copies
@@ -24,10 +59,8 @@ pub(super) fn memory_for_copies() -> Option<u64> {
 
 const RESERVE: u64 = 16 << 20;
 
-fn mem_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+fn meminfo_bytes(meminfo: &str, field: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -63,8 +96,8 @@ const V1: Names = Names {
 };
 
 impl Groups<'_> {
-    /// What the tightest limit on the way from this process's group to the root leaves.
-    fn left(&self) -> Option<u64> {
+    /// The limit on the way from this process's group to the root that leaves least.
+    fn tightest(&self) -> Option<GroupMemory> {
         let unified = self.own.lines().find_map(|line| line.strip_prefix("0::"));
         let memory = self.own.lines().find_map(|line| {
             let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -115,9 +148,9 @@ impl Groups<'_> {
         })
     }
 
-    fn least(&self, (mount, folder): &(PathBuf, PathBuf), names: &Names) -> Option<u64> {
+    fn least(&self, (mount, folder): &(PathBuf, PathBuf), names: &Names) -> Option<GroupMemory> {
         let mut folder = folder.clone();
-        let mut least: Option<u64> = None;
+        let mut least: Option<GroupMemory> = None;
         loop {
             let number = |name: &str| -> Option<u64> {
                 let text = fs::read_to_string(folder.join(name)).ok()?;
@@ -127,7 +160,8 @@ impl Groups<'_> {
             if let Some(limit) = number(names.limit).filter(|limit| *limit < NO_LIMIT) {
                 let used = number(names.used).unwrap_or(0);
                 let left = limit.saturating_sub(used.saturating_sub(cached(&folder, names)));
-                least = Some(least.map_or(left, |least| least.min(left)));
+                let found = GroupMemory { left, limit };
+                least = Some(least.map_or(found, |least| least.min(found)));
             }
             if folder == *mount || !folder.pop() {
                 return least;
@@ -152,14 +186,19 @@ mod tests {
     #[test]
     fn meminfo_is_read_in_kibibytes() {
         let text = "MemTotal:       24000000 kB\nMemAvailable:   23000000 kB\n";
-        assert_eq!(mem_available(text), Some(23_000_000 * 1024));
-        assert_eq!(mem_available("MemTotal: 1 kB\n"), None);
+        let available = |text| meminfo_bytes(text, "MemAvailable:");
+        assert_eq!(available(text), Some(23_000_000 * 1024));
+        assert_eq!(available("MemTotal: 1 kB\n"), None);
     }
 
     #[test]
     fn this_machine_says_how_much_there_is() {
+        let figures = MemoryFigures::read();
         let bytes = available_memory().expect("Linux has /proc/meminfo");
-        assert!(bytes > 1 << 20, "{bytes}");
+        assert!(
+            bytes > 1 << 20 && figures.total > figures.available,
+            "{bytes} of {figures:?}"
+        );
     }
 
     fn left(own: &str, mounts: &str, files: &[(&str, &str)]) -> Option<u64> {
@@ -174,7 +213,7 @@ mod tests {
             mounts,
             root: root.path(),
         };
-        groups.left()
+        groups.tightest().map(|group| group.left)
     }
 
     const UNIFIED: &str =

@@ -10,6 +10,8 @@ mod device_map;
 mod dispatched;
 mod error;
 mod execute;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod header;
 mod json;
 mod load;
@@ -26,6 +28,7 @@ mod source;
 mod tensor;
 mod threads;
 
+pub(crate) use capacity::MemoryFigures;
 pub use device::{
     Device, DeviceError, DevicePlan, NoDevice, StagingBuf, StagingMemory, TensorBytes, TensorData,
 };

@@ -33,7 +33,8 @@ A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path
 
 Exit codes:
   0  done
-  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value; `repair` found something
+  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value;
+     findings of `verify`, `repair` and `doctor`; `sync` and `pin sync` could not do all of it
   2  an error; one line says what, a second one what to do
 
 Environment:
@@ -72,6 +73,18 @@ pub(crate) struct GlobalArgs {
         help_heading = "Global options"
     )]
     pub(crate) config: Option<PathBuf>,
+    /// Use a store on an overlay file system though it was last written outside of it.
+    ///
+    /// In a container, locks that are taken on an overlay file system are not seen outside, so such a store is
+    /// refused; this says that nobody removes content from it there, as from the container's image. So does
+    /// `nobody_collects` in [store] of the configuration.
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) nobody_collects: bool,
     /// Print JSON: one object, or one a line where there are several.
     ///
     /// Success carries "status": "success". An error is {"status": "error", "kind", "message", "hint"} on
@@ -104,13 +117,18 @@ pub(crate) enum Command {
     Has(commands::has::HasArgs),
     Check(commands::check::CheckArgs),
     Rm(commands::rm::RmArgs),
+    Verify(commands::verify::VerifyArgs),
+    Gc(commands::gc::GcArgs),
+    Df(commands::df::DfArgs),
     Pin(commands::pin::PinArgs),
+    Sync(commands::sync::SyncArgs),
     Dedup(commands::dedup::DedupArgs),
     Plan(commands::plan::PlanArgs),
     Load(commands::load::LoadArgs),
     Repair(commands::repair::RepairArgs),
     Init(commands::init::InitArgs),
     Config(commands::config::ConfigArgs),
+    Doctor(commands::doctor::DoctorArgs),
     Demo(commands::demo::DemoArgs),
 }
 
@@ -119,11 +137,11 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Content",
         &[
-            "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin",
+            "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync",
         ],
     ),
+    ("Upkeep", &["verify", "repair", "gc", "df", "doctor"]),
     ("Checkpoints", &["plan", "load", "dedup"]),
-    ("Maintenance", &["repair"]),
     ("Setting up", &["init", "config", "demo", "help"]),
 ];
 

@@ -2,13 +2,14 @@
 //! [`Output`](output::Output) or a [`CliError`](error::CliError); it prints nothing. What is printed, and
 //! how, is decided in one place: [`output`].
 //!
-//! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value) or findings (`repair`),
-//! 2 error.
+//! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value), findings (`verify`, `repair`,
+//! `doctor`), or `sync` and `pin sync` of which something could not be met, 2 error.
 
 mod args;
 mod commands;
 mod context;
 mod error;
+mod lock_args;
 mod log;
 mod output;
 mod profile_args;
@@ -43,7 +44,7 @@ pub(crate) fn main() -> ExitCode {
     let printer = Printer::new(cli.global.json, cli.global.quiet);
     let done = run(cli, &printer).and_then(|output| printer.print(&output).map(|()| output));
     match done {
-        Ok(output) => ExitCode::from(u8::from(output.is_no())),
+        Ok(output) => ExitCode::from(output.code()),
         Err(CliError::ClosedPipe) => ExitCode::SUCCESS,
         Err(e) => {
             printer.error(&e);
@@ -108,13 +109,18 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
         Command::Has(args) => commands::has::run(args, &context),
         Command::Check(args) => commands::check::run(args, &context),
         Command::Rm(args) => commands::rm::run(args, &context),
+        Command::Gc(args) => commands::gc::run(args, &context),
+        Command::Df(args) => commands::df::run(args, &context),
         Command::Pin(args) => commands::pin::run(args, &context),
+        Command::Sync(args) => commands::sync::run(args, &context),
+        Command::Verify(args) => commands::verify::run(args, &context),
         Command::Dedup(args) => commands::dedup::run(args, &context),
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Load(args) => commands::load::run(args, &context),
         Command::Repair(args) => commands::repair::run(args, &context),
         Command::Init(args) => commands::init::run(args, &context),
         Command::Config(args) => commands::config::run(args, &context),
+        Command::Doctor(args) => commands::doctor::run(args, &context),
         Command::Demo(args) => commands::demo::run(args, &context),
     }
 }

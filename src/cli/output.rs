@@ -8,15 +8,21 @@
 //! | `add` | `cid`, `name`, `kind`, `size`, `new_bytes`, `shared_bytes`, `shared_most_with: {cid, name, bytes}`, `blocks`, `files`, `pin`, `profile`, `stored`, `notes`, `seconds` |
 //! | `get` | `cid`, `output`, `kind`, `files`, `bytes`, `seconds`; nothing with `-o -` |
 //! | `cat` | the file's bytes and nothing else |
-//! | `ls` | `entries: [{cid, name, kind, size, profile, pinned, pins, created, last_used}]` |
+//! | `ls` | `entries: [{cid, name, kind, size, profile, pinned, pins, created, last_used, damaged_bytes}]` |
 //! | `ls TARGET` | `entries: [{name, kind, size, cid, link}]` |
 //! | `stat` | `store`, `objects`, `pins`, `packs`, `blocks`, `content_bytes`, `pack_bytes`, `pack_disk_bytes`, `index_disk_bytes`, `cache: {hits, misses, evictions, entries, bytes, budget_bytes}` |
-//! | `stat TARGET` | `cid`, `size`, `blocks`, `kind`, `pinned`, `codec`, `hash`, `pins`, `object`, `profile`, `extents` |
+//! | `stat TARGET` | `cid`, `size`, `blocks`, `kind`, `pinned`, `codec`, `hash`, `pins`, `object`, `profile`, `extents`, `damaged_bytes` |
 //! | `has` | `has`, `target` |
 //! | `check` | `match`, `profile`, `cid`, `name`, `kind`, `size`, `files`, `computed: {profile: cid}`, `differences: [{path, difference, stored, found, offset}]` with `{kind, size, target}` or null for `stored` and `found`, `notes`, `seconds` |
-//! | `rm` | `cid`, `unpinned`, `freeable_bytes`, `shared_bytes`, `freed_bytes` |
+//! | `rm` | `cid`, `unpinned`, `freeable_bytes`, `shared_bytes`, `freed_bytes` (always 0: `gc` frees) |
+//! | `gc` | `dry_run`, `objects: [{cid, name, reason, last_used, exclusive_bytes, shared_bytes}]` (`cid` is null for single blocks; `reason` is `removed`, `expired`, `unpinned` or `quota`), `freeable_bytes`, `freed_bytes`, `packs`, `ranges`, `pending: [{cid, name, bytes, holders: [{pid, command}]}]`, `not_freeable: [{reason, bytes}]` (`partial_pages` or `no_holes`), `used_bytes` |
+//! | `df` | `entries: [{cid, name, kind, size, pins, last_used, exclusive_bytes, shared_bytes, damaged_bytes}]`, `live_bytes`, `loose_bytes`, `pending_bytes`, `dead_bytes`, `damaged_bytes`, `overhead_bytes`, `disk_bytes`, `max_size` |
+//! | `df TARGET…` | `targets`, `freeable_bytes`, `shared_bytes` |
 //! | `pin add`, `pin rm` | `name`, `cid`, `kind`, `created` |
 //! | `pin ls` | `entries: [{name, cid, kind, created}]` |
+//! | `pin sync` | `file`, `dry_run`, `entries: [{name, action, cid, was, error: {kind, message, hint}}]`, `changed`, `kept`, `failed`, `unlisted`, `seconds`; `action` is `add`, `pin`, `move`, `keep`, `unpin` or `failed` |
+//! | `sync` | `source`, `dry_run`, `objects: [{cid, name, kind, size, state, new_blocks, new_bytes, there_blocks, there_bytes, pins: [{name, change, was, error}], error: {kind, message, hint}}]`, `copied`, `there`, `failed`, `new_blocks`, `new_bytes`, `there_blocks`, `there_bytes`, `seconds`; `state` is `copied`, `there` or `failed`, `change` is `set`, `kept`, `moved` or `failed` |
+//! | `verify` | `blocks`, `of_blocks`, `bytes`, `objects`, `packs`, `findings: [{kind, affected: [{object, name, path}], block, file, offset, len, expected, found}]`, `cleared: [{block, file, offset}]`, `unused_damaged`, `recorded`, `complete`, `seconds` |
 //! | `plan` | `tensors`, `bytes`, `device_map: {tensor: device}`, `devices: {name: {tensors, bytes, limit}}` |
 //! | `load` | `tensors`, `bytes`, `zero_copy_bytes`, `copied_bytes`, `copies: {reason: bytes}`, `residency`, `populated_bytes`, `lazy_bytes`, `verified_bytes`, `seconds`, `stages: {resolve, headers, plan, execute}`, `shards`, `devices: {name: {tensors, bytes, limit, thread_seconds}}` |
 //! | `dedup` | `a`, `b`: `{target, cid, object, kind, profile, files, tensors, content_bytes, shared_content_bytes, stored_bytes, only_bytes, totals: {same_name, other_name, partly, alone: {parts, bytes, shared_bytes}}}`, `shared_bytes`, `stored_bytes`, `by`, `parts: [{name, a, b: {bytes, shared_bytes, same_as}}]` |
@@ -25,6 +31,7 @@
 //! | `config get`, `config set` | `key`, `value`; `set` also `config` |
 //! | `config show` | `config`, `entries: [{section, key, value, origin}]` |
 //! | `config path` | `config`, `exists` |
+//! | `doctor` | `store`, `looked_at`, `problems`, `notes`, `checks: [{name, status, found, advice, figures: {name: number}}]` |
 //! | `demo` | `parts: [{part, …}]`, `seconds` |
 //! | an error | `status: "error"`, `kind`, `message`, `hint` |
 
@@ -47,6 +54,7 @@ pub(crate) struct Output {
     quiet: Vec<String>,
     notes: Vec<Note>,
     no: bool,
+    stopped: bool,
 }
 
 /// A part of what people see.
@@ -71,6 +79,32 @@ pub(crate) struct Table {
 pub(crate) enum Note {
     Note(String),
     Warning(String),
+}
+
+/// An error of one of several things, which does not stop the command.
+#[derive(Serialize)]
+pub(crate) struct Fault {
+    kind: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn of(e: &dyn Explain) -> Self {
+        Self {
+            kind: e.kind(),
+            message: e.to_string(),
+            hint: e.hint(),
+        }
+    }
+
+    /// The error and what to do, in a line.
+    pub(crate) fn warning(e: &dyn Explain) -> String {
+        match e.hint() {
+            Some(hint) => format!("{e}; {hint}"),
+            None => e.to_string(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -110,6 +144,7 @@ impl Output {
             quiet: Vec::new(),
             notes: Vec::new(),
             no: false,
+            stopped: false,
         }
     }
 
@@ -144,8 +179,19 @@ impl Output {
         self
     }
 
-    pub(crate) fn is_no(&self) -> bool {
-        self.no
+    /// It did not come to its end: exit code 2, unless the answer is known to be no.
+    #[must_use]
+    pub(crate) fn stopped(mut self, stopped: bool) -> Self {
+        self.stopped = stopped;
+        self
+    }
+
+    pub(crate) fn code(&self) -> u8 {
+        match (self.no, self.stopped) {
+            (true, _) => 1,
+            (false, true) => 2,
+            (false, false) => 0,
+        }
     }
 }
 

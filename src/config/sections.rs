@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::byte_size::ByteSize;
 use super::log_level::LogLevel;
 use super::secret::Secret;
+use super::time_span::TimeSpan;
 
 /// `[general]`: what is logged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,7 +28,7 @@ impl GeneralConfig {
     }
 }
 
-/// `[store]`: where the store is, and how files are cut and hashed.
+/// `[store]`: where the store is, how files are cut and hashed, and how it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
     /// The folder of the store; [`Config::store_path`](super::Config::store_path) says which one
@@ -35,6 +36,14 @@ pub struct StoreConfig {
     pub path: Option<PathBuf>,
     /// The name of the UnixFS profile.
     pub profile: String,
+    /// The most that the packs may take on disk; unbounded if not set.
+    pub max_size: Option<ByteSize>,
+    /// How long what nobody has pinned stays when it is collected.
+    pub grace: TimeSpan,
+    /// How long a second writer waits for the first one.
+    pub lock_timeout: TimeSpan,
+    /// Whether nobody removes content below the overlay file system that the store is seen through.
+    pub nobody_collects: bool,
 }
 
 impl Default for StoreConfig {
@@ -42,6 +51,10 @@ impl Default for StoreConfig {
         Self {
             path: None,
             profile: "unixfs-v1-2025".into(),
+            max_size: None,
+            grace: TimeSpan::new(std::time::Duration::from_secs(24 * 3_600)),
+            lock_timeout: TimeSpan::ZERO,
+            nobody_collects: false,
         }
     }
 }

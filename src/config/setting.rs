@@ -7,6 +7,7 @@ use super::log_level::LogLevel;
 use super::paths::Base;
 use super::secret::{MASK, Secret};
 use super::sections::DeviceMapSetting;
+use super::time_span::TimeSpan;
 use super::value::ConfigValue;
 
 /// What a path takes, for messages.
@@ -212,6 +213,35 @@ impl Setting for ByteSize {
     fn read(value: &ConfigValue, _: &Base<'_>) -> Option<Self> {
         match value {
             ConfigValue::Integer(bytes) => u64::try_from(*bytes).ok().map(Self::new),
+            ConfigValue::String(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<ConfigValue> {
+        Some((*self).into())
+    }
+}
+
+impl Setting for Option<ByteSize> {
+    const EXPECTED: &'static str = ByteSize::EXPECTED;
+
+    fn read(value: &ConfigValue, base: &Base<'_>) -> Option<Self> {
+        ByteSize::read(value, base).map(Some)
+    }
+
+    fn write(&self) -> Option<ConfigValue> {
+        (*self)?.write()
+    }
+}
+
+impl Setting for TimeSpan {
+    const EXPECTED: &'static str = "a length of time such as \"30s\", \"5m\" or \"24h\"";
+
+    fn read(value: &ConfigValue, _: &Base<'_>) -> Option<Self> {
+        match value {
+            // Of any other number it could not be told what it counts.
+            ConfigValue::Integer(0) => Some(Self::ZERO),
             ConfigValue::String(text) => text.parse().ok(),
             _ => None,
         }

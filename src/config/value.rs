@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::byte_size::ByteSize;
 use super::secret::{MASK, Secret};
+use super::time_span::TimeSpan;
 
 /// The value of a key, for access by name: [`Config::get`](super::Config::get) and
 /// [`Config::set`](super::Config::set).
@@ -22,7 +23,7 @@ pub enum ConfigValue {
     Bool(bool),
     /// A whole number.
     Integer(i64),
-    /// Text, also for paths, log levels and byte sizes.
+    /// Text, also for paths, log levels, byte sizes and time spans.
     String(String),
     /// Text that is not shown.
     Secret(Secret),
@@ -145,6 +146,13 @@ impl From<String> for ConfigValue {
 impl From<ByteSize> for ConfigValue {
     fn from(value: ByteSize) -> Self {
         Self::String(value.to_exact())
+    }
+}
+
+/// As text that parses to exactly this span.
+impl From<TimeSpan> for ConfigValue {
+    fn from(value: TimeSpan) -> Self {
+        Self::String(value.to_string())
     }
 }
 

@@ -3,10 +3,14 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
+
+use rustix::fs::Advice;
 
 use super::disk::{Disk, RealDisk};
 use super::tally;
@@ -21,6 +25,12 @@ impl Files {
     pub(crate) fn real() -> &'static Self {
         static REAL: OnceLock<Files> = OnceLock::new();
         REAL.get_or_init(|| Self(Arc::new(RealDisk)))
+    }
+
+    /// A disk that records or fails.
+    #[cfg(test)]
+    pub(crate) fn on(disk: Arc<dyn Disk>) -> Self {
+        Self(disk)
     }
 
     /// Creates a file for reading and writing that must not exist yet.
@@ -128,6 +138,13 @@ impl Files {
             return Ok(());
         }
         self.read_exact_at(file, &mut buf[there..], offset + there as u64, path)
+    }
+
+    /// Asks for a range that will be read soon, without waiting for it. A hint, which changes nothing.
+    pub(crate) fn ask_for(&self, file: &File, range: Range<u64>) {
+        if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
+            let _ = rustix::fs::fadvise(file, range.start, Some(len), Advice::WillNeed);
+        }
     }
 
     /// Reads until the buffer is full or the file ends, and says how much.
@@ -286,16 +303,22 @@ impl Files {
 
     /// Creates a folder and those above it that are missing, each durable under its name.
     pub(crate) fn make_dirs(&self, path: &Path) -> Result<(), FileError> {
-        if path.as_os_str().is_empty() || self.is_dir(path) {
-            return Ok(());
+        let parent = match path.parent() {
+            None => return Ok(()),
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+        };
+        if self.is_dir(path) {
+            // Whoever made it may have been killed before it was durable. It is not for that alone that a
+            // folder has to be readable which somebody else made.
+            return match self.sync_dir(parent) {
+                Err(e) if cannot_be_synced(e.source.kind()) => Ok(()),
+                synced => synced,
+            };
         }
-        let parent = path.parent().unwrap_or(Path::new(""));
         self.make_dirs(parent)?;
         self.make_dir(path)?;
-        self.sync_dir(match parent.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => parent,
-        })
+        self.sync_dir(parent)
     }
 
     /// The names in a folder, in no order.
@@ -347,6 +370,15 @@ impl Files {
             Err(e) => Err(FileError::new("stat", path, e)),
         }
     }
+}
+
+/// Whether a folder was not synced because it never can be, by this user or on its file system.
+fn cannot_be_synced(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(
+        kind,
+        InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported
+    )
 }
 
 /// What of a file could not be read.

@@ -47,6 +47,15 @@ pub(crate) fn try_lock_exclusive(file: File) -> io::Result<Result<Locked, File>>
     }
 }
 
+/// Takes the shared lock, or gives the file back when somebody else holds the exclusive one.
+pub(crate) fn try_lock_shared(file: File) -> io::Result<Result<Locked, File>> {
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Ok(Locked { file, owner: None })),
+        Err(Errno::WOULDBLOCK) => Ok(Err(file)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Takes the shared lock, waiting for an exclusive holder (a collector holds one only for a moment).
 pub(crate) fn lock_shared(file: File) -> io::Result<Locked> {
     loop {

@@ -243,7 +243,7 @@ static MAPS_HELD: AtomicUsize = AtomicUsize::new(0);
 
 impl Permit {
     pub(super) fn take(wanted: usize) -> Result<Self, MapError> {
-        let limit = budget();
+        let limit = map_budget();
         let taken = MAPS_HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
             held.checked_add(wanted).filter(|&sum| sum <= limit)
         });
@@ -259,7 +259,8 @@ impl Drop for Permit {
     }
 }
 
-fn budget() -> usize {
+/// How many maps one process may hold for tensors.
+pub(crate) fn map_budget() -> usize {
     static LIMIT: OnceLock<usize> = OnceLock::new();
     *LIMIT.get_or_init(|| {
         let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
@@ -343,7 +344,7 @@ mod tests {
     #[test]
     fn the_budget_refuses_before_the_kernel_does_and_permits_come_back() {
         let _alone = WHOLE_BUDGET.lock();
-        let limit = budget();
+        let limit = map_budget();
         assert!(matches!(
             Permit::take(limit + 1),
             Err(MapError::Budget { .. })

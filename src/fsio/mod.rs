@@ -10,6 +10,7 @@ mod files;
 mod lock;
 mod map;
 mod memory;
+mod mount;
 mod outside;
 mod publish;
 mod region;
@@ -17,11 +18,14 @@ mod tally;
 mod threads;
 mod writeback;
 
-pub(crate) use file_system::is_remote;
+#[cfg(test)]
+pub(crate) use disk::{Disk, RealDisk};
+pub(crate) use file_system::{is_overlay, is_remote, overlay_layer};
 pub(crate) use files::Files;
-pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive};
-pub(crate) use map::{MapError, Mapping, Piece, stitches};
+pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive, try_lock_shared};
+pub(crate) use map::{MapError, Mapping, Piece, map_budget, stitches};
 pub(crate) use memory::{Finished, Memory, Part, parts};
+pub(crate) use mount::Mount;
 pub(crate) use outside::{open_without_waiting, rename_exchange};
 pub(crate) use publish::{SyncedFile, TempFile};
 pub use tally::{IoTally, io_tally};

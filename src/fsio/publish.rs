@@ -38,6 +38,10 @@ impl TempFile {
         &self.file
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes on from where the last such write ended.
     pub(crate) fn write_all(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.write_all_at(bytes, self.end)?;

@@ -49,10 +49,10 @@ impl Blocks for HeldBlocks<'_> {
 
 /// Sizes below one CID.
 #[derive(Clone, Copy, Default)]
-struct Below {
-    size: u64,
-    blocks: u64,
-    tsize: u64,
+pub(super) struct Below {
+    pub(super) size: u64,
+    pub(super) blocks: u64,
+    pub(super) tsize: u64,
 }
 
 /// The record of the file, folder or link under a CID, every block of which must be here.
@@ -115,7 +115,7 @@ const MAX_PATH_BYTES: usize = 16_384;
 /// can stand for any number.
 pub(super) const MAX_BLOCKS: u64 = 1 << 24;
 /// Paths of one object, for the same reason.
-const MAX_PATHS: usize = 1 << 20;
+pub(super) const MAX_PATHS: usize = 1 << 20;
 
 /// What is left to do, the next one last.
 enum Task {
@@ -127,7 +127,7 @@ enum Task {
 }
 
 /// The path of an entry of the folder at a path, one of whose blocks is `cid`.
-fn below(cid: Cid, path: &str, name: &str) -> Result<String, StoreError> {
+pub(super) fn below(cid: Cid, path: &str, name: &str) -> Result<String, StoreError> {
     let below = match path {
         "" => name.to_owned(),
         above => format!("{above}/{name}"),

@@ -55,19 +55,23 @@ impl Coverage {
         }
     }
 
+    /// Bytes of a range that are covered; normalized before.
+    pub(crate) fn bytes_within(&self, pack: PackId, range: &Range<u64>) -> u64 {
+        let ranges = self.of(pack);
+        let first = ranges.partition_point(|r| r.end <= range.start);
+        ranges[first..]
+            .iter()
+            .take_while(|r| r.start < range.end)
+            .map(|r| range.end.min(r.end) - range.start.max(r.start))
+            .sum()
+    }
+
     /// Bytes of this coverage that the other one leaves out; both are normalized.
     pub(crate) fn bytes_outside(&self, other: &Self) -> u64 {
         let mut outside = 0;
         for (pack, ranges) in &self.0 {
-            let others = other.0.get(pack).map_or(&[][..], Vec::as_slice);
             for range in ranges {
-                let first = others.partition_point(|o| o.end <= range.start);
-                let shared: u64 = others[first..]
-                    .iter()
-                    .take_while(|o| o.start < range.end)
-                    .map(|o| range.end.min(o.end) - range.start.max(o.start))
-                    .sum();
-                outside += range.end - range.start - shared;
+                outside += range.end - range.start - other.bytes_within(*pack, range);
             }
         }
         outside

@@ -1,8 +1,10 @@
 //! What can go wrong in a store, with the path or CID, the expected and the found.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::block::{BlockError, Cid, CidError};
+use crate::config::TimeSpan;
 use crate::dag::DagError;
 use crate::error::{Explain, FileError};
 use crate::store::target::TargetError;
@@ -65,7 +67,10 @@ pub enum StoreError {
         feature: String,
     },
     /// Another process has the store open for writing.
-    #[error("the store at {} is open for writing by process {pid} on {host} since {since}", path.display())]
+    #[error(
+        "the store at {} is open for writing by process {pid} on {host} since {since}{}",
+        path.display(), waiting(*waited)
+    )]
     Locked {
         /// The store's folder.
         path: PathBuf,
@@ -75,6 +80,16 @@ pub enum StoreError {
         host: String,
         /// When it opened the store, in UTC.
         since: String,
+        /// How long it was waited for; zero where it was not.
+        waited: Duration,
+    },
+    /// The store lies on an overlay file system, and its last writer did not work through the same overlay: the
+    /// content may have come with a layer below. Locks that are taken here are not seen there, so a collector
+    /// that works there would free what is being read here, or built upon.
+    #[error("the store at {} lies on an overlay file system, and was last written outside of it", path.display())]
+    Overlay {
+        /// The store's folder.
+        path: PathBuf,
     },
     /// A write failed in a way after which nothing may be trusted until the store is opened again.
     #[error("the store at {} refuses writes since one failed: {cause}", path.display())]
@@ -245,6 +260,16 @@ pub enum StoreError {
         /// Their names.
         names: Vec<String>,
     },
+    /// What was to be added has another CID than the one that was asked for.
+    #[error("{name} has the CID {found}, and {expected} is wanted")]
+    OtherCid {
+        /// The file or folder.
+        name: String,
+        /// The CID that was asked for.
+        expected: Box<Cid>,
+        /// The CID that it has, under the profile that it was to be added under.
+        found: Box<Cid>,
+    },
     /// A file or folder changed while it was read.
     #[error("{} changed while it was read: {what}", path.display())]
     SourceChanged {
@@ -307,6 +332,21 @@ pub enum StoreError {
         /// Where it points.
         target: String,
     },
+    /// The packs may not take more space, and nothing is left that could make way.
+    #[error(
+        "the store at {} is full: it may take {max_bytes} bytes, takes {used_bytes}, and {needed_bytes} more are needed",
+        path.display()
+    )]
+    QuotaExceeded {
+        /// The store's folder.
+        path: PathBuf,
+        /// The most that its packs may take.
+        max_bytes: u64,
+        /// What they take, with what running adds have asked for.
+        used_bytes: u64,
+        /// What was to be written next.
+        needed_bytes: u64,
+    },
     /// A name points to an object that has no root, so nobody can say what it is to keep.
     #[error("the name {name:?} points to {cid}, which has no root in the store")]
     NameWithoutRoot {
@@ -350,6 +390,7 @@ impl Explain for StoreError {
             Self::NewerFormat { .. } => "newer_format",
             Self::MissingFeature { .. } => "missing_feature",
             Self::Locked { .. } => "locked",
+            Self::Overlay { .. } => "overlay",
             Self::Poisoned { .. } => "poisoned",
             Self::Damaged { .. } => "damaged",
             Self::Corrupt { .. } | Self::CorruptNode { .. } => "corrupt",
@@ -366,6 +407,7 @@ impl Explain for StoreError {
             Self::NotPinned { .. } => "not_pinned",
             Self::NotAnObject { .. } => "not_an_object",
             Self::ManyPins { .. } => "many_pins",
+            Self::OtherCid { .. } => "other_cid",
             Self::SourceChanged { .. } => "source_changed",
             Self::UnsupportedFile { .. } => "unsupported_file",
             Self::NameNotUtf8 { .. } => "name_not_utf8",
@@ -374,6 +416,7 @@ impl Explain for StoreError {
             Self::OutputExists { .. } => "output_exists",
             Self::OutputKind { .. } => "output_kind",
             Self::EscapingLink { .. } => "escaping_link",
+            Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::NameWithoutRoot { .. } => "name_without_root",
             Self::Map { .. } => "map",
             Self::BadPattern { .. } => "bad_pattern",
@@ -398,7 +441,13 @@ impl Explain for StoreError {
                 "use the version that wrote it, or a newer one"
             }
             Self::Locked { .. } => {
-                "wait for it or end it; reading (get, cat, ls, load) works beside it"
+                "wait for it (--lock-timeout 30s) or end it; reading (get, cat, ls, load, \
+                 verify --read-only) works beside it"
+            }
+            Self::Overlay { .. } => {
+                "whoever collects outside does not see the locks that are taken here: mount the store's own folder \
+                 (a bind mount, a volume); or, if nothing is ever removed from it there, as from an image, say so \
+                 with --nobody-collects or IPFS_ACCELERATE__STORE__NOBODY_COLLECTS=true"
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
             Self::Damaged {
@@ -407,11 +456,15 @@ impl Explain for StoreError {
             } => "put the folder itself in its place",
             Self::Damaged { .. } => {
                 "`repair` makes it again from the rest of the store, as far as that can be; `repair --dry-run` says \
-                 how far"
+                 how far. `verify` finds damaged blocks"
             }
             Self::Corrupt { .. } | Self::CorruptNode { .. } => {
-                "the disk changed them: add the file to another store from a good copy, and keep this one, \
-                 because healing is not built yet"
+                "the disk changed them: `verify` finds all that is damaged and puts it on record, \
+                 `verify --heal FROM` takes good bytes from a file, a folder or another store, and `repair` mends \
+                 what is no block"
+            }
+            Self::QuotaExceeded { .. } => {
+                "unpin or remove something (`df` shows what takes the space), or raise `max_size` in [store]"
             }
             Self::NameWithoutRoot { .. } => {
                 "`repair` puts the root together again from its blocks; `pin rm NAME` gives the name up"
@@ -441,6 +494,9 @@ impl Explain for StoreError {
             Self::NotPinned { .. } => "`pin ls` lists the pins",
             Self::NotAnObject { .. } => "remove the object that holds it",
             Self::ManyPins { .. } => "name the one to remove",
+            Self::OtherCid { .. } => {
+                "it is other content, or was cut and hashed under another profile: `check PATH CID` tells"
+            }
             Self::SourceChanged { .. } => "try again once it is at rest; nothing was kept of it",
             Self::UnsupportedFile { .. } => {
                 "leave it out with --ignore; what comes through a pipe is named `-`"
@@ -459,6 +515,18 @@ impl Explain for StoreError {
             Self::BadPattern { .. } => "write it as for a shell: *.bin, logs/**",
         };
         Some(text.to_owned())
+    }
+}
+
+/// In whole seconds, or milliseconds below one.
+fn waiting(waited: Duration) -> String {
+    let round = match waited.as_secs() {
+        0 => Duration::from_millis(waited.as_millis() as u64),
+        seconds => Duration::from_secs(seconds),
+    };
+    match round.is_zero() {
+        true => String::new(),
+        false => format!("; waited {} for it", TimeSpan::from(round)),
     }
 }
 

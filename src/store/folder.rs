@@ -8,12 +8,13 @@ use super::error::StoreError;
 use super::format::{self, Envelope, FileKind, StoreId, random_id};
 use super::gone::Gone;
 use super::pack::{self, PackId};
+use super::writable::StoreOptions;
 use super::writer_lock;
 use crate::dag::Profile;
 use crate::fsio::{Files, Locked, TempFile};
 
 /// The format this release writes, and the newest it reads.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// What a store consists of besides files.
 pub(crate) const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
 const SMALL_FILE_LIMIT: u64 = 1 << 20;
@@ -32,6 +33,46 @@ struct Format {
     required: Vec<String>,
     /// What is added under unless the caller says otherwise.
     profile: String,
+}
+
+/// The store and the profile that the bytes of `FORMAT` say; `root` is the store's folder, for messages.
+pub(super) fn parse_format(
+    bytes: &[u8],
+    path: &Path,
+    root: &Path,
+) -> Result<(u32, StoreId, Profile), StoreError> {
+    let envelope = Envelope::open(bytes, FileKind::Format, None, path)?;
+    let section = envelope.section(bytes, 0, path, "format")?;
+    let format: Format = format::decode(section, path, "format")?;
+    if format.version > VERSION {
+        return Err(StoreError::NewerFormat {
+            path: root.to_path_buf(),
+            found: format.version,
+            supported: VERSION,
+        });
+    }
+    let missing = |feature| StoreError::MissingFeature {
+        path: root.to_path_buf(),
+        feature,
+    };
+    if let Some(feature) = format.required.into_iter().next() {
+        return Err(missing(feature));
+    }
+    // A profile that is not known here is a feature of a later version.
+    match format.profile.parse() {
+        Ok(profile) => Ok((format.version, envelope.store, profile)),
+        Err(_) => Err(missing(format!("profile {}", format.profile))),
+    }
+}
+
+/// The bytes of `FORMAT`.
+pub(crate) fn format_bytes(store: StoreId, profile: &Profile) -> Vec<u8> {
+    let format = Format {
+        version: VERSION,
+        required: Vec::new(),
+        profile: profile.name().to_owned(),
+    };
+    format::seal(FileKind::Format, store, &[format::section(&format)])
 }
 
 impl StoreFolder {
@@ -72,6 +113,9 @@ impl StoreFolder {
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
     pub(crate) fn gone(&self) -> PathBuf {
         self.root.join("gone")
     }
@@ -91,6 +135,12 @@ impl StoreFolder {
 
     /// Reads `FORMAT`; an absent store, one that lost it and a folder that is none are told apart.
     pub(crate) fn identify(&self) -> Result<(StoreId, Profile), StoreError> {
+        let (_, id, profile) = self.identify_format()?;
+        Ok((id, profile))
+    }
+
+    /// As [`StoreFolder::identify`], with the version of the format.
+    pub(crate) fn identify_format(&self) -> Result<(u32, StoreId, Profile), StoreError> {
         let path = self.format();
         let file = match self.files.open(&path) {
             Ok(file) => file,
@@ -109,40 +159,7 @@ impl StoreFolder {
             Err(e) => return Err(e.into()),
         };
         let bytes = self.files.read_file(&file, &path, SMALL_FILE_LIMIT)?;
-        let envelope = Envelope::open(&bytes, FileKind::Format, None, &path)?;
-        let section = envelope.section(&bytes, 0, &path, "format")?;
-        let format: Format = format::decode(section, &path, "format")?;
-        if format.version > VERSION {
-            return Err(StoreError::NewerFormat {
-                path: self.root.clone(),
-                found: format.version,
-                supported: VERSION,
-            });
-        }
-        if let Some(feature) = format.required.into_iter().next() {
-            return Err(StoreError::MissingFeature {
-                path: self.root.clone(),
-                feature,
-            });
-        }
-        // A profile that is not known here is a feature of a later version.
-        match format.profile.parse() {
-            Ok(profile) => Ok((envelope.store, profile)),
-            Err(_) => Err(StoreError::MissingFeature {
-                path: self.root.clone(),
-                feature: format!("profile {}", format.profile),
-            }),
-        }
-    }
-
-    /// The bytes of `FORMAT` for a store that is added to under a profile.
-    pub(crate) fn format_bytes(id: StoreId, profile: &Profile) -> Vec<u8> {
-        let format = Format {
-            version: VERSION,
-            required: Vec::new(),
-            profile: profile.name().to_owned(),
-        };
-        format::seal(FileKind::Format, id, &[format::section(&format)])
+        parse_format(&bytes, &path, &self.root)
     }
 
     /// Whether a store may be made here: the folder is absent, or holds nothing but our own empty folders
@@ -153,18 +170,20 @@ impl StoreFolder {
 
     /// Makes a store and returns the lock that it was made under. `FORMAT` comes last, so that a creation
     /// cut off leaves a vacant folder.
-    pub(crate) fn create(&self, profile: &Profile) -> Result<Locked, StoreError> {
+    pub(crate) fn create(&self, options: &StoreOptions) -> Result<Locked, StoreError> {
         self.check_vacant()?;
         self.files.make_dirs(&self.root)?;
-        let lock = writer_lock::take(self)?;
+        let lock = writer_lock::take(self, options)?;
         // Another process may have made it before the lock was had.
         self.check_vacant()?;
         for folder in FOLDERS {
             self.files.make_dir(&self.root.join(folder))?;
         }
+        // A power cut must not leave FORMAT without them.
+        self.files.sync_dir(&self.root)?;
         self.empty_tmp()?;
         let id = StoreId(random_id()?);
-        let bytes = Self::format_bytes(id, profile);
+        let bytes = format_bytes(id, &options.profile);
         // Its place shows an unfinished creation, so it comes before the last step.
         self.publish(&self.gone(), &Gone::default().to_bytes(id))?;
         self.publish(&self.format(), &bytes)?;
@@ -229,10 +248,7 @@ impl StoreFolder {
         let tmp = self.tmp();
         self.files.make_dir(&tmp)?;
         for name in self.files.list(&tmp)? {
-            let ours = name.to_str().is_some_and(|name| {
-                format::unhex(name).is_some() || PackId::from_file_name(name).is_some()
-            });
-            if !ours {
+            if !name.to_str().is_some_and(Self::is_unfinished) {
                 // Only what bears a name of ours is ever deleted.
                 continue;
             }
@@ -242,6 +258,17 @@ impl StoreFolder {
             }
         }
         Ok(())
+    }
+
+    /// Whether a name in `tmp/` is one of ours.
+    pub(crate) fn is_unfinished(name: &str) -> bool {
+        format::unhex(name).is_some() || PackId::from_file_name(name).is_some()
+    }
+
+    /// Whether a name stands for a file or folder of the store's own, or for what a fresh file system holds.
+    pub(crate) fn is_own_entry(name: &str) -> bool {
+        FOLDERS.contains(&name)
+            || ["lock", "FORMAT", "gone", "reserve", "lost+found"].contains(&name)
     }
 
     fn absence(&self) -> Result<StoreError, StoreError> {
@@ -300,7 +327,7 @@ impl StoreFolder {
             let ours = match name.as_str() {
                 "lock" | "FORMAT" => true,
                 // Written just before FORMAT; it lists nothing as long as there are no packs.
-                "gone" => true,
+                "gone" | "reserve" => true,
                 // What a fresh file system holds.
                 "lost+found" => true,
                 // An unfinished FORMAT may lie in tmp/, named by 32 hex digits.

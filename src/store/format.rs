@@ -131,6 +131,41 @@ pub(crate) fn seal(kind: FileKind, store: StoreId, sections: &[Vec<u8>]) -> Vec<
     out
 }
 
+/// The bytes with magic, version and checksums set right, as far as the rest of them is an envelope. The last
+/// section ends where the bytes do, so that a fuzzer may lengthen and shorten it.
+#[cfg(any(fuzzing, test))]
+pub(super) fn resealed(bytes: &[u8], kind: FileKind) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    let Some(count) = out.get(FIXED - 4..FIXED) else {
+        return out;
+    };
+    let count = u32::from_le_bytes(array(count)) as usize;
+    let table_end = FIXED + count.min(MAX_SECTIONS) * SECTION;
+    if count > MAX_SECTIONS || out.len() < table_end + 8 {
+        return out;
+    }
+    out[..8].copy_from_slice(MAGIC);
+    out[8..12].copy_from_slice(&kind.tag());
+    out[12..16].copy_from_slice(&kind.version().to_le_bytes());
+    let mut at = table_end + 8;
+    for row in (FIXED..table_end).step_by(SECTION) {
+        let left = (out.len() - at) as u64;
+        let stated = u64::from_le_bytes(array(&out[row..row + 8]));
+        let len = match row + SECTION == table_end {
+            true => left,
+            false => stated.min(left),
+        };
+        let end = at + len as usize;
+        let check = xxh3_64(&out[at..end]);
+        out[row..row + 8].copy_from_slice(&len.to_le_bytes());
+        out[row + 8..row + 16].copy_from_slice(&check.to_le_bytes());
+        at = end;
+    }
+    let check = xxh3_64(&out[..table_end]);
+    out[table_end..table_end + 8].copy_from_slice(&check.to_le_bytes());
+    out
+}
+
 /// An envelope whose head was checked; sections are checked as they are taken.
 #[derive(Debug)]
 pub(crate) struct Envelope {

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::coverage::Coverage;
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::{self, Envelope, FileKind, StoreId};
@@ -81,6 +82,17 @@ impl Gone {
         self.why(place.pack, &place.range())
     }
 
+    /// Whether any of a block is dead: then none of it can be trusted to be there.
+    pub(crate) fn is_dead(&self, place: &Place) -> bool {
+        let mut within = self.within(place.pack, &place.range());
+        within.any(|gone| gone.why == Why::Dead)
+    }
+
+    /// Whether any of a block is recorded as damaged.
+    pub(crate) fn is_damaged(&self, place: &Place) -> bool {
+        self.why_not(place) == Some(Why::Damaged)
+    }
+
     /// What of a range is damaged.
     pub(crate) fn damaged_within(
         &self,
@@ -127,6 +139,18 @@ impl Gone {
         })
     }
 
+    /// How many of the bytes that are covered are damaged; the coverage is normalized.
+    pub(crate) fn damaged_bytes(&self, covered: &Coverage) -> u64 {
+        let damaged = self.damaged().map(|(pack, damaged)| -> u64 {
+            let ranges = covered.of(pack);
+            let first = ranges.partition_point(|range| range.end <= damaged.start);
+            let over = ranges[first..].iter().take_while(|r| r.start < damaged.end);
+            over.map(|r| r.end.min(damaged.end) - r.start.max(damaged.start))
+                .sum()
+        });
+        damaged.sum()
+    }
+
     /// Makes `dead` (in order and apart) what is dead of a pack. What is damaged stays so where it is not dead.
     pub(crate) fn set_dead(&mut self, pack: PackId, dead: &[Range<u64>]) {
         let damaged: Vec<Range<u64>> = self
@@ -139,26 +163,42 @@ impl Gone {
     }
 
     /// Records bytes as damaged, unless they are dead anyway.
+    #[cfg(test)]
     pub(crate) fn set_damaged(&mut self, pack: PackId, range: Range<u64>) {
         self.add_damaged(pack, [range]);
     }
 
-    /// As [`Gone::set_damaged`], for many ranges of a pack.
+    /// Records ranges of a pack as damaged, unless they are dead anyway.
     pub(crate) fn add_damaged(
         &mut self,
         pack: PackId,
         ranges: impl IntoIterator<Item = Range<u64>>,
+    ) {
+        self.change_damaged(pack, ranges.into_iter().collect(), &[]);
+    }
+
+    /// Records ranges of a pack as damaged, unless they are dead anyway, and others as good again.
+    pub(crate) fn change_damaged(
+        &mut self,
+        pack: PackId,
+        damaged: Vec<Range<u64>>,
+        good: &[Range<u64>],
     ) {
         let of_kind = |why| {
             let of = self.of(pack).iter().filter(move |gone| gone.why == why);
             of.map(|gone| gone.start..gone.end).collect::<Vec<_>>()
         };
         let dead = of_kind(Why::Dead);
-        let mut damaged = of_kind(Why::Damaged);
-        damaged.extend(ranges.into_iter().filter(|range| !range.is_empty()));
-        damaged.sort_by_key(|range| (range.start, range.end));
-        damaged.dedup();
-        self.replace(pack, &dead, &damaged);
+        let mut good = good.to_vec();
+        good.sort_by_key(|range| range.start);
+        let before = of_kind(Why::Damaged).into_iter();
+        let mut all: Vec<Range<u64>> = before
+            .flat_map(|range| outside(&range, &good).collect::<Vec<_>>())
+            .collect();
+        all.extend(damaged.into_iter().filter(|range| !range.is_empty()));
+        all.sort_by_key(|range| (range.start, range.end));
+        all.dedup();
+        self.replace(pack, &dead, &all);
     }
 
     /// Forgets a pack.
@@ -302,6 +342,17 @@ mod tests {
         assert_eq!(gone.why(PackId([2; 16]), &(0..1000)), None);
         let damaged: Vec<_> = gone.damaged().collect();
         assert_eq!(damaged, [(PACK, 100..150), (PACK, 350..400)]);
+        let place = |offset, len| Place {
+            pack: PACK,
+            offset,
+            len,
+        };
+        assert!(gone.is_dead(&place(140, 20)) && gone.is_damaged(&place(140, 20)));
+        assert!(!gone.is_dead(&place(100, 50)) && gone.is_damaged(&place(100, 50)));
+        gone.change_damaged(PACK, vec![60..70, 120..130], &[360..380, 100..110]);
+        let damaged: Vec<_> = gone.damaged().map(|(_, range)| range).collect();
+        assert_eq!(damaged, [60..70, 110..150, 350..360, 380..400]);
+        gone.change_damaged(PACK, Vec::new(), &[60..70]);
         gone.set_dead(PACK, &[100..400]);
         assert_eq!(gone.damaged().count(), 0);
         gone.set_dead(PACK, &[]);

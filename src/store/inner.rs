@@ -6,16 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::cache::MemoryTier;
+use super::collect;
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::StoreId;
 use super::gone;
 use super::index::{IndexSlot, PackTables};
 use super::pack::{PackFile, PackId, Place, SealedPack};
+use super::quota::Quota;
 use super::read::ReadCore;
 use super::registry::{Holder, Registry};
+use super::reserve;
 use super::writable::StoreOptions;
-use crate::block::Multihash;
+use crate::block::{Cid, Multihash};
 use crate::error::FileError;
 use crate::fsio::{self, Locked};
 
@@ -31,6 +34,7 @@ pub(crate) struct Inner {
     seals: AtomicU64,
     retirements: AtomicU64,
     poison: OnceLock<String>,
+    pub(crate) quota: Option<Quota>,
     options: StoreOptions,
     pool: OnceLock<rayon::ThreadPool>,
     /// Held for its drop; the last field, so that the lock goes after everything else is closed.
@@ -60,6 +64,7 @@ impl Inner {
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
         let files = core.folder.files();
         for folder in [
+            core.folder.path().to_path_buf(),
             core.folder.packs(),
             core.folder.roots(),
             core.folder.names(),
@@ -67,7 +72,7 @@ impl Inner {
             files.sync_dir(&folder)?;
         }
         let gone = gone::read(&core.folder, core.id)?;
-        let inner = Self {
+        let mut inner = Self {
             tier: MemoryTier::new(options.memory_bytes),
             index: index(&core.folder),
             registry: Registry::new(list(&core.folder)?, gone),
@@ -78,11 +83,17 @@ impl Inner {
             seals: AtomicU64::new(0),
             retirements: AtomicU64::new(0),
             poison: OnceLock::new(),
+            quota: None,
             options,
             pool: OnceLock::new(),
             _lock: lock,
         };
+        if let Some(max_bytes) = inner.options.max_bytes {
+            let used = collect::used_bytes(&inner.core, inner.registry.packs())?;
+            inner.quota = Some(Quota::new(max_bytes, used));
+        }
         inner.index.catch_up(&inner)?;
+        reserve::keep(inner.folder());
         tracing::debug!("opened {} for writing", inner.folder().path().display());
         Ok(inner)
     }
@@ -175,9 +186,25 @@ impl Inner {
         Ok(place.filter(|place| self.registry.is_good(place)))
     }
 
-    pub(crate) fn index_pack(&self, sealed: &SealedPack) -> Result<(), StoreError> {
-        let is_good = |place: &Place| self.registry.is_good(place);
-        self.index.insert(self, sealed.id, &sealed.rows, &is_good)
+    /// The error for a block that is here and recorded as damaged; none for any other.
+    pub(crate) fn known_damage(&self, cid: &Cid) -> Result<Option<StoreError>, StoreError> {
+        let place = self.index.get(self, cid.hash())?;
+        let is_damaged = |place: &Place| {
+            self.registry.has_pack(place.pack) && self.registry.gone().is_damaged(place)
+        };
+        let damaged = place.filter(is_damaged);
+        Ok(damaged.map(|place| self.core.known_damage(cid, &place)))
+    }
+
+    /// Lets the index learn a pack; blocks that it has in one of the packs `instead_of` moved from there.
+    pub(crate) fn index_pack(
+        &self,
+        sealed: &SealedPack,
+        instead_of: &HashSet<PackId>,
+    ) -> Result<(), StoreError> {
+        let stays =
+            |place: &Place| self.registry.is_good(place) && !instead_of.contains(&place.pack);
+        self.index.insert(self, sealed.id, &sealed.rows, &stays)
     }
 
     /// Writes what is gone by now to its file.
@@ -187,7 +214,8 @@ impl Inner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let bytes = self.registry.gone().to_bytes(self.id());
-        self.durable(self.folder().publish(&self.folder().gone(), &bytes))
+        let publish = || self.folder().publish(&self.folder().gone(), &bytes);
+        self.durable(reserve::with_space(self.folder(), publish))
     }
 
     /// One commit at a time, and none after a failed one.
@@ -258,7 +286,9 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> Inner {
-        let lock = crate::store::writer_lock::take(&StoreFolder::new(path)).unwrap();
+        let lock =
+            crate::store::writer_lock::take(&StoreFolder::new(path), &StoreOptions::default())
+                .unwrap();
         Inner::open(ReadCore::open(path).unwrap(), lock, StoreOptions::default()).unwrap()
     }
 

@@ -5,25 +5,37 @@ mod cache;
 mod check;
 mod collect;
 mod coverage;
+mod desired;
 mod error;
 mod folder;
 mod format;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod gone;
 mod index;
 mod ingest;
 mod inner;
 mod names;
+mod overlay;
 mod pack;
 mod pins;
+mod quota;
 mod read;
 mod registry;
+mod relocate;
 mod remove;
 mod repair;
+mod reserve;
 mod root;
 mod sharing;
+mod survey;
+mod sync;
 mod target;
 mod time;
 mod totals;
+#[cfg(test)]
+mod trials;
+mod verify;
 mod writable;
 mod writer_lock;
 
@@ -33,9 +45,15 @@ pub use check::{
     check_reader,
 };
 pub use collect::{
-    GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable,
+    GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable, ObjectSpace,
+    RemovalSpace, SpaceReport,
+};
+pub use desired::{
+    DesiredPath, DesiredPin, DesiredPins, DesiredPinsError, DesiredSource, PinAction, PinChange,
+    PinPlan, PinSyncOptions, PinSyncProgress, PinSyncReport,
 };
 pub use error::StoreError;
+pub(crate) use folder::VERSION as FORMAT_VERSION;
 pub use ingest::{
     AddNote, AddOptions, AddProgress, AddReport, PendingCid, PinAs, SessionReport, SharedWith,
     WriteSession,
@@ -45,7 +63,7 @@ pub use pins::PinOptions;
 pub(crate) use read::{Backing, Extent, Leaves, Prover};
 pub use read::{
     CopyReason, Entry, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice,
-    Object, ObjectInfo, ObjectStat, StoreReader, StoredFile,
+    Object, ObjectInfo, ObjectStat, ReaderOptions, StoreReader, StoredFile,
 };
 pub use remove::{RemoveOptions, RemoveReport};
 pub use repair::{
@@ -54,7 +72,16 @@ pub use repair::{
 };
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
+pub(crate) use survey::{Counts, Survey, Writer};
+pub use sync::{
+    SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState,
+    SyncedObject, SyncedPin, SyncedPinChange,
+};
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;
+pub use verify::{
+    Affected, ClearedBlock, Finding, FindingKind, VerifyOptions, VerifyProgress, VerifyReport,
+};
 pub use writable::{Store, StoreOptions, hash_path, hash_reader};
+pub(crate) use writer_lock::Holder;

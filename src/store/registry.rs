@@ -20,8 +20,9 @@ pub(crate) struct Registry(RwLock<State>);
 struct State {
     /// The packs that are there.
     here: HashSet<PackId>,
-    /// Those whose add has not committed yet.
-    unsettled: HashMap<PackId, HolderId>,
+    /// Those whose add has not committed yet, and whether somebody else came to rely on a block in them: what
+    /// did may have committed since.
+    unsettled: HashMap<PackId, (HolderId, bool)>,
     gone: Arc<Gone>,
     holders: HashMap<HolderId, Held>,
     next: u64,
@@ -51,10 +52,6 @@ impl Held {
             ranges.remove(&after);
         }
         ranges.insert(start, end);
-    }
-
-    fn holds(&self, pack: PackId) -> bool {
-        self.0.contains_key(&pack)
     }
 
     fn take_in(&mut self, other: Self) {
@@ -202,6 +199,9 @@ impl Holder {
         if !state.is_good(place) {
             return false;
         }
+        if let Some((owner, hit)) = state.unsettled.get_mut(&place.pack) {
+            *hit |= *owner != self.id;
+        }
         let held = state.holders.entry(self.id).or_default();
         held.add(place.pack, place.range());
         true
@@ -211,7 +211,7 @@ impl Holder {
     pub(crate) fn announce(&self, pack: PackId) {
         let mut state = self.registry.write();
         state.here.insert(pack);
-        state.unsettled.insert(pack, self.id);
+        state.unsettled.insert(pack, (self.id, false));
     }
 
     /// The add that wrote a pack committed.
@@ -219,15 +219,11 @@ impl Holder {
         self.registry.write().unsettled.remove(&pack);
     }
 
-    /// The add that wrote a pack failed: unless somebody else relies on a block in it, it counts as absent, and
+    /// The add that wrote a pack failed: unless somebody else found a block in it, it counts as absent, and
     /// `remove` is called before anybody can find it again. Says whether it went.
     pub(crate) fn take_back(&self, pack: PackId, remove: impl FnOnce()) -> bool {
         let mut state = self.registry.write();
-        state.unsettled.remove(&pack);
-        let others = state.holders.iter().filter(|(id, _)| **id != self.id);
-        let ended = state.ended.iter();
-        let mut held = others.map(|(_, held)| held).chain(ended);
-        if held.any(|held| held.holds(pack)) {
+        if let Some((_, true)) = state.unsettled.remove(&pack) {
             return false;
         }
         state.here.remove(&pack);
@@ -309,14 +305,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_of_a_failed_add_stays_while_another_relies_on_it() {
+    fn a_pack_of_a_failed_add_stays_once_another_has_found_a_block_in_it() {
         let registry = Registry::new(HashSet::new(), Gone::default());
         let (writer, other) = (registry.holder(), registry.holder());
         writer.announce(PACK);
         assert!(other.claim(&place(0, 10)));
+        // It may have committed by now.
+        drop(other);
         assert!(!writer.take_back(PACK, || panic!("it stays")));
         assert!(registry.has_pack(PACK));
-        drop(other);
         let (_collecting, packs) = registry.begin_collection();
         assert_eq!(packs, [PACK], "it is nobody's any more");
     }

@@ -5,6 +5,7 @@ use super::error::StoreError;
 use super::ingest::sync_folder;
 use super::inner::Inner;
 use super::names;
+use super::reserve;
 use super::root;
 use super::target::Target;
 use crate::block::Cid;
@@ -87,7 +88,9 @@ pub(crate) fn remove(
     }
     let retired = root::retired_path(store.folder(), &cid)?;
     let path = root::object_path(store.folder(), &cid);
-    store.folder().files().rename(&path, &retired)?;
+    let rename = || Ok(store.folder().files().rename(&path, &retired)?);
+    // A longer name may need space in the folder.
+    reserve::with_space(store.folder(), rename)?;
     store.count_retirement();
     sync_folder(store, &store.folder().roots())?;
     drop(guard);

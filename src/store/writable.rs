@@ -4,15 +4,19 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::assemble::{HeldBlocks, assemble};
 use super::cache::CacheStats;
 use super::collect::{self, GcOptions, GcPlan, GcReport};
+use super::desired::{self, DesiredPins, PinPlan, PinSyncOptions, PinSyncReport};
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::ingest::{self, AddOptions, AddReport, WriteSession};
 use super::inner::Inner;
 use super::names::Pin;
+use super::overlay;
 use super::pins::{self, PinOptions};
 use super::read::{
     Entry, ExportOptions, ExportReport, FileReader, Object, ObjectInfo, ObjectStat, ReadCore,
@@ -21,15 +25,17 @@ use super::read::{
 use super::remove::{self, RemoveOptions, RemoveReport};
 use super::repair::warn_of_damage;
 use super::root::{Lease, LeasedRoot};
+use super::sync::{self, SyncError, SyncOptions, SyncReport};
 use super::target::Target;
 use super::totals::StoreTotals;
+use super::verify::{self, Access, VerifyOptions, VerifyReport};
 use super::writer_lock;
 use crate::block::{Block, Cid, inline_data};
 use crate::dag::{self, Node, Profile};
 use crate::fsio::Locked;
 
 /// How a [`Store`] works.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StoreOptions {
     /// Budget of the memory tier in bytes; zero keeps nothing. 500 MB unless set.
@@ -38,9 +44,20 @@ pub struct StoreOptions {
     pub threads: usize,
     /// A pack is sealed at the first leaf after this many bytes. 4 GiB unless set.
     pub pack_bytes: u64,
+    /// The most bytes of disk that the packs may take; unbounded unless set. An add that needs room takes what
+    /// nobody has pinned, those objects first that were used least recently, and is refused when that is not enough.
+    pub max_bytes: Option<u64>,
     /// Of a store that is made: what is added under unless the caller says otherwise, kept in the store as
     /// [`Store::profile`].
     pub profile: Profile,
+    /// How long an opening waits for another process that has the store open for writing; whoever waits is
+    /// served in no particular order. Zero, as it is unless set, does not wait.
+    pub lock_timeout: Duration,
+    /// Looked at while an opening waits; once set, the wait ends with [`StoreError::Cancelled`].
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Nobody removes content from the store below the overlay file system that it is seen through; see
+    /// [`StoreError::Overlay`]. Of no effect elsewhere.
+    pub nobody_collects: bool,
 }
 
 impl Default for StoreOptions {
@@ -49,7 +66,11 @@ impl Default for StoreOptions {
             memory_bytes: 500_000_000,
             threads: 0,
             pack_bytes: 4 << 30,
+            max_bytes: None,
             profile: Profile::default(),
+            lock_timeout: Duration::ZERO,
+            cancel: None,
+            nobody_collects: false,
         }
     }
 }
@@ -94,8 +115,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Absent`] when there is none, [`StoreError::NotAStore`] for a folder of other files,
-    /// [`StoreError::Locked`] while another process has it open for writing,
-    /// [`StoreError::NewerFormat`] for a store of a later version.
+    /// [`StoreError::Locked`] while another process has it open for writing, once
+    /// [`lock_timeout`](StoreOptions::lock_timeout) is over, [`StoreError::NewerFormat`] for a store of a later version, [`StoreError::Overlay`] on an overlay file
+    /// system that it was not written through before.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, StoreOptions::default())
     }
@@ -106,10 +128,12 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
         let core = ReadCore::open(path.as_ref())?;
-        let lock = writer_lock::take(&core.folder)?;
-        let inner = Arc::new(Inner::open(core, lock, options)?);
-        warn_of_damage(&inner.core);
-        Ok(Self { inner })
+        overlay::check(&core.folder, options.nobody_collects)?;
+        let lock = writer_lock::take(&core.folder, &options)?;
+        // Read anew: while the lock was waited for, the store may have been made again.
+        let store = Self::open_locked(path.as_ref(), lock, options)?;
+        warn_of_damage(&store.inner.core);
+        Ok(store)
     }
 
     /// Makes an empty store in an absent or empty folder, and opens it.
@@ -125,7 +149,7 @@ impl Store {
     /// # Errors
     /// As [`Store::create`].
     pub fn create_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self, StoreError> {
-        let lock = StoreFolder::new(path.as_ref()).create(&options.profile)?;
+        let lock = StoreFolder::new(path.as_ref()).create(&options)?;
         Self::open_locked(path.as_ref(), lock, options)
     }
 
@@ -146,7 +170,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let folder = StoreFolder::new(path.as_ref());
         if folder.is_vacant()? {
-            match folder.create(&options.profile) {
+            match folder.create(&options) {
                 Ok(lock) => return Self::open_locked(path.as_ref(), lock, options),
                 // Another process was faster, which is as good.
                 Err(StoreError::Exists { .. }) => {}
@@ -154,6 +178,12 @@ impl Store {
             }
         }
         Self::open_with(path, options)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn over(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        Self { inner }
     }
 
     /// The store's folder.
@@ -177,7 +207,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`] for what cannot be read or written, [`StoreError::SourceChanged`] for a file
     /// that changes meanwhile, [`StoreError::NameTaken`] for a pin's name, [`StoreError::Dag`] for a folder
-    /// too large for one block. After any error the store is as it was.
+    /// too large for one block, [`StoreError::QuotaExceeded`] when there is no room and none can be made. After any error the store is as it was.
     pub fn add_path(
         &self,
         path: impl AsRef<Path>,
@@ -198,6 +228,39 @@ impl Store {
         ingest::add_reader(&self.inner, reader, options)
     }
 
+    /// Copies objects from another store: what is missing of them, each block checked against its CID before it
+    /// is written. An object is here whole or not at all. What the source cannot give is told in the report, and
+    /// does not stop the other objects.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, Store, StoreReader, SyncOptions};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    /// # let store = Store::create(&there)?;
+    /// # store.add_reader(&b"hello world"[..], &AddOptions::default().named("greeting"))?;
+    /// let source = StoreReader::open(&there)?;
+    /// let store = Store::create(&here)?;
+    /// let report = store.sync_from(&source, &SyncOptions::default())?;
+    /// assert_eq!((report.copied(), report.counts().new_bytes), (1, 11));
+    /// assert_eq!(store.to_reader().read(&"greeting".parse()?)?, b"hello world");
+    ///
+    /// let again = store.sync_from(&source, &SyncOptions::default())?;
+    /// assert_eq!((again.there(), again.counts().new_bytes), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SyncError::SameStore`] for this store itself, [`SyncError::Cancelled`], and [`SyncError::Store`] for a
+    /// target that the source does not have, and for what this store cannot read or write. Objects that were
+    /// copied before stay.
+    pub fn sync_from(
+        &self,
+        source: &StoreReader,
+        options: &SyncOptions,
+    ) -> Result<SyncReport, SyncError> {
+        sync::sync_from(&self.inner, source, options)
+    }
+
     /// Begins to write single blocks.
     pub fn session(&self) -> WriteSession<'_> {
         WriteSession::new(&self.inner)
@@ -214,7 +277,8 @@ impl Store {
     /// A block, checked against its CID: from the memory tier, or from its pack.
     ///
     /// # Errors
-    /// [`StoreError::BlockAbsent`] when it is not here, [`StoreError::Block`] when its bytes are damaged.
+    /// [`StoreError::BlockAbsent`] when it is not here, [`StoreError::KnownDamage`] when it is recorded as
+    /// damaged, [`StoreError::Block`] when its bytes are found to be.
     pub fn get_block(&self, cid: &Cid) -> Result<Block, StoreError> {
         get_block(&self.inner, cid)
     }
@@ -327,6 +391,32 @@ impl Store {
         pins::unpin(&self.inner, target)
     }
 
+    /// What has to be done so that the store has the pins that a file lists; nothing is changed. An entry that
+    /// cannot be met is part of the plan.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a name that cannot be read.
+    pub fn plan_pins(
+        &self,
+        desired: &DesiredPins,
+        options: &PinSyncOptions,
+    ) -> Result<PinPlan, StoreError> {
+        desired::plan_pins(&self.inner, desired, options)
+    }
+
+    /// Carries a plan out. Each entry is met by itself, in one step; one that cannot be does not stop the others,
+    /// but no pin is removed then.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the store's folders cannot be listed; nothing was changed then.
+    pub fn apply_pins(
+        &self,
+        plan: PinPlan,
+        options: &PinSyncOptions,
+    ) -> Result<PinSyncReport, StoreError> {
+        desired::apply_pins(&self.inner, plan, options)
+    }
+
     /// All pins, in the order of their names.
     ///
     /// # Errors
@@ -375,6 +465,33 @@ impl Store {
         collect::collect(&self.inner, plan)
     }
 
+    /// Hashes every block again and follows every object from its CID to its bytes. What is damaged is recorded:
+    /// from then on every reader refuses it ([`StoreError::KnownDamage`]), and adding the same content writes it
+    /// anew. A block that was recorded and reads well now is taken off the record.
+    ///
+    /// Goes on beside adds, reads, loads and collections. What the page cache holds is not read from the disk.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, Store, VerifyOptions};
+    /// # let dir = tempfile::tempdir()?;
+    /// let store = Store::create(dir.path().join("store"))?;
+    /// store.add_reader(&b"hello world"[..], &AddOptions::default())?;
+    /// let report = store.verify(&VerifyOptions::default())?;
+    /// assert_eq!((report.findings.len(), report.blocks, report.objects), (0, 1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Damage is a finding, not an error. As [`Store::resolve`] for a target; [`StoreError::File`] when the
+    /// store cannot be looked at, or what was found cannot be recorded.
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, StoreError> {
+        let access = Access {
+            core: &self.inner.core,
+            store: Some(&self.inner),
+        };
+        verify::verify(&access, options)
+    }
+
     /// Counters of the memory tier since the store was opened.
     pub fn cache_stats(&self) -> CacheStats {
         self.inner.tier.stats()
@@ -408,9 +525,11 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
     if let Some(block) = inner.tier.block(cid) {
         return Ok(block);
     }
-    let place = inner
-        .place(cid.hash())?
-        .ok_or_else(|| block_absent(inner, cid))?;
+    let Some(place) = inner.place(cid.hash())? else {
+        return Err(inner
+            .known_damage(cid)?
+            .unwrap_or_else(|| block_absent(inner, cid)));
+    };
     let pack = match inner.core.packs.open(place.pack) {
         // Its add failed between the two steps.
         Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {

@@ -4,17 +4,24 @@
 mod adding;
 mod checking;
 mod checkpoints;
+mod collecting;
 mod configuration;
 mod dedup;
+mod doctor;
 mod help;
 mod interrupted;
 mod listing;
+mod overlay;
+mod pin_files;
 mod reading;
 mod refused;
 mod refused_checkpoints;
 mod removing;
 mod repairing;
 mod sharing;
+mod syncing;
+mod verifying;
+mod waiting;
 
 use std::fs;
 use std::io::Write;

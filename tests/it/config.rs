@@ -10,6 +10,7 @@ mod refused;
 mod saving;
 mod secrets;
 mod shipped;
+mod time_spans;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -265,3 +265,18 @@ fn the_system_info_is_this_machines() {
     let json = serde_json::to_value(&info).unwrap();
     assert_eq!(json["memory_bytes"], info.memory_bytes);
 }
+
+#[test]
+fn the_configured_time_is_waited_for_another_writer() {
+    let (dir, mut config, ipfs) = opened();
+    config.set("store", "lock_timeout", "90ms").unwrap();
+    let patient = IpfsAccelerate::open(&config).unwrap();
+    let error = patient.store().unwrap_err();
+    assert_eq!(error.kind(), "locked");
+    assert!(
+        error.to_string().ends_with("; waited 90ms for it"),
+        "{error}"
+    );
+    drop(ipfs);
+    assert_eq!(patient.store().unwrap().path(), dir.path().join("store"));
+}

@@ -15,7 +15,7 @@ pub(crate) fn gc(store: &Store) -> GcReport {
     gc_with(store, &GcOptions::default())
 }
 
-fn gc_with(store: &Store, options: &GcOptions) -> GcReport {
+pub(crate) fn gc_with(store: &Store, options: &GcOptions) -> GcReport {
     let plan = store.plan_gc(options).unwrap();
     store.apply_gc(&plan).unwrap()
 }
@@ -26,7 +26,7 @@ pub(crate) fn remove(store: &Store, cid: Cid) {
         .unwrap();
 }
 
-fn disk_bytes(stage: &Stage) -> u64 {
+pub(crate) fn disk_bytes(stage: &Stage) -> u64 {
     let packs = stage.stored("packs");
     let blocks = packs
         .iter()
@@ -34,14 +34,14 @@ fn disk_bytes(stage: &Stage) -> u64 {
     blocks.sum::<u64>() * 512
 }
 
-fn options(change: impl FnOnce(&mut GcOptions)) -> GcOptions {
+pub(crate) fn options(change: impl FnOnce(&mut GcOptions)) -> GcOptions {
     let mut options = GcOptions::default();
     change(&mut options);
     options
 }
 
 /// Makes an object look as if it was last used so long ago.
-fn age(stage: &Stage, cid: Cid, age: Duration) {
+pub(crate) fn age(stage: &Stage, cid: Cid, age: Duration) {
     let root = stage.store_path().join("roots").join(cid.to_string());
     let file = fs::File::options().write(true).open(root).unwrap();
     file.set_modified(SystemTime::now() - age).unwrap();
@@ -315,6 +315,31 @@ fn gc_stops_at_what_it_cannot_read_as_a_root() {
 
     assert!(gc(&store).freed_bytes > 100_000);
     assert_eq!(read(&store, &of(kept)), bytes(1, 100_000));
+}
+
+#[test]
+fn gc_goes_on_once_a_damaged_root_was_replaced_and_stops_while_somebody_holds_it() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let content = bytes(1, 100_000);
+    let cid = add_bytes(&store, &content).cid;
+    let gone = add_bytes(&store, &bytes(2, 100_000)).cid;
+    let held = store.to_reader().open_file(&of(cid)).unwrap();
+    let root = stage.store_path().join("roots").join(cid.to_string());
+    let mut damaged = fs::read(&root).unwrap();
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    fs::write(&root, damaged).unwrap();
+    assert_eq!(add_bytes(&store, &content).cid, cid);
+    remove(&store, gone);
+    // What the old one keeps for its reader is not known.
+    let error = store.plan_gc(&GcOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), "damaged", "{error}");
+    assert_eq!(held.read().unwrap(), content);
+    drop(held);
+    assert!(gc(&store).freed_bytes >= 100_000);
+    assert_eq!(read(&store, &of(cid)), content);
+    assert_eq!(stage.stored("roots").len(), 1);
 }
 
 #[test]

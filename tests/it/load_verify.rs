@@ -176,7 +176,7 @@ fn one_wrong_bit_is_an_error_that_names_it_and_no_tensor_over_it_is_placed() {
             .expect("nobody asked");
             let error = error_of(&scratch.store, &target, verified(residency));
             let says = ["bytes at offset", "are not those of block", ".pack"];
-            assert_error(&error, "corrupt", &says, Some("healing"));
+            assert_error(&error, "corrupt", &says, Some("verify --heal"));
 
             for staging in [false, true] {
                 let taker = Arc::new(Taker {
@@ -272,7 +272,7 @@ fn damage_in_headers_indexes_and_nodes_is_found() {
     damage(scratch.store.path(), b"m.safetensors");
     let error = error_of(&scratch.store, &cid.into(), verified(Residency::Lazy));
     let says = ["node", &cid.to_string(), ".pack at "];
-    assert_error(&error, "corrupt", &says, Some("healing"));
+    assert_error(&error, "corrupt", &says, Some("verify --heal"));
     let (large, _) = three();
     let cid = scratch.add_file(&large);
     let first = ipfs_accelerate::leaf(&large[..1 << 20], &Profile::default()).cid;

@@ -1,7 +1,9 @@
 //! Making and opening stores: one writer, and folders that are none.
 
 use std::fs;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
 
 use ipfs_accelerate::{Explain, Store, StoreError, StoreOptions, StoreReader};
 
@@ -18,6 +20,8 @@ fn a_second_writer_is_told_who_the_first_one_is() {
         host,
         since,
         path,
+        waited,
+        ..
     } = &error
     else {
         panic!("{error}")
@@ -25,7 +29,7 @@ fn a_second_writer_is_told_who_the_first_one_is() {
     assert_eq!(*pid, std::process::id().to_string());
     assert_eq!(host, &*rustix::system::uname().nodename().to_string_lossy());
     assert!(since.len() == 20 && since.ends_with('Z'), "{since}");
-    assert_eq!(*path, stage.store_path());
+    assert_eq!((path, waited), (&stage.store_path(), &Duration::ZERO));
     assert_eq!(stage.on_disk(), before);
     assert!(matches!(
         Store::create(stage.store_path()),
@@ -256,4 +260,113 @@ fn a_store_with_links_in_it_is_refused_and_nothing_behind_them_changes() {
             "{linked}"
         );
     }
+}
+
+fn patient(timeout: Duration) -> StoreOptions {
+    let mut options = StoreOptions::default();
+    options.lock_timeout = timeout;
+    options
+}
+
+#[test]
+fn a_second_writer_waits_for_the_first_one_as_long_as_it_was_told() {
+    let stage = Stage::new();
+    let first = stage.create();
+    let short = Duration::from_millis(300);
+    for opened in [
+        Store::open_with(stage.store_path(), patient(short)),
+        Store::open_or_create(stage.store_path(), patient(short)),
+    ] {
+        let error = opened.unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Locked { waited, .. } if *waited == short),
+            "{error}"
+        );
+        assert!(
+            error.to_string().ends_with("; waited 300ms for it"),
+            "{error}"
+        );
+    }
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            Store::open_with(stage.store_path(), patient(Duration::from_secs(60))).map(|store| {
+                add_bytes(&store, b"second");
+            })
+        });
+        std::thread::sleep(short);
+        assert!(!second.is_finished());
+        add_bytes(&first, b"first");
+        drop(first);
+        second.join().unwrap().unwrap();
+    });
+    // Noticed long before the time is up.
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert_eq!(stage.open().objects().unwrap().len(), 2);
+}
+
+#[test]
+fn a_wait_ends_when_it_is_cancelled() {
+    let stage = Stage::new();
+    let _first = stage.create();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let mut options = patient(Duration::from_secs(600));
+    options.cancel = Some(Arc::clone(&cancel));
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| Store::open_with(stage.store_path(), options));
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!second.is_finished());
+        cancel.store(true, Ordering::Relaxed);
+        let error = second.join().unwrap().unwrap_err();
+        assert!(matches!(error, StoreError::Cancelled), "{error}");
+    });
+}
+
+#[test]
+fn a_writer_that_waited_has_the_store_that_stands_there_then() {
+    let stage = Stage::new();
+    let first = stage.create();
+    add_bytes(&first, b"of the first store");
+    std::thread::scope(|scope| {
+        let second =
+            scope.spawn(|| Store::open_with(stage.store_path(), patient(Duration::from_secs(60))));
+        std::thread::sleep(Duration::from_millis(100));
+        let again = Store::create(stage.path("again")).unwrap();
+        let of_the_second = add_bytes(&again, b"of the second store").cid;
+        drop(again);
+        // The lock that it waits for is in another folder now, and still held.
+        let (here, there) = (stage.store_path(), stage.path("again"));
+        let swap = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(rustix::fs::CWD, &here, rustix::fs::CWD, &there, swap).unwrap();
+        let second = second.join().unwrap().unwrap();
+        assert_eq!(second.objects().unwrap().len(), 1);
+        assert_eq!(read(&second, &of(of_the_second)), b"of the second store");
+        assert_eq!(second.pins().unwrap(), []);
+    });
+    drop(first);
+}
+
+#[test]
+fn a_look_at_the_lock_does_not_turn_a_writer_away() {
+    let stage = Stage::new();
+    drop(stage.create());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let lock = fs::File::open(stage.store_path().join("lock")).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+                std::thread::sleep(Duration::from_millis(30));
+                rustix::fs::flock(&lock, rustix::fs::FlockOperation::Unlock).unwrap();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let opened: Vec<_> = (0..10)
+            .map(|_| Store::open(stage.store_path()).map(drop))
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        for result in opened {
+            result.unwrap();
+        }
+    });
 }

@@ -257,7 +257,9 @@ fn a_store_that_was_moved_or_copied_is_the_same_store() {
             .unwrap();
         }
     }
-    fs::copy(stage.store_path().join("FORMAT"), stage.path("copy/FORMAT")).unwrap();
+    for file in ["FORMAT", "gone"] {
+        fs::copy(stage.store_path().join(file), stage.path("copy").join(file)).unwrap();
+    }
     assert!(
         StoreReader::open(stage.path("copy"))
             .unwrap()

@@ -11,10 +11,10 @@ use ipfs_accelerate::{
 use super::store_kit::*;
 
 /// A small file system of its own, unmounted when dropped; none where mounting is not allowed.
-struct Disk(tempfile::TempDir);
+pub(crate) struct Disk(tempfile::TempDir);
 
 impl Disk {
-    fn new(size: &str) -> Option<Self> {
+    pub(crate) fn new(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
@@ -27,12 +27,12 @@ impl Disk {
         None
     }
 
-    fn store(&self) -> std::path::PathBuf {
+    pub(crate) fn store(&self) -> std::path::PathBuf {
         self.0.path().join("store")
     }
 
     /// Takes all space but so many pages.
-    fn fill(&self, pages_left: usize) {
+    pub(crate) fn fill(&self, pages_left: usize) {
         let ballast = self.0.path().join("ballast");
         let mut file = fs::File::create(&ballast).unwrap();
         while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
@@ -41,7 +41,7 @@ impl Disk {
             .unwrap();
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         fs::remove_file(self.0.path().join("ballast")).unwrap();
     }
 }

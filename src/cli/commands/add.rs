@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Note, Output};
 use crate::cli::profile_args::ProfileArgs;
 use crate::cli::stdin::Stdin;
@@ -64,6 +65,8 @@ pub(crate) struct AddArgs {
     walk: WalkArgs,
     #[command(flatten)]
     profile: ProfileArgs,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Serialize)]
@@ -122,7 +125,7 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
 
     let store = match args.only_hash {
         true => None,
-        false => Some(context.writer_or_new()?),
+        false => Some(context.writer_or_new(&args.lock)?),
     };
     options.profile = args.profile.over(|| match &store {
         Some(store) => Ok(store.profile().clone()),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::lock_args::LockArgs;
 use crate::cli::output::Output;
 use crate::cli::profile_args::ProfileArgs;
 
@@ -25,6 +26,8 @@ Examples:
 pub(crate) struct InitArgs {
     #[command(flatten)]
     profile: ProfileArgs,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Serialize)]
@@ -34,7 +37,7 @@ struct Initialised<'a> {
 }
 
 pub(crate) fn run(args: InitArgs, context: &Context<'_>) -> Result<Output, CliError> {
-    let mut options = context.store_options();
+    let mut options = context.store_options(&args.lock)?;
     options.profile = args.profile.over(|| context.configured_profile())?;
     let _cancel = context.cancel()?;
     let store = Store::create_with(context.store_path()?, options)?;

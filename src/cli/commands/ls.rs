@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::cli::output::{Output, Table, View};
+use crate::cli::output::{Note, Output, Table, View};
 use crate::cli::text;
 
 /// List the objects of the store, or a folder
@@ -16,8 +16,8 @@ use crate::cli::text;
 ///
 /// Works beside a writer.
 ///
-/// With --json: entries, a list of {cid, name, kind, size, profile, pinned, pins, created, last_used}, or
-/// of {name, kind, size, cid, link} for a folder. With -q: CIDs, or names.
+/// With --json: entries, a list of {cid, name, kind, size, profile, pinned, pins, created, last_used,
+/// damaged_bytes}, or of {name, kind, size, cid, link} for a folder. With -q: CIDs, or names.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -46,6 +46,7 @@ struct ObjectEntry<'a> {
     pins: Vec<&'a str>,
     created: String,
     last_used: String,
+    damaged_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -86,6 +87,7 @@ fn objects(objects: &[ObjectInfo]) -> Output {
         pins: object.pins.iter().map(|pin| pin.name.as_str()).collect(),
         created: utc_text(object.created_ms),
         last_used: utc_text(object.last_used_ms),
+        damaged_bytes: object.damaged_bytes,
     });
     let output = Output::new(&Listing {
         entries: entries.collect(),
@@ -95,6 +97,14 @@ fn objects(objects: &[ObjectInfo]) -> Output {
         rows: objects.iter().map(entry).collect(),
         empty: "The store is empty.",
     }));
+    let damaged = objects.iter().filter(|object| object.damaged_bytes > 0);
+    let output = damaged.fold(output, |output, object| {
+        let bytes = text::size(object.damaged_bytes);
+        let (cid, name) = (object.cid, named(&object.name));
+        output.note(Note::Warning(format!(
+            "{bytes} of {cid} ({name}) are recorded as damaged"
+        )))
+    });
     objects.iter().fold(output, |output, object| {
         output.quiet(object.cid.to_string())
     })

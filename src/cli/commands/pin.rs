@@ -4,11 +4,13 @@ use clap::{Args, Subcommand};
 use ipfs_accelerate::{Pin, PinOptions, Target, utc_text};
 use serde::Serialize;
 
+use super::pin_sync::{self, PinSyncArgs};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Output, Table, View};
 
-/// Add, remove and list pins
+/// Add, remove and list pins, or have those that a file lists
 ///
 /// A pin keeps an object from being removed. Its name is unique, points to one object, and stands wherever a
 /// CID is taken. `add` pins by itself.
@@ -41,6 +43,7 @@ Examples:
     ///
     /// Works beside a writer. With --json: entries, a list of {name, cid, kind, created}. With -q: names.
     Ls,
+    Sync(PinSyncArgs),
 }
 
 #[derive(Args)]
@@ -54,6 +57,8 @@ struct PinAddArgs {
     /// Move the name if it points to another object.
     #[arg(long, requires = "name")]
     replace: bool,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Args)]
@@ -61,6 +66,8 @@ struct PinRmArgs {
     /// The pin's name, or the CID of what it pins.
     #[arg(value_name = "PIN")]
     target: String,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Serialize)]
@@ -92,6 +99,7 @@ pub(crate) fn run(args: PinArgs, context: &Context<'_>) -> Result<Output, CliErr
         PinCommand::Add(args) => add(args, context),
         PinCommand::Rm(args) => rm(&args, context),
         PinCommand::Ls => ls(context),
+        PinCommand::Sync(args) => pin_sync::run(&args, context),
     }
 }
 
@@ -101,7 +109,7 @@ fn add(args: PinAddArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let mut options = PinOptions::default();
     options.name = args.name;
     options.replace = args.replace;
-    let pin = context.writer()?.pin(&target, &options)?;
+    let pin = context.writer(&args.lock)?.pin(&target, &options)?;
     let cid = pin.cid.to_string();
     let line = match pin.name == cid {
         true => format!("pinned {cid}"),
@@ -115,7 +123,7 @@ fn add(args: PinAddArgs, context: &Context<'_>) -> Result<Output, CliError> {
 fn rm(args: &PinRmArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let target: Target = args.target.parse()?;
     let _cancel = context.cancel()?;
-    let pin = context.writer()?.unpin(&target)?;
+    let pin = context.writer(&args.lock)?.unpin(&target)?;
     let line = format!("removed the pin {:?} of {}", pin.name, pin.cid);
     Ok(Output::new(&PinEntry::from(&pin)).line(line))
 }

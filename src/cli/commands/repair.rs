@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Note, Output};
 use crate::cli::text;
 
@@ -50,6 +51,8 @@ pub(crate) struct RepairArgs {
     /// Remove names that cannot be read; what they kept may be collected then.
     #[arg(long)]
     drop_names: bool,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Serialize)]
@@ -123,6 +126,7 @@ pub(crate) fn run(args: RepairArgs, context: &Context<'_>) -> Result<Output, Cli
     options.rehash = args.rehash;
     options.restore = args.restore;
     options.drop_names = args.drop_names;
+    options.lock_timeout = context.lock_timeout(&args.lock);
     let plan = plan_repair(&store, &options)?;
     if !args.dry_run {
         // Held through: what has begun is finished.

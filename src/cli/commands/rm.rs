@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::lock_args::LockArgs;
 use crate::cli::output::Output;
 use crate::cli::text;
 
 /// Remove an object from the store
 ///
 /// Refuses what is pinned, and names the pin; --unpin removes the pins too. The object is gone at once; its
-/// space is freed by a collection, which this version does not have yet. What other objects share with it
-/// stays.
+/// space is given back by `gc`. What other objects share with it stays.
 ///
-/// With --json: cid, unpinned, freeable_bytes, shared_bytes, freed_bytes (0 until there is a collection).
+/// With --json: cid, unpinned, freeable_bytes, shared_bytes, freed_bytes (always 0: `gc` frees).
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -28,6 +28,8 @@ pub(crate) struct RmArgs {
     /// Remove its pins too.
     #[arg(long)]
     unpin: bool,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Serialize)]
@@ -48,7 +50,7 @@ pub(crate) fn run(args: RmArgs, context: &Context<'_>) -> Result<Output, CliErro
     } else {
         RemoveOptions::default()
     };
-    let report = context.writer()?.remove(&target, &options)?;
+    let report = context.writer(&args.lock)?.remove(&target, &options)?;
     let cid = report.cid.to_string();
     let names: Vec<_> = report
         .unpinned
@@ -62,7 +64,7 @@ pub(crate) fn run(args: RmArgs, context: &Context<'_>) -> Result<Output, CliErro
         (false, false) => format!(", unpinned {}", names.join(", ")),
     };
     let space = format!(
-        "A collection will free {}{}; this version has none yet, so the space stays taken.",
+        "`gc` will free {}{}",
         text::size(report.freeable_bytes),
         match report.shared_bytes {
             0 => String::new(),

@@ -19,7 +19,7 @@ use crate::cli::text;
 ///
 /// With --json: store, objects, pins, packs, blocks, content_bytes, pack_bytes, pack_disk_bytes,
 /// index_disk_bytes, cache {hits, misses, evictions, entries, bytes, budget_bytes}; with TARGET: cid, size,
-/// blocks, kind, pinned, codec, hash, pins, object, profile, extents. With -q: the path, or the CID.
+/// blocks, kind, pinned, codec, hash, pins, object, profile, extents, damaged_bytes. With -q: the path, or the CID.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -45,6 +45,7 @@ struct TargetStat<'a> {
     object: String,
     profile: &'a str,
     extents: u64,
+    damaged_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -89,6 +90,12 @@ fn of_target(target: &Target, context: &Context<'_>) -> Result<Output, CliError>
     if stat.object != stat.cid {
         fields.push(("part of", stat.object.to_string()));
     }
+    if stat.damaged_bytes > 0 {
+        fields.push((
+            "damaged",
+            format!("{}, on record", exact(stat.damaged_bytes)),
+        ));
+    }
     Ok(Output::new(&TargetStat {
         cid: cid.clone(),
         size: stat.size,
@@ -101,6 +108,7 @@ fn of_target(target: &Target, context: &Context<'_>) -> Result<Output, CliError>
         object: stat.object.to_string(),
         profile: &stat.profile,
         extents: stat.extents,
+        damaged_bytes: stat.damaged_bytes,
     })
     .view(View::Fields(fields))
     .quiet(cid))

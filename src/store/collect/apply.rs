@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use super::census::Census;
 use super::free::{self, Freed};
-use super::plan::open;
+use super::plan::{open, used_bytes};
 use super::retire::{self, HeldRoot};
 use super::roots::{self, Roots};
 use super::sweep::{PackShape, sweep};
@@ -16,6 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::gone::Gone;
 use crate::store::inner::{self, Inner};
 use crate::store::pack::PackId;
+use crate::store::reserve;
 use crate::store::root::RootName;
 
 /// A reading of the roots during which none moved from one name to another is tried so often beside other work.
@@ -31,6 +32,7 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     let retired = retire::retire(store, &plan.objects)?;
     let held = retire::unlink(store, &plan.objects, &plan.options)?;
     let (collecting, ids) = store.registry.begin_collection();
+    let settled = ids.clone();
     let roots = read_roots(store)?;
     let mut shapes = Vec::with_capacity(ids.len());
     for id in ids {
@@ -58,6 +60,10 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         free::punch(store, *id, dead, new, &mut freed)?;
     }
     drop(collecting);
+    if let Some(quota) = &store.quota {
+        quota.set_settled(used_bytes(&store.core, settled)?);
+    }
+    reserve::keep(store.folder());
     report(
         store,
         plan,
@@ -155,10 +161,6 @@ fn report(
         (NotFreeable::PartialPages, freed.partial_pages),
         (NotFreeable::NoHoles, freed.no_holes),
     ];
-    let mut used_bytes = 0;
-    for id in inner::list(store.folder())? {
-        used_bytes += open(&store.core, id)?.map_or(0, |(_, bytes)| bytes);
-    }
     Ok(GcReport {
         objects,
         freed_bytes: freed.disk_bytes,
@@ -169,7 +171,7 @@ fn report(
             .into_iter()
             .filter(|(_, bytes)| *bytes > 0)
             .collect(),
-        used_bytes,
+        used_bytes: used_bytes(&store.core, inner::list(store.folder())?)?,
     })
 }
 

@@ -122,7 +122,6 @@ mod tests {
             title: String::new(),
             kind: ObjectKind::File,
             size: 0,
-            created_ms: 0,
             used: SystemTime::now(),
             coverage,
             packs: Vec::new(),

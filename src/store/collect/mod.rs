@@ -10,10 +10,13 @@ mod holders;
 mod plan;
 mod retire;
 mod roots;
+mod space;
 mod sweep;
 
 pub(crate) use apply::collect;
-pub(crate) use plan::plan;
+pub(crate) use plan::{plan, used_bytes};
+pub use space::{ObjectSpace, RemovalSpace, SpaceReport};
+pub(crate) use space::{removal, space};
 pub(crate) use sweep::{PackShape, sweep};
 
 use std::path::PathBuf;

@@ -44,20 +44,21 @@ pub(crate) fn plan(core: &ReadCore, options: &GcOptions) -> Result<GcPlan, Store
 }
 
 /// The packs that can be read, and what they take on disk.
-struct Packs {
+pub(super) struct Packs {
     shapes: Vec<PackShape>,
-    disk_bytes: HashMap<PackId, u64>,
+    pub(super) disk_bytes: HashMap<PackId, u64>,
     /// Headers and tables.
-    overhead_bytes: u64,
+    pub(super) overhead_bytes: u64,
 }
 
-struct Swept {
-    dead_bytes: u64,
+pub(super) struct Swept {
+    /// Bytes that are dead and were not given back yet.
+    pub(super) dead_bytes: u64,
     whole: u64,
 }
 
 impl Packs {
-    fn of(core: &ReadCore) -> Result<Self, StoreError> {
+    pub(super) fn of(core: &ReadCore) -> Result<Self, StoreError> {
         let mut all = Self {
             shapes: Vec::new(),
             disk_bytes: HashMap::new(),
@@ -78,7 +79,13 @@ impl Packs {
     }
 
     /// What is dead when the roots in `but` are gone.
-    fn sweep(&self, live: &Coverage, roots: &Roots, but: &HashSet<usize>, gone: &Gone) -> Swept {
+    pub(super) fn sweep(
+        &self,
+        live: &Coverage,
+        roots: &Roots,
+        but: &HashSet<usize>,
+        gone: &Gone,
+    ) -> Swept {
         let left = roots.roots.iter().enumerate();
         let left = left.filter(|(index, _)| !but.contains(index));
         let needed = left.flat_map(|(_, root)| root.packs.iter().copied());
@@ -113,6 +120,20 @@ pub(super) fn open(
     };
     let disk_bytes = disk_bytes(core, &pack)?;
     Ok(Some((pack, disk_bytes)))
+}
+
+/// What packs take on disk.
+pub(crate) fn used_bytes(
+    core: &ReadCore,
+    ids: impl IntoIterator<Item = PackId>,
+) -> Result<u64, StoreError> {
+    let mut used = 0;
+    for id in ids {
+        let path = core.folder.packs().join(id.file_name());
+        let found = core.folder.files().metadata_if_there(&path)?;
+        used += found.map_or(0, |found| 512 * found.blocks());
+    }
+    Ok(used)
 }
 
 pub(super) fn disk_bytes(core: &ReadCore, pack: &PackFile) -> Result<u64, StoreError> {

@@ -14,6 +14,7 @@ use crate::store::error::StoreError;
 use crate::store::ingest::sync_folder;
 use crate::store::inner::Inner;
 use crate::store::names;
+use crate::store::reserve;
 use crate::store::root::{self, RootName};
 use crate::store::time::unix_ms;
 
@@ -41,7 +42,8 @@ pub(super) fn retire(store: &Inner, planned: &[GcObject]) -> Result<Vec<GcObject
             continue;
         }
         let retired = root::retired_path(store.folder(), &cid)?;
-        files.rename(&object.root, &retired)?;
+        // A longer name may need space in the folder.
+        reserve::with_space(store.folder(), || Ok(files.rename(&object.root, &retired)?))?;
         store.count_retirement();
         went.push(GcObject {
             root: retired,
@@ -122,10 +124,30 @@ fn unlink_unless_held(files: &Files, path: &Path) -> Result<Option<Vec<GcHolder>
     }
 }
 
+/// Whether somebody holds a retired root.
+pub(super) fn is_held(files: &Files, path: &Path) -> Result<bool, StoreError> {
+    match open(files, path) {
+        Ok(file) => {
+            let locked = fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))?;
+            Ok(locked.is_err())
+        }
+        Err(e) if e.source.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// For writing where it may be: over NFS the exclusive lock needs that.
 fn open(files: &Files, path: &Path) -> Result<File, FileError> {
     match files.open_write(path, None) {
-        Err(e) if e.source.kind() == ErrorKind::PermissionDenied => files.open(path),
+        // Another uid, or a mount for reading.
+        Err(e)
+            if matches!(
+                e.source.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            files.open(path)
+        }
         opened => opened,
     }
 }

@@ -77,6 +77,7 @@ fn add(
         root.file(path.to_owned(), hashed.root.cid, hashed.spans);
     }
     options.check_cancel()?;
+    options.check_expected(&walk.name, &built.cid)?;
     let head = Head {
         cid: StoredCid(built.cid),
         kind: built.kind,
@@ -112,13 +113,13 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Commit
 
 /// What a commit has to tell.
 #[derive(Default)]
-pub(super) struct Committed {
+pub(crate) struct Committed {
     pin: Option<String>,
     shared_most_with: Option<SharedWith>,
 }
 
 /// Publishes the last pack, the root and the pin, in this order.
-fn commit(
+pub(crate) fn commit(
     store: &Inner,
     mut writer: BlockWriter<'_>,
     root: RootBuilder,
@@ -218,7 +219,7 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
 }
 
 /// Whether everything that a root covers can be read, as far as is known.
-fn is_whole(store: &Inner, record: &RootRecord) -> bool {
+pub(crate) fn is_whole(store: &Inner, record: &RootRecord) -> bool {
     let gone = store.registry.gone();
     let is_good = |place: &(PackId, Range<u64>)| gone.why(place.0, &place.1).is_none();
     let packs = &record.packs;

@@ -228,10 +228,10 @@ fn hash_batch(
 
 /// Buffers of chunks, used again.
 #[derive(Default)]
-struct Buffers(Mutex<Vec<Vec<u8>>>);
+pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
 
 impl Buffers {
-    fn take(&self, len: usize) -> Vec<u8> {
+    pub(crate) fn take(&self, len: usize) -> Vec<u8> {
         let kept = (len >= KEPT_BUFFER)
             .then(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).pop())
             .flatten();
@@ -241,7 +241,7 @@ impl Buffers {
         buffer
     }
 
-    fn put(&self, buffer: Vec<u8>) {
+    pub(crate) fn put(&self, buffer: Vec<u8>) {
         // A stream brings buffers of its own and takes none, so what is kept has an end.
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.len() >= KEPT_BUFFER && (kept.len() + 1) * buffer.len() <= 3 * BATCH_BYTES {

@@ -17,12 +17,13 @@ mod walk;
 mod window;
 mod writer;
 
-pub(crate) use add::{add_path, add_reader, publish_root, sync_folder};
+pub(crate) use add::{add_path, add_reader, commit, is_whole, publish_root, sync_folder};
 pub(crate) use compute::{compute_path, compute_reader, hash_path, hash_reader};
+pub(crate) use hash::Buffers;
 pub use options::{AddNote, AddOptions, AddProgress, AddReport, PinAs, SharedWith};
 pub(crate) use pin_as::{check_pin, set_pin};
 pub(crate) use record::{FileSpans, Moves, RootBuilder};
 pub use session::{PendingCid, SessionReport, WriteSession};
 pub(crate) use tree::Built;
-pub(crate) use walk::{Found, Walk};
-pub(crate) use writer::{BlockWriter, loose_record};
+pub(crate) use walk::{Found, Walk, globs};
+pub(crate) use writer::{BlockWriter, loose_record, rewrite_root};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::block::Cid;
+use crate::block::{Cid, canonical};
 use crate::dag::Profile;
 use crate::store::error::StoreError;
 use crate::store::read::EntryType;
@@ -42,6 +42,8 @@ pub struct AddOptions {
     pub hidden: bool,
     /// Globs; an entry whose name, or path below the folder, matches one is left out.
     pub ignore: Vec<String>,
+    /// Refuse content that gets another CID than this one, in either version; the store is then as it was.
+    pub expected: Option<Cid>,
     /// Checked as the add goes; once set, it stops and the store is as it was.
     pub cancel: Option<Arc<AtomicBool>>,
     /// Told from time to time how far the add is.
@@ -72,6 +74,19 @@ impl AddOptions {
         })
     }
 
+    pub(crate) fn check_expected(&self, name: &str, found: &Cid) -> Result<(), StoreError> {
+        match self.expected {
+            Some(expected) if canonical(&expected) != canonical(found) => {
+                Err(StoreError::OtherCid {
+                    name: name.to_owned(),
+                    expected: Box::new(expected),
+                    found: Box::new(*found),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn check_cancel(&self) -> Result<(), StoreError> {
         match &self.cancel {
             Some(flag) if flag.load(Ordering::Relaxed) => Err(StoreError::Cancelled),
@@ -88,6 +103,7 @@ impl fmt::Debug for AddOptions {
             .field("dereference_symlinks", &self.dereference_symlinks)
             .field("hidden", &self.hidden)
             .field("ignore", &self.ignore)
+            .field("expected", &self.expected)
             .finish_non_exhaustive()
     }
 }

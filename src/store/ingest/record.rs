@@ -1,13 +1,14 @@
 //! Putting a root together while blocks come in.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use crate::block::Cid;
 use crate::store::format::StoredCid;
 use crate::store::pack::{PackId, Place};
 use crate::store::root::{EntryKind, Head, NodePlace, PathEntry, RootExtent, RootRecord};
 
-/// Blocks that were left out of a pack because another one has them: from where to where.
+/// Blocks that lie elsewhere than they did, or than they were to lie: from where to where.
 #[derive(Debug, Default)]
 pub(crate) struct Moves(HashMap<PackId, Vec<(u64, Place)>>);
 
@@ -56,7 +57,8 @@ impl Moves {
         }
     }
 
-    fn place(&self, place: Place) -> Place {
+    /// Where a block lies now.
+    pub(crate) fn place(&self, place: Place) -> Place {
         let Some(moves) = self.0.get(&place.pack) else {
             return place;
         };
@@ -68,6 +70,100 @@ impl Moves {
         here.map(|(_, to)| *to)
             .find(|to| to.len == place.len)
             .unwrap_or(place)
+    }
+
+    /// Whether anything in a range of a pack was moved.
+    pub(crate) fn touch(&self, pack: PackId, range: &Range<u64>) -> bool {
+        let Some(moves) = self.0.get(&pack) else {
+            return false;
+        };
+        let end = |(offset, to): &(u64, Place)| *offset + u64::from(to.len);
+        let first = moves.partition_point(|one| end(one) < range.start);
+        let mut near = moves[first..]
+            .iter()
+            .take_while(|(offset, _)| *offset <= range.end);
+        // Blocks that only touch the range are not in it, an empty one at its own place is.
+        near.any(|one| {
+            let overlaps = one.0 < range.end && end(one) > range.start;
+            overlaps || (range.is_empty() && one.0 == range.start && one.1.len == 0)
+        })
+    }
+
+    /// The record with everything at its place now. `whole` are packs that it covers as a whole; `further` are
+    /// blocks that it is to cover besides.
+    pub(crate) fn follow_all(
+        &self,
+        record: &RootRecord,
+        whole: &[PackId],
+        further: &[(Cid, Place)],
+    ) -> RootRecord {
+        let mut packs = Packs::default();
+        for pack in whole {
+            packs.number(*pack);
+        }
+        let mut extents = Vec::with_capacity(record.extents.len());
+        let paths = record.paths.iter().map(|entry| {
+            let mut spans = Vec::new();
+            for extent in record.extents_of(entry) {
+                let span = Span {
+                    pack: record.pack(extent.pack),
+                    offset: extent.offset,
+                    len: extent.len,
+                };
+                self.follow(span, |moved| push(&mut spans, moved));
+            }
+            let kind = match &entry.kind {
+                EntryKind::File { .. } => file_kind(&spans, &mut extents, &mut packs),
+                other => other.clone(),
+            };
+            PathEntry {
+                kind,
+                ..entry.clone()
+            }
+        });
+        let paths = paths.collect();
+        let own = record.nodes.iter().map(|node| {
+            let place = Place {
+                pack: record.pack(node.pack),
+                offset: node.offset,
+                len: node.len,
+            };
+            (node.cid.0, self.place(place))
+        });
+        // A pack that a node lies in is no longer covered as a whole.
+        let nodes = own.chain(further.iter().copied());
+        let nodes = nodes.filter(|(_, place)| !whole.contains(&place.pack));
+        let nodes = nodes.map(|(cid, place)| node_place(cid, place, &mut packs));
+        RootRecord {
+            head: record.head.clone(),
+            paths,
+            nodes: nodes.collect(),
+            packs: packs.list,
+            extents,
+        }
+    }
+}
+
+/// Appends a file's extents to the list.
+fn file_kind(spans: &[Span], extents: &mut Vec<RootExtent>, packs: &mut Packs) -> EntryKind {
+    let first = extents.len() as u32;
+    extents.extend(spans.iter().map(|span| RootExtent {
+        pack: packs.number(span.pack),
+        offset: span.offset,
+        len: span.len,
+    }));
+    EntryKind::File {
+        first,
+        count: spans.len() as u32,
+    }
+}
+
+fn node_place(cid: Cid, place: Place, packs: &mut Packs) -> NodePlace {
+    NodePlace {
+        cid: StoredCid(cid),
+        pack: packs.number(place.pack),
+        offset: place.offset,
+        len: place.len,
     }
 }
 
@@ -173,16 +269,7 @@ impl RootBuilder {
                     for span in file.spans {
                         moves.follow(span, |moved| push(&mut spans, moved));
                     }
-                    let first = extents.len() as u32;
-                    extents.extend(spans.iter().map(|span| RootExtent {
-                        pack: packs.number(span.pack),
-                        offset: span.offset,
-                        len: span.len,
-                    }));
-                    EntryKind::File {
-                        first,
-                        count: spans.len() as u32,
-                    }
+                    file_kind(&spans, &mut extents, &mut packs)
                 }
             };
             paths.push(PathEntry {
@@ -192,16 +279,7 @@ impl RootBuilder {
                 size,
             });
         }
-        let node = |(cid, place): (Cid, Place)| {
-            let place = moves.place(place);
-            let (offset, len) = (place.offset, place.len);
-            NodePlace {
-                cid: StoredCid(cid),
-                pack: packs.number(place.pack),
-                offset,
-                len,
-            }
-        };
+        let node = |(cid, place): (Cid, Place)| node_place(cid, moves.place(place), &mut packs);
         let nodes = self.nodes.into_iter().map(node).collect();
         RootRecord {
             head,

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -12,6 +13,7 @@ use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::inner::Inner;
 use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
+use crate::store::quota::{self, Taken};
 use crate::store::registry::Holder;
 use crate::store::root::{self, Head, ObjectKind, RootRecord};
 
@@ -34,10 +36,14 @@ pub(crate) struct BlockWriter<'s> {
     /// The store's count of seals when the open pack's lookups began.
     seals_seen: u64,
     moves: Moves,
+    /// Packs whose blocks are written anew though they are there.
+    instead_of: HashSet<PackId>,
     /// Blocks of the open pack that were left out, because another pack has them.
     elsewhere: Vec<(Cid, Place)>,
     /// The last block of the open pack was a leaf that the next one may follow.
     in_run: bool,
+    /// Of the store's quota.
+    taken: Taken,
     finished: bool,
 }
 
@@ -62,15 +68,37 @@ impl<'s> BlockWriter<'s> {
             loose: None,
             seals_seen: store.seals(),
             moves: Moves::default(),
+            instead_of: HashSet::new(),
             elsewhere: Vec::new(),
             in_run: false,
+            taken: Taken::default(),
             finished: false,
         })
+    }
+
+    /// What these packs have does not count as present: it is to move to the packs that are written here.
+    pub(crate) fn instead_of(mut self, packs: HashSet<PackId>) -> Self {
+        self.instead_of = packs;
+        self
+    }
+
+    /// Where a sealed block lies that is not to be written anew.
+    fn find_sealed(&self, hash: &Multihash) -> Result<Option<Place>, StoreError> {
+        let found = self.store.find(hash, &self.holder)?;
+        Ok(found.filter(|place| !self.instead_of.contains(&place.pack)))
     }
 
     /// The next leaf begins a run of its own.
     pub(crate) fn end_run(&mut self) {
         self.in_run = false;
+    }
+
+    /// Where a block lies, of the open pack too.
+    pub(crate) fn find(&self, hash: &Multihash) -> Result<Option<Place>, StoreError> {
+        match self.open.get(hash) {
+            Some(place) => Ok(Some(*place)),
+            None => self.find_sealed(hash),
+        }
     }
 
     /// Finds a block or takes a place for it; `run_bytes` is the length of the stretch it belongs to,
@@ -87,7 +115,7 @@ impl<'s> BlockWriter<'s> {
         let seals = self.store.seals();
         let mut known = seen.or_else(|| self.open.get(cid.hash()).copied());
         if known.is_none() && seen_at != seals {
-            known = self.store.find(cid.hash(), &self.holder)?;
+            known = self.find_sealed(cid.hash())?;
         }
         if let Some(place) = known {
             return Ok((
@@ -98,6 +126,7 @@ impl<'s> BlockWriter<'s> {
                 Some(data),
             ));
         }
+        quota::take(self.store, &mut self.taken, data.len() as u64)?;
         if self
             .pack
             .as_ref()
@@ -230,7 +259,7 @@ impl<'s> BlockWriter<'s> {
         let mut known = HashSet::new();
         for row in pack.rows() {
             let hash = row.cid.0.hash();
-            if let Some(place) = self.store.find(hash, &self.holder)? {
+            if let Some(place) = self.find_sealed(hash)? {
                 known.insert(*hash);
                 self.moves.add(pack.id(), row.offset, place);
                 self.elsewhere.push((row.cid.0, place));
@@ -262,7 +291,7 @@ impl<'s> BlockWriter<'s> {
             return Ok(());
         };
         for sealed in sealed {
-            self.store.index_pack(sealed)?;
+            self.store.index_pack(sealed, &self.instead_of)?;
             self.indexed += 1;
             self.store.count_seal();
         }
@@ -286,6 +315,7 @@ impl<'s> BlockWriter<'s> {
     /// Keeps what was written: the commit is done, or the loose root is to stay.
     pub(crate) fn finish(mut self) {
         self.finished = true;
+        quota::give_back(self.store, &mut self.taken, true);
         for sealed in &self.sealed {
             self.holder.settle(sealed.id);
         }
@@ -327,6 +357,7 @@ impl Drop for BlockWriter<'_> {
             let remove = || drop(self.store.folder().files().remove_file(&path));
             kept |= !self.holder.take_back(sealed.id, remove);
         }
+        quota::give_back(self.store, &mut self.taken, kept);
         if let Some(loose) = self.loose.take().filter(|_| !kept) {
             let _ = self.store.folder().files().remove_file(&loose);
         }
@@ -362,8 +393,31 @@ pub(crate) fn write_root(
     record: &RootRecord,
     path: &std::path::Path,
 ) -> Result<(), StoreError> {
+    publish_root(store, record, path, None)
+}
+
+/// As [`write_root`], with the time of the last use that the root before it had.
+pub(crate) fn rewrite_root(
+    store: &Inner,
+    record: &RootRecord,
+    path: &std::path::Path,
+    used: SystemTime,
+) -> Result<(), StoreError> {
+    publish_root(store, record, path, Some(used))
+}
+
+fn publish_root(
+    store: &Inner,
+    record: &RootRecord,
+    path: &std::path::Path,
+    used: Option<SystemTime>,
+) -> Result<(), StoreError> {
     let mut temp = store.folder().temp_file()?;
     temp.write_all(&record.to_bytes(store.id()))?;
+    if let Some(used) = used {
+        let set = store.folder().files().set_modified(temp.file(), used);
+        set.map_err(FileError::at("set the time of", path))?;
+    }
     let published: Result<(), FileError> = temp.publish(path, 0o644, true);
     store.durable(published.map_err(StoreError::from))
 }

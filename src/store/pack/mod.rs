@@ -58,7 +58,7 @@ impl std::fmt::Debug for PackId {
 }
 
 /// Where a block lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     pub(crate) pack: PackId,
     pub(crate) offset: u64,

@@ -8,12 +8,14 @@ use super::object::{Object, type_of};
 use super::packs::PackCache;
 use crate::block::{Cid, canonical};
 use crate::dag::Profile;
+use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::gone::{Gone, GoneView};
 use crate::store::names::{self, Pin};
-use crate::store::root::{self, LeasedRoot, ObjectKind, RootRecord};
+use crate::store::pack::{PackId, Place};
+use crate::store::root::{self, LeasedRoot, NodePlace, ObjectKind, RootRecord};
 use crate::store::target::{Head, Target};
 use crate::store::time::unix_ms;
 
@@ -54,6 +56,35 @@ impl ReadCore {
     /// What is gone by now; see [`GoneView::now`].
     pub(crate) fn gone(&self) -> Result<Arc<Gone>, StoreError> {
         self.gone.now(&self.folder, self.id)
+    }
+
+    /// What is recorded as damaged is refused without a look at it.
+    pub(super) fn refuse_known_damage(
+        &self,
+        cid: &Cid,
+        pack: PackId,
+        node: &NodePlace,
+    ) -> Result<(), StoreError> {
+        let place = Place {
+            pack,
+            offset: node.offset,
+            len: node.len,
+        };
+        match self.gone()?.is_damaged(&place) {
+            true => Err(self.known_damage(cid, &place)),
+            false => Ok(()),
+        }
+    }
+
+    /// The error for a block that is recorded as damaged.
+    pub(crate) fn known_damage(&self, cid: &Cid, place: &Place) -> StoreError {
+        StoreError::KnownDamage {
+            name: cid.to_string(),
+            offset: 0,
+            len: u64::from(place.len),
+            pack: self.folder.packs().join(place.pack.file_name()),
+            pack_offset: place.offset,
+        }
     }
 
     pub(crate) fn pins(&self) -> Result<Vec<Pin>, StoreError> {
@@ -139,6 +170,9 @@ impl ReadCore {
     pub(crate) fn objects(&self) -> Result<Vec<ObjectInfo>, StoreError> {
         let pins = self.pins()?;
         let files = self.folder.files();
+        // A store without the list has nothing on record.
+        let gone = self.gone().ok();
+        let gone = gone.filter(|gone| gone.damaged().next().is_some());
         let mut objects = Vec::new();
         for cid in root::published(&self.folder)? {
             let path = root::object_path(&self.folder, &cid);
@@ -155,6 +189,10 @@ impl ReadCore {
                 }
                 Err(e) => return Err(e),
             };
+            let damaged_bytes = match &gone {
+                Some(gone) => self.damaged_bytes(&bytes, &cid, &path, gone),
+                None => 0,
+            };
             objects.push(ObjectInfo {
                 cid: head.cid.0,
                 name: head.name,
@@ -164,8 +202,20 @@ impl ReadCore {
                 created_ms: head.created_ms,
                 last_used_ms: metadata.modified().map_or(head.created_ms, unix_ms),
                 pins: pins.iter().filter(|pin| pin.cid == cid).cloned().collect(),
+                damaged_bytes,
             });
         }
         Ok(objects)
+    }
+
+    /// Of a root whose other parts cannot be read the head alone is told.
+    fn damaged_bytes(&self, root: &[u8], cid: &Cid, path: &Path, gone: &Gone) -> u64 {
+        let record = RootRecord::parse(root, self.id, cid, path, true);
+        record.map_or(0, |record| {
+            let mut covered = Coverage::default();
+            covered.add(&record);
+            covered.normalize();
+            gone.damaged_bytes(&covered)
+        })
     }
 }

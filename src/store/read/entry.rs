@@ -66,6 +66,8 @@ pub struct ObjectInfo {
     pub last_used_ms: u64,
     /// Its pins.
     pub pins: Vec<Pin>,
+    /// Bytes of its blocks that are recorded as damaged, and are refused.
+    pub damaged_bytes: u64,
 }
 
 /// What `stat` says of a target.
@@ -92,4 +94,6 @@ pub struct ObjectStat {
     pub profile: String,
     /// In how many pieces its bytes lie; one is a file that maps whole.
     pub extents: u64,
+    /// Bytes of it that are recorded as damaged, and are refused.
+    pub damaged_bytes: u64,
 }

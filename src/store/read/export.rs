@@ -247,6 +247,7 @@ impl Writer<'_> {
         to: &mut File,
         output: &Path,
     ) -> Result<(), StoreError> {
+        file.check_good(&range)?;
         for (extent, part) in file.overlaps(range) {
             let from = extent.offset + (part.start - extent.start);
             let backing = &extent.backing;

@@ -230,7 +230,7 @@ impl StoredFile {
     }
 
     /// Refuses a range of which something is known to be wrong.
-    fn check_good(&self, range: &Range<u64>) -> Result<(), StoreError> {
+    pub(super) fn check_good(&self, range: &Range<u64>) -> Result<(), StoreError> {
         let first = self.damaged.partition_point(|bad| bad.end <= range.start);
         let Some(bad) = self.damaged[first..]
             .first()

@@ -83,8 +83,9 @@ impl FileMap {
         &self.file
     }
 
-    /// The bytes of a range, if they are contiguous in memory.
+    /// The bytes of a range, if they are contiguous in memory and none is known to be damaged.
     pub fn get(&self, range: Range<u64>) -> Option<&[u8]> {
+        self.file.check_good(&range).ok()?;
         let (segment, range) = self.find(&range)?;
         self.segments[segment].memory.get(range)
     }

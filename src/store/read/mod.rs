@@ -21,5 +21,5 @@ pub use map::{CopyReason, FileMap, FileSlice};
 pub use object::Object;
 pub(crate) use object::type_of;
 pub(crate) use proof::{Leaves, Prover};
-pub use reader::StoreReader;
+pub use reader::{ReaderOptions, StoreReader};
 pub use stream::FileReader;

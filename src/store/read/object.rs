@@ -11,6 +11,7 @@ use super::file::{Backing, Extent, StoredFile};
 use super::proof::Prover;
 use crate::block::{Block, Cid, RAW, canonical};
 use crate::dag::{self, Node};
+use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::root::{EntryKind, LeasedRoot, NodePlace, ObjectKind, PathEntry, RootRecord};
 
@@ -337,19 +338,48 @@ impl Object {
                 .filter(inside)
                 .map(|entry| record.extents_of(entry).len() as u64)
                 .sum(),
+            damaged_bytes: self.damaged_bytes()?,
         })
+    }
+
+    /// Bytes at or below this path that are recorded as damaged; nodes count where all of the object is meant.
+    fn damaged_bytes(&self) -> Result<u64, StoreError> {
+        // A store without the list has nothing on record.
+        let gone = self.core.gone().ok();
+        let Some(gone) = gone.filter(|gone| gone.damaged().next().is_some()) else {
+            return Ok(0);
+        };
+        let mut covered = Coverage::default();
+        if self.path.is_empty() {
+            covered.add(&*self.record_with_nodes()?);
+        }
+        let record = self.record();
+        let below = self.entries().map(|(_, entry)| entry);
+        for entry in self.entry().into_iter().chain(below) {
+            for extent in record.extents_of(entry) {
+                let range = extent.offset..extent.offset + extent.len;
+                covered.add_range(record.pack(extent.pack), range);
+            }
+        }
+        covered.normalize();
+        Ok(gone.damaged_bytes(&covered))
+    }
+
+    /// The root with the places of its nodes.
+    pub(crate) fn record_with_nodes(&self) -> Result<Arc<RootRecord>, StoreError> {
+        self.root.with_nodes(&self.core.folder, self.core.id)
     }
 
     /// What proves the bytes of the files of this object.
     pub(crate) fn prover(&self) -> Result<Prover, StoreError> {
-        let record = self.root.with_nodes(&self.core.folder, self.core.id)?;
+        let record = self.record_with_nodes()?;
         Ok(Prover::new(&self.core, record))
     }
 
     /// Counts the blocks of a DAG inside the object by reading its nodes, each once: what a node holds
     /// several times counts as often.
     fn count_blocks(&self) -> Result<u64, StoreError> {
-        let record = self.root.with_nodes(&self.core.folder, self.core.id)?;
+        let record = self.record_with_nodes()?;
         let places: HashMap<Cid, &NodePlace> =
             record.nodes.iter().map(|node| (node.cid.0, node)).collect();
         let mut counts: HashMap<Cid, u64> = HashMap::new();
@@ -386,6 +416,7 @@ impl Object {
             path: self.core.folder.path().to_path_buf(),
         })?;
         let pack = self.core.packs.open(record.pack(place.pack))?;
+        self.core.refuse_known_damage(cid, pack.id(), place)?;
         let data = pack.read(place.offset, place.len as usize)?;
         // Checked, so that no node can lead back to itself.
         let block = Block::verified(*cid, data)?;

@@ -188,6 +188,7 @@ impl Prover {
                 path: self.core.folder.path().to_path_buf(),
             })?;
         let pack = self.core.packs.open(self.record.pack(place.pack))?;
+        self.core.refuse_known_damage(cid, pack.id(), place)?;
         let block = Block::verified(*cid, pack.read(place.offset, place.len as usize)?);
         let block = block.map_err(|e| match e {
             BlockError::Mismatch { cid, found } => StoreError::CorruptNode {

@@ -9,11 +9,23 @@ use super::export::{ExportOptions, ExportReport};
 use super::file::StoredFile;
 use super::object::Object;
 use crate::dag::Profile;
+use crate::store::collect::{self, GcOptions, GcPlan, RemovalSpace, SpaceReport};
 use crate::store::error::StoreError;
 use crate::store::names::Pin;
+use crate::store::overlay;
 use crate::store::sharing::{SharedBytes, Side};
 use crate::store::target::Target;
 use crate::store::totals::{StoreTotals, totals};
+use crate::store::verify::{self, Access, VerifyOptions, VerifyReport};
+
+/// How a [`StoreReader`] opens a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReaderOptions {
+    /// Nobody removes content from the store below the overlay file system that it is seen through, so that
+    /// leases need not be seen there; see [`StoreError::Overlay`]. Of no effect elsewhere.
+    pub nobody_collects: bool,
+}
 
 /// Reads a store beside its writer, from any number of processes, from a read-only mount and under another
 /// uid.
@@ -43,9 +55,19 @@ impl StoreReader {
     ///
     /// # Errors
     /// [`StoreError::Absent`], [`StoreError::NotAStore`], [`StoreError::NewerFormat`] or
-    /// [`StoreError::Damaged`] when there is no store that this version can read.
+    /// [`StoreError::Damaged`] when there is no store that this version can read; [`StoreError::Overlay`] on an
+    /// overlay file system that the store was not written through.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path, &ReaderOptions::default())
+    }
+
+    /// As [`StoreReader::open`], with options.
+    ///
+    /// # Errors
+    /// As [`StoreReader::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: &ReaderOptions) -> Result<Self, StoreError> {
         let core = ReadCore::open(path.as_ref())?;
+        overlay::check(&core.folder, options.nobody_collects)?;
         // Without these little can be read, so it is said at once.
         core.folder.check_folders()?;
         core.gone()?;
@@ -56,6 +78,10 @@ impl StoreReader {
 
     pub(crate) fn from_core(core: Arc<ReadCore>) -> Self {
         Self { core }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<ReadCore> {
+        &self.core
     }
 
     /// The store's folder.
@@ -163,6 +189,54 @@ impl StoreReader {
     /// [`StoreError::File`] when the store's folders cannot be listed.
     pub fn totals(&self) -> Result<StoreTotals, StoreError> {
         totals(&self.core)
+    }
+
+    /// As [`Store::verify`](crate::Store::verify), beside the writer: what is found is not recorded.
+    ///
+    /// # Errors
+    /// As [`Store::verify`](crate::Store::verify).
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, StoreError> {
+        let access = Access {
+            core: &self.core,
+            store: None,
+        };
+        verify::verify(&access, options)
+    }
+
+    /// Whose bytes the store's space holds.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a root or a name that cannot be read, and
+    /// [`StoreError::NameWithoutRoot`].
+    pub fn space(&self) -> Result<SpaceReport, StoreError> {
+        collect::space(&self.core)
+    }
+
+    /// What would be free if these objects went, all of them together.
+    ///
+    /// # Errors
+    /// As [`StoreReader::space`]; [`StoreError::NotAnObject`] for a part of an object, and as
+    /// [`StoreReader::resolve`].
+    pub fn space_of_removal(&self, targets: &[Target]) -> Result<RemovalSpace, StoreError> {
+        let mut cids = Vec::with_capacity(targets.len());
+        for target in targets {
+            let object = self.resolve(target)?;
+            let cid = object.object_cid();
+            if !object.path().is_empty() {
+                let (target, object) = (target.to_string(), cid);
+                return Err(StoreError::NotAnObject { target, object });
+            }
+            cids.push(crate::block::canonical(&cid));
+        }
+        collect::removal(&self.core, &cids)
+    }
+
+    /// What a collection would do; see [`Store::plan_gc`](crate::Store::plan_gc).
+    ///
+    /// # Errors
+    /// As [`Store::plan_gc`](crate::Store::plan_gc).
+    pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
+        collect::plan(&self.core, options)
     }
 
     /// All pins, in the order of their names.

@@ -48,7 +48,11 @@ use crate::store::writer_lock;
 /// stays done.
 pub fn apply_repair(made: &RepairPlan) -> Result<RepairReport, StoreError> {
     let folder = StoreFolder::new(&made.path);
-    let lock = writer_lock::take(&folder)?;
+    let options = StoreOptions {
+        lock_timeout: made.options.lock_timeout,
+        ..StoreOptions::default()
+    };
+    let lock = writer_lock::take(&folder, &options)?;
     if made.seen == Seen::of(&folder)? {
         return carry_out(&folder, made, lock);
     }

@@ -8,7 +8,7 @@ use super::finding::{Defect, Remedy, RepairFinding};
 use super::raw::{RawPack, pack_path};
 use crate::dag::Profile;
 use crate::store::error::StoreError;
-use crate::store::folder::StoreFolder;
+use crate::store::folder::{StoreFolder, format_bytes};
 use crate::store::format::{Envelope, FileKind, StoreId, hex, random_id};
 use crate::store::inner;
 use crate::store::root::RootRecord;
@@ -35,7 +35,7 @@ pub(super) fn identify(folder: &StoreFolder) -> Result<Identity, StoreError> {
         None => (StoreId(random_id()?), "no other file says it".to_owned()),
     };
     let profile = votes.profile();
-    let bytes = StoreFolder::format_bytes(id, &profile);
+    let bytes = format_bytes(id, &profile);
     let mut finding = RepairFinding::of_error(Defect::Format, &folder.format(), &why, Remedy::Made);
     finding.found.push_str(&format!(
         "; the store is {} by {of_all}, its profile {profile}",

@@ -46,6 +46,8 @@ pub struct RepairOptions {
     pub drop_names: bool,
     /// Threads for hashing; zero is one a core.
     pub threads: usize,
+    /// How long to wait for another writer before anything is done.
+    pub lock_timeout: std::time::Duration,
 }
 
 /// What is wrong with a store, and what a repair would do.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::ROOT_LIMIT;
 use super::record::RootRecord;
 use crate::block::Cid;
 use crate::error::FileError;
@@ -16,8 +17,6 @@ use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::registry::Holder;
 
-/// A root file is bounded only so that a foreign file is not read into memory whole.
-const ROOT_LIMIT: u64 = 4 << 30;
 /// A use is noted at most this often.
 const USE_STEP: Duration = Duration::from_secs(3_600);
 

@@ -16,9 +16,11 @@ use super::format::{hex, random_id};
 use crate::block::{Cid, canonical, parse_cid};
 
 const LOOSE: &str = "loose-";
+/// A root file is bounded only so that a foreign file is not read into memory whole.
+pub(crate) const ROOT_LIMIT: u64 = 4 << 30;
 
 /// What a file name in `roots/` stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RootName {
     /// A published object.
     Object(Cid),

@@ -1,0 +1,246 @@
+//! `gc`: space back from what nothing needs.
+
+use clap::Args;
+use ipfs_accelerate::{GcObject, GcOptions, GcPlan, GcReport, TimeSpan, utc_text};
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::lock_args::LockArgs;
+use crate::cli::output::{Output, Table, View};
+use crate::cli::text;
+
+/// Give the space of what nothing needs back
+///
+/// Takes what `rm` removed or a newer root replaced, and what an import that was cut off or single blocks left
+/// behind longer than the grace time ago. With --unpinned, objects without a pin too that were not used for that
+/// long. Where `max_size` in [store] is passed, unpinned objects go until it is kept, those first that were used
+/// least recently. What is pinned never goes, and what a process still reads or maps goes at a later collection.
+///
+/// Whole packs are unlinked, parts of packs become holes; no content is read. Adds, reads and loads go on
+/// meanwhile. Where a root or a name cannot be read nothing is collected: `repair` first.
+///
+/// With --json: dry_run, objects, a list of {cid, name, reason, last_used, exclusive_bytes, shared_bytes};
+/// freeable_bytes, freed_bytes, packs, ranges; pending, a list of {cid, name, bytes, holders: [{pid, command}]};
+/// not_freeable, a list of {reason, bytes}; used_bytes.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ipfs-accelerate gc --dry-run
+  ipfs-accelerate gc
+  ipfs-accelerate gc --unpinned --grace 7d")]
+pub(crate) struct GcArgs {
+    /// Say what would go, and change nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Take objects without a pin that were not used within the grace time.
+    #[arg(long)]
+    unpinned: bool,
+    /// How long what nothing has pinned stays (0, 12h, 7d).
+    ///
+    /// Without it: `grace` in [store] of the configuration, then 1d.
+    #[arg(long, value_name = "DURATION")]
+    grace: Option<TimeSpan>,
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+#[derive(Serialize)]
+struct Collected<'a> {
+    dry_run: bool,
+    objects: Vec<Object<'a>>,
+    freeable_bytes: u64,
+    freed_bytes: u64,
+    packs: u64,
+    ranges: u64,
+    pending: Vec<Pending<'a>>,
+    not_freeable: Vec<NotFreeable>,
+    used_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    cid: Option<String>,
+    name: &'a str,
+    reason: &'static str,
+    last_used: String,
+    exclusive_bytes: u64,
+    shared_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Pending<'a> {
+    cid: Option<String>,
+    name: &'a str,
+    bytes: u64,
+    holders: Vec<Holder<'a>>,
+}
+
+#[derive(Serialize)]
+struct Holder<'a> {
+    pid: u32,
+    command: &'a str,
+}
+
+#[derive(Serialize)]
+struct NotFreeable {
+    reason: &'static str,
+    bytes: u64,
+}
+
+pub(crate) fn run(args: GcArgs, context: &Context<'_>) -> Result<Output, CliError> {
+    let mut options = GcOptions::default();
+    options.unpinned = args.unpinned;
+    options.grace = args.grace.unwrap_or(context.config.store.grace).duration();
+    options.max_bytes = context.config.store.max_size.map(|size| size.bytes());
+    if args.dry_run {
+        return Ok(planned(&context.reader()?.plan_gc(&options)?));
+    }
+    // Held through: what has begun is finished.
+    let _cancel = context.cancel()?;
+    let store = context.writer(&args.lock)?;
+    let plan = store.plan_gc(&options)?;
+    let report = store.apply_gc(&plan)?;
+    Ok(collected(&plan, &report))
+}
+
+fn planned(plan: &GcPlan) -> Output {
+    let output = Output::new(&Collected {
+        dry_run: true,
+        objects: plan.objects.iter().map(object).collect(),
+        freeable_bytes: plan.freeable_bytes,
+        freed_bytes: 0,
+        packs: plan.packs,
+        ranges: 0,
+        pending: Vec::new(),
+        not_freeable: Vec::new(),
+        used_bytes: plan.used_bytes,
+    });
+    let packs = match plan.packs {
+        0 => String::new(),
+        packs => format!(", {} as a whole", text::count(packs, "pack")),
+    };
+    objects(output, &plan.objects)
+        .line(format!(
+            "would free {} of {}{packs}",
+            text::size(plan.freeable_bytes),
+            text::size(plan.used_bytes),
+        ))
+        .quiet(plan.freeable_bytes.to_string())
+}
+
+fn collected(plan: &GcPlan, report: &GcReport) -> Output {
+    let pending = report.pending.iter().map(|pending| Pending {
+        cid: pending.cid.map(|cid| cid.to_string()),
+        name: &pending.name,
+        bytes: pending.bytes,
+        holders: pending
+            .holders
+            .iter()
+            .map(|holder| Holder {
+                pid: holder.pid,
+                command: &holder.command,
+            })
+            .collect(),
+    });
+    let kept = report
+        .not_freeable
+        .iter()
+        .map(|(reason, bytes)| NotFreeable {
+            reason: reason.name(),
+            bytes: *bytes,
+        });
+    let output = Output::new(&Collected {
+        dry_run: false,
+        objects: report.objects.iter().map(object).collect(),
+        freeable_bytes: plan.freeable_bytes,
+        freed_bytes: report.freed_bytes,
+        packs: report.packs,
+        ranges: report.ranges,
+        pending: pending.collect(),
+        not_freeable: kept.collect(),
+        used_bytes: report.used_bytes,
+    });
+    let mut output = objects(output, &report.objects)
+        .line(format!(
+            "freed {}: {} unlinked, {} given back; the packs take {} now",
+            text::size(report.freed_bytes),
+            text::count(report.packs, "pack"),
+            text::count(report.ranges, "range"),
+            text::size(report.used_bytes),
+        ))
+        .quiet(report.freed_bytes.to_string());
+    for pending in &report.pending {
+        output = output.line(format!(
+            "pending {}: {}",
+            text::size(pending.bytes),
+            in_use(pending)
+        ));
+    }
+    for (reason, bytes) in &report.not_freeable {
+        output = output.line(format!(
+            "not freeable {}: {}",
+            text::size(*bytes),
+            match reason {
+                ipfs_accelerate::NotFreeable::NoHoles =>
+                    "the file system cannot give back parts of a file",
+                _ => "it shares pages of the disk with what is live",
+            }
+        ));
+    }
+    output
+}
+
+fn in_use(pending: &ipfs_accelerate::GcPending) -> String {
+    let holders: Vec<String> = pending
+        .holders
+        .iter()
+        .map(|holder| match holder.command.is_empty() {
+            true => format!("process {}", holder.pid),
+            false => format!("{} ({})", holder.command, holder.pid),
+        })
+        .collect();
+    let what = match (&pending.cid, pending.name.is_empty()) {
+        (None, _) => "what this process reads or adds".to_owned(),
+        (Some(cid), true) => format!("{cid} is in use"),
+        (Some(cid), false) => format!("{cid} ({}) is in use", pending.name),
+    };
+    match holders.is_empty() {
+        true => what,
+        false => format!("{what} by {}", holders.join(", ")),
+    }
+}
+
+fn objects(output: Output, objects: &[GcObject]) -> Output {
+    if objects.is_empty() {
+        return output;
+    }
+    let row = |object: &GcObject| {
+        vec![
+            object
+                .cid
+                .map_or_else(|| "blocks".to_owned(), |cid| cid.to_string()),
+            object.name.clone(),
+            object.reason.name().to_owned(),
+            text::size(object.exclusive_bytes),
+            text::size(object.shared_bytes),
+            utc_text(object.last_used_ms),
+        ]
+    };
+    output.view(View::Table(Table {
+        columns: &["OBJECT", "NAME", "WHY", ">FREES", ">SHARED", "LAST USED"],
+        rows: objects.iter().map(row).collect(),
+        empty: "",
+    }))
+}
+
+fn object(object: &GcObject) -> Object<'_> {
+    Object {
+        cid: object.cid.map(|cid| cid.to_string()),
+        name: &object.name,
+        reason: object.reason.name(),
+        last_used: utc_text(object.last_used_ms),
+        exclusive_bytes: object.exclusive_bytes,
+        shared_bytes: object.shared_bytes,
+    }
+}

@@ -1,0 +1,318 @@
+//! `verify`: whether everything in the store is what it was.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use ipfs_accelerate::{
+    Affected, Finding, FindingKind, Target, VerifyOptions, VerifyProgress, VerifyReport,
+};
+use serde::Serialize;
+
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::output::{Note, Output, Table, View};
+use crate::cli::progress::Progress;
+use crate::cli::text;
+
+/// Findings that people are shown; JSON has all.
+const SHOWN: usize = 40;
+
+/// Hash everything again and find what is damaged
+///
+/// Reads every block, or those of each TARGET, and follows every object from its CID through its nodes to its
+/// bytes. A finding says which file of which object is concerned, the block, and the pack and the offset where it
+/// lies. Damaged blocks are recorded: from then on every reader refuses them, and adding the same content writes
+/// them anew. One that was recorded and reads well now is taken off the record.
+///
+/// Exit code 0 without findings, 1 with some, 2 when it was stopped before the end without any. What the page
+/// cache holds is not read from the disk.
+///
+/// With --json: blocks, of_blocks, bytes, objects, packs, findings [{kind, affected [{object, name, path}],
+/// block, file, offset, len, expected, found}], cleared [{block, file, offset}], unused_damaged, recorded,
+/// complete, seconds; kinds are corrupt_block, unreadable_block, missing_block, pack, root, name and structure.
+/// With -q: the CIDs of what is concerned.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  ipfs-accelerate verify
+  ipfs-accelerate verify llama-3/model-00001-of-00004.safetensors
+  ipfs-accelerate verify --sample 5%                 a random twentieth of the blocks, for a daily look
+  ipfs-accelerate verify --read-only                 beside a writer, or from a read-only mount")]
+pub(crate) struct VerifyArgs {
+    /// What to verify: CID or name, and a path below it. Everything, if there is none.
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+    /// Read a random share of the blocks, as 5% or 0.05; the structure is checked whole.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    sample: Option<f64>,
+    /// Record nothing, and need no lock.
+    #[arg(long)]
+    read_only: bool,
+}
+
+/// `5%` or `0.05`, more than nothing and at most all.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.strip_suffix('%') {
+        Some(number) => (number, 100.0),
+        None => (text, 1.0),
+    };
+    let number: f64 = number.trim().parse().unwrap_or(f64::NAN);
+    let share = number / unit;
+    match share > 0.0 && share <= 1.0 {
+        true => Ok(share),
+        false => Err("write it as 5% or 0.05, up to 100%".into()),
+    }
+}
+
+#[derive(Serialize)]
+struct Verified<'a> {
+    blocks: u64,
+    of_blocks: u64,
+    bytes: u64,
+    objects: u64,
+    packs: u64,
+    findings: Vec<Found<'a>>,
+    cleared: Vec<Cleared>,
+    unused_damaged: u64,
+    recorded: bool,
+    complete: bool,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    kind: FindingKind,
+    affected: Vec<Concerned<'a>>,
+    block: Option<String>,
+    file: String,
+    offset: Option<u64>,
+    len: Option<u64>,
+    expected: &'a str,
+    found: &'a str,
+}
+
+#[derive(Serialize)]
+struct Concerned<'a> {
+    object: String,
+    name: &'a str,
+    path: &'a str,
+}
+
+#[derive(Serialize)]
+struct Cleared {
+    block: String,
+    file: String,
+    offset: u64,
+}
+
+pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, CliError> {
+    let targets: Result<Vec<Target>, _> = args.targets.iter().map(|text| text.parse()).collect();
+    let mut options = VerifyOptions::default().with_targets(targets?);
+    options.sample = args.sample;
+    let begun = Instant::now();
+    let report = match args.read_only {
+        true => {
+            let reader = context.reader()?;
+            let _bar = follow(context, &mut options)?;
+            reader.verify(&options)?
+        }
+        false => {
+            let store = context.writer()?;
+            let _bar = follow(context, &mut options)?;
+            store.verify(&options)?
+        }
+    };
+    Ok(output(&report, args.sample, begun.elapsed().as_secs_f64()))
+}
+
+/// Shows how far it is, and stops it at a signal.
+fn follow(context: &Context<'_>, options: &mut VerifyOptions) -> Result<Progress, CliError> {
+    options.cancel = Some(context.cancel()?);
+    let progress = context.progress("verifying", &context.store_path()?, Some(0));
+    let bar = progress.bar();
+    options.progress = Some(Arc::new(move |at: VerifyProgress| {
+        bar.set_length(at.total_bytes);
+        bar.set_position(at.done_bytes);
+    }));
+    Ok(progress)
+}
+
+fn output(report: &VerifyReport, sample: Option<f64>, seconds: f64) -> Output {
+    let findings = &report.findings;
+    let output = Output::new(&Verified {
+        blocks: report.blocks,
+        of_blocks: report.of_blocks,
+        bytes: report.bytes,
+        objects: report.objects,
+        packs: report.packs,
+        findings: findings.iter().map(found).collect(),
+        cleared: report
+            .cleared
+            .iter()
+            .map(|one| Cleared {
+                block: one.block.to_string(),
+                file: one.file.display().to_string(),
+                offset: one.offset,
+            })
+            .collect(),
+        unused_damaged: report.unused_damaged,
+        recorded: report.is_recorded,
+        complete: report.is_complete,
+        seconds,
+    });
+    let mut output = output.line(summary(report, sample, seconds));
+    if !findings.is_empty() {
+        output = output.view(View::Table(Table {
+            columns: &["FINDING", "IN", "BLOCK", "WHERE", "FOUND"],
+            rows: findings.iter().take(SHOWN).map(row).collect(),
+            empty: "",
+        }));
+    }
+    if findings.len() > SHOWN {
+        let more = findings.len() - SHOWN;
+        output = output.line(format!("and {more} more; --json lists all"));
+    }
+    for finding in findings {
+        for affected in &finding.affected {
+            output = output.quiet(affected.object.to_string());
+        }
+    }
+    notes(report)
+        .into_iter()
+        .map(Note::Note)
+        .fold(output, Output::note)
+        .no(!findings.is_empty())
+        .stopped(!report.is_complete)
+}
+
+fn summary(report: &VerifyReport, sample: Option<f64>, seconds: f64) -> String {
+    let blocks = match sample.is_some() || !report.is_complete {
+        true => format!(
+            "{} of {}",
+            report.blocks,
+            text::count(report.of_blocks, "block")
+        ),
+        false => text::count(report.blocks, "block"),
+    };
+    let mut said = vec![text::size(report.bytes), text::seconds(seconds)];
+    said.extend(text::rate(report.bytes, seconds));
+    let end = match report.is_complete {
+        true => "",
+        false => "; stopped before the end",
+    };
+    let found = match report.findings.len() {
+        0 => "nothing is damaged".to_owned(),
+        count => text::count(count as u64, "finding"),
+    };
+    format!(
+        "{found}: {blocks} in {} and {}  ({}){end}",
+        text::count(report.objects, "object"),
+        text::count(report.packs, "pack"),
+        said.join(", ")
+    )
+}
+
+fn notes(report: &VerifyReport) -> Vec<String> {
+    let mut notes = Vec::new();
+    let blocks = report.findings.iter().filter(|one| one.kind.is_block());
+    let has_blocks = blocks.count() > 0;
+    match (has_blocks, report.is_recorded) {
+        (true, true) => notes.push(
+            "what is damaged is recorded, and refused to every reader; adding the same content again \
+             writes it anew"
+                .into(),
+        ),
+        (true, false) => notes.push("nothing was recorded; `verify` without --read-only does".into()),
+        (false, _) => {}
+    }
+    if report.findings.iter().any(|one| !one.kind.is_block()) {
+        notes.push("`repair` mends roots, names, and headers and tables of packs".into());
+    }
+    if !report.cleared.is_empty() {
+        let cleared = text::count(report.cleared.len() as u64, "block");
+        notes.push(match report.is_recorded {
+            true => format!("{cleared} recorded as damaged before read well, and are served again"),
+            false => format!("{cleared} recorded as damaged read well"),
+        });
+    }
+    if report.unused_damaged > 0 {
+        let unused = text::count(report.unused_damaged, "damaged block");
+        notes.push(format!(
+            "nothing needs {unused} besides; `gc` takes what is removed or replaced"
+        ));
+    }
+    notes
+}
+
+fn found(finding: &Finding) -> Found<'_> {
+    let concerned = |one: &'_ Affected| -> String { one.object.to_string() };
+    Found {
+        kind: finding.kind,
+        affected: finding
+            .affected
+            .iter()
+            .map(|one| Concerned {
+                object: concerned(one),
+                name: &one.name,
+                path: &one.path,
+            })
+            .collect(),
+        block: finding.block.map(|cid| cid.to_string()),
+        file: finding.file.display().to_string(),
+        offset: finding.offset,
+        len: finding.len,
+        expected: &finding.expected,
+        found: &finding.found,
+    }
+}
+
+fn row(finding: &Finding) -> Vec<String> {
+    let name = |one: &Affected| {
+        let object = match one.name.as_str() {
+            "" => one.object.to_string(),
+            name => name.to_owned(),
+        };
+        match one.path.as_str() {
+            "" => object,
+            path => format!("{object}/{path}"),
+        }
+    };
+    let place = match finding.affected.as_slice() {
+        [] => "-".to_owned(),
+        [one] => name(one),
+        [one, more @ ..] => format!("{} and {} more", name(one), more.len()),
+    };
+    let file = finding.file.file_name().unwrap_or_default();
+    let file = file.to_string_lossy().into_owned();
+    let at = match finding.offset {
+        Some(offset) => format!("{file} at {offset}"),
+        None => file,
+    };
+    vec![
+        finding.kind.name().replace('_', " "),
+        place,
+        finding
+            .block
+            .map_or_else(|| "-".to_owned(), |cid| cid.to_string()),
+        at,
+        finding.found.clone(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_a_percentage_or_a_part_of_one() {
+        assert_eq!(share("5%"), Ok(0.05));
+        assert_eq!(share("0.05"), Ok(0.05));
+        assert_eq!(share("100 %"), Ok(1.0));
+        for bad in [
+            "0", "0%", "-1%", "101%", "1.5", "half", "", "%", "nan", "inf",
+        ] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+}

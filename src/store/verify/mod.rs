@@ -1,0 +1,139 @@
+//! Verification: every block is hashed again, and every root followed from its CID to the bytes.
+//!
+//! Two things together prove a store. The structure: names have roots, each object's nodes hash to their CIDs and
+//! lead, in the order of each file, to the places that its root states, and each place is a row of a pack's table
+//! with that hash. And the bytes: each row's bytes hash to what the row says, read in the order in which they lie.
+//! What is wrong is recorded, so that every reader refuses it, and is written anew by an add or a healing.
+
+mod access;
+mod feed;
+mod findings;
+mod leaves;
+mod owners;
+mod proof;
+mod report;
+mod scan;
+mod structure;
+mod tables;
+
+pub(crate) use access::Access;
+pub use report::{
+    Affected, ClearedBlock, Finding, FindingKind, VerifyOptions, VerifyProgress, VerifyReport,
+};
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use self::feed::Wanted;
+use self::findings::Findings;
+use self::scan::Scanned;
+use self::structure::Structure;
+use super::error::StoreError;
+use super::inner::{self, Inner};
+use super::pack::{PackId, Place};
+
+/// Verifies; the writer records what it finds.
+pub(crate) fn verify(
+    access: &Access<'_>,
+    options: &VerifyOptions,
+) -> Result<VerifyReport, StoreError> {
+    let mut structure = Structure::new(access, options);
+    let (packs, wanted) = match options.targets.is_empty() {
+        true => {
+            structure.everything()?;
+            let packs = inner::list(&access.core.folder)?;
+            (packs.into_iter().collect(), Wanted::All)
+        }
+        false => {
+            let covered = structure.targets(&options.targets)?;
+            (covered.packs().collect(), Wanted::Within(covered))
+        }
+    };
+    let Structure {
+        findings, objects, ..
+    } = structure;
+    let scanned = scan::scan(access, options, packs, wanted)?;
+    let report = VerifyReport {
+        objects,
+        blocks: scanned.blocks,
+        of_blocks: scanned.of_blocks,
+        bytes: scanned.bytes,
+        packs: scanned.packs,
+        is_complete: scanned.is_complete && !options.is_cancelled(),
+        ..VerifyReport::default()
+    };
+    finish(access, findings, scanned, report)
+}
+
+/// Says whose the damaged blocks are, and records them.
+fn finish(
+    access: &Access<'_>,
+    mut findings: Findings,
+    scanned: Scanned,
+    mut report: VerifyReport,
+) -> Result<VerifyReport, StoreError> {
+    for (pack, path, error) in &scanned.unreadable {
+        findings.pack(*pack, path, error, None);
+    }
+    let mut damaged = Vec::new();
+    let owners = owners::of(access, &scanned.bad)?;
+    for (bad, owner) in scanned.bad.iter().zip(owners) {
+        damaged.push(bad.place);
+        if !owner.is_used && !findings.has(&bad.place) {
+            report.unused_damaged += 1;
+            continue;
+        }
+        let mut tell = |affected| {
+            let found = bad.found.clone();
+            findings.block(bad.kind, bad.cid, bad.place, &bad.pack, found, affected);
+        };
+        match owner.affected.is_empty() {
+            true => tell(None),
+            false => owner.affected.iter().for_each(|one| tell(Some(one))),
+        }
+    }
+    damaged.extend(findings.damaged());
+    let good: Vec<Place> = scanned.cleared.iter().map(|(_, place, _)| *place).collect();
+    if let Some(store) = access.store {
+        record(store, &damaged, &good)?;
+        report.is_recorded = true;
+    }
+    let cleared = scanned.cleared.into_iter();
+    report.cleared = cleared
+        .map(|(block, place, file)| ClearedBlock {
+            block,
+            file,
+            offset: place.offset,
+        })
+        .collect();
+    report
+        .cleared
+        .sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
+    report.findings = findings.into_list();
+    Ok(report)
+}
+
+/// Puts into `gone` what is damaged, and takes out what reads well again.
+fn record(store: &Inner, damaged: &[Place], good: &[Place]) -> Result<(), StoreError> {
+    let mut changes: HashMap<PackId, (Vec<Range<u64>>, Vec<Range<u64>>)> = HashMap::new();
+    for place in damaged {
+        changes.entry(place.pack).or_default().0.push(place.range());
+    }
+    for place in good {
+        changes.entry(place.pack).or_default().1.push(place.range());
+    }
+    let before = store.registry.gone();
+    store.registry.change_gone(|gone| {
+        for (pack, (damaged, good)) in changes {
+            gone.change_damaged(pack, damaged, &good);
+        }
+    });
+    match *store.registry.gone() == *before {
+        true => Ok(()),
+        false => {
+            // What is refused is not to be had from memory either.
+            store.tier.clear();
+            store.publish_gone()
+        }
+    }
+}

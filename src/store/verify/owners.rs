@@ -1,0 +1,131 @@
+//! Whose the damaged blocks are: the files of all objects that lie over them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::access::{Access, is_lost};
+use super::report::Affected;
+use super::scan::Bad;
+use crate::store::error::StoreError;
+use crate::store::pack::PackId;
+use crate::store::root::{self, ROOT_LIMIT, RootName, RootRecord};
+
+/// What a damaged block concerns.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owner {
+    /// Something that stays covers it.
+    pub(super) is_used: bool,
+    pub(super) affected: Vec<Affected>,
+}
+
+/// For each of the blocks, in their order, what it concerns.
+pub(super) fn of(access: &Access<'_>, bad: &[Bad]) -> Result<Vec<Owner>, StoreError> {
+    let mut owners = vec![Owner::default(); bad.len()];
+    if bad.is_empty() {
+        return Ok(owners);
+    }
+    let mut by_pack: HashMap<PackId, Vec<(Range<u64>, usize)>> = HashMap::new();
+    for (index, bad) in bad.iter().enumerate() {
+        let of_pack = by_pack.entry(bad.place.pack).or_default();
+        of_pack.push((bad.place.range(), index));
+    }
+    for of_pack in by_pack.values_mut() {
+        of_pack.sort_by_key(|(range, _)| range.start);
+    }
+    let search = Search { by_pack };
+    let core = access.core;
+    let folder = core.folder.roots();
+    for name in core.folder.files().list(&folder)? {
+        match name.to_str().and_then(RootName::parse) {
+            Some(RootName::Object(cid)) => match core.open_root(&cid, true) {
+                Ok(Some(opened)) => search.object(&opened.record, &mut owners),
+                Ok(None) => {}
+                Err(e) if is_lost(&e) => {}
+                Err(e) => return Err(e),
+            },
+            Some(RootName::Loose) => {
+                let path = folder.join(&name);
+                let files = core.folder.files();
+                let Some(file) = files.open_if_there(&path)? else {
+                    continue;
+                };
+                let bytes = files.read_file(&file, &path, ROOT_LIMIT)?;
+                if let Ok(record) = RootRecord::parse_any(&bytes, core.id, &path, true) {
+                    search.loose(&record, &mut owners);
+                }
+            }
+            // What was replaced or removed goes at the next collection.
+            Some(RootName::Retired(_)) | None => {}
+        }
+    }
+    Ok(owners)
+}
+
+struct Search {
+    by_pack: HashMap<PackId, Vec<(Range<u64>, usize)>>,
+}
+
+impl Search {
+    fn within(&self, pack: PackId, range: &Range<u64>) -> impl Iterator<Item = usize> + '_ {
+        let all = self.by_pack.get(&pack).map_or(&[][..], Vec::as_slice);
+        let first = all.partition_point(|(bad, _)| bad.end <= range.start);
+        let end = range.end;
+        let hit = all[first..]
+            .iter()
+            .take_while(move |(bad, _)| bad.start < end);
+        hit.map(|(_, index)| *index)
+    }
+
+    fn object(&self, record: &RootRecord, owners: &mut [Owner]) {
+        let packs = &record.packs;
+        if !packs.iter().any(|pack| self.by_pack.contains_key(pack)) {
+            return;
+        }
+        for entry in &record.paths {
+            for extent in record.extents_of(entry) {
+                let range = extent.offset..extent.offset + extent.len;
+                for index in self.within(record.pack(extent.pack), &range) {
+                    owners[index].add(record, &entry.path);
+                }
+            }
+        }
+        for node in &record.nodes {
+            let range = node.offset..node.offset + u64::from(node.len);
+            for index in self.within(record.pack(node.pack), &range) {
+                let is_known = |one: &Affected| one.object == record.head.cid.0;
+                if !owners[index].affected.iter().any(is_known) {
+                    // Which path an inner node belongs to is told by who follows the object.
+                    let entry = record.paths.iter().find(|entry| entry.cid == node.cid);
+                    owners[index].add(record, entry.map_or("", |entry| &entry.path));
+                }
+            }
+        }
+    }
+
+    fn loose(&self, record: &RootRecord, owners: &mut [Owner]) {
+        for (pack, range) in record.places() {
+            for index in self.within(pack, &range) {
+                owners[index].is_used = true;
+            }
+        }
+        for pack in record.whole_packs() {
+            for index in self.within(pack, &(0..u64::MAX)) {
+                owners[index].is_used = true;
+            }
+        }
+    }
+}
+
+impl Owner {
+    fn add(&mut self, record: &root::RootRecord, path: &str) {
+        self.is_used = true;
+        let affected = Affected {
+            object: record.head.cid.0,
+            name: record.head.name.clone(),
+            path: path.to_owned(),
+        };
+        if !self.affected.contains(&affected) {
+            self.affected.push(affected);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `gc` and `df`.
+
+use serde_json::{Value, json};
+
+use super::{Sandbox, noise};
+
+const MIB: u64 = 1 << 20;
+
+/// A pinned object, and one that shares half of its own with it.
+fn two(sandbox: &Sandbox) -> (String, String) {
+    let shared = noise(2 << 20, 1);
+    sandbox.write("a", [&shared[..], &noise(1 << 20, 2)].concat());
+    sandbox.write("b", [&shared[..], &noise(2 << 20, 3)].concat());
+    (
+        sandbox.add(&["a", "--pin-name", "a"]),
+        sandbox.add(&["b", "--no-pin"]),
+    )
+}
+
+fn number(value: &Value, field: &str) -> u64 {
+    value[field]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{field} in {value}"))
+}
+
+#[test]
+fn gc_says_what_goes_and_frees_it() {
+    let sandbox = Sandbox::new();
+    let (_, b) = two(&sandbox);
+    let nothing = sandbox.ok(&["gc"]);
+    assert!(
+        nothing.starts_with("freed 0 B: 0 packs unlinked, 0 ranges"),
+        "{nothing}"
+    );
+    sandbox.ok(&["rm", &b]);
+
+    let before = number(&sandbox.json(&["df"]), "disk_bytes");
+    let planned = sandbox.json(&["gc", "--dry-run"]);
+    assert_eq!(planned["dry_run"], true);
+    let objects = planned["objects"].as_array().unwrap();
+    assert_eq!(objects.len(), 1);
+    assert_eq!(objects[0]["cid"], b.as_str());
+    assert_eq!(objects[0]["name"], "b");
+    assert_eq!(objects[0]["reason"], "removed");
+    assert_eq!(number(&objects[0], "shared_bytes"), 2 * MIB);
+    assert!(number(&objects[0], "exclusive_bytes") >= 2 * MIB);
+    assert!(number(&planned, "freeable_bytes") >= 2 * MIB);
+    assert_eq!(
+        number(&sandbox.json(&["df"]), "disk_bytes"),
+        before,
+        "a plan changes nothing"
+    );
+    let said = sandbox.ok(&["gc", "-n"]);
+    assert!(
+        said.contains("removed") && said.contains("would free 2.0"),
+        "{said}"
+    );
+
+    let done = sandbox.json(&["gc"]);
+    assert_eq!(done["objects"], planned["objects"]);
+    let freed = number(&done, "freed_bytes");
+    assert!(freed >= 2 * MIB);
+    assert_eq!(done["pending"], json!([]));
+    let after = sandbox.json(&["df"]);
+    assert_eq!(number(&after, "disk_bytes"), before - freed);
+    assert_eq!(number(&after, "disk_bytes"), number(&done, "used_bytes"));
+    assert_eq!(sandbox.run(&["cat", "a"]).stdout.len(), 3 << 20);
+    assert_eq!(sandbox.ok(&["gc", "-q"]), "0\n");
+}
+
+#[test]
+fn gc_takes_unpinned_objects_only_when_told_and_only_after_the_grace_time() {
+    let sandbox = Sandbox::new();
+    let (_, b) = two(&sandbox);
+    sandbox.ok(&["gc", "--unpinned"]);
+    assert_eq!(sandbox.ok(&["has", &b]), "yes\n", "it was used today");
+    sandbox.refused(&["gc", "--grace", "30"], "usage");
+    let done = sandbox.json(&["gc", "--unpinned", "--grace", "0"]);
+    assert_eq!(done["objects"][0]["reason"], "unpinned");
+    assert_eq!(sandbox.run(&["has", &b]).code, Some(1));
+    assert_eq!(sandbox.ok(&["has", "a"]), "yes\n");
+}
+
+#[test]
+fn the_grace_time_and_the_quota_come_from_the_configuration() {
+    let sandbox = Sandbox::new();
+    let (_, b) = two(&sandbox);
+    sandbox.ok(&["config", "set", "store.grace", "0s"]);
+    sandbox.ok(&["gc", "--unpinned"]);
+    assert_eq!(sandbox.run(&["has", &b]).code, Some(1));
+    sandbox.ok(&["config", "set", "store.max_size", "8MiB"]);
+    for seed in 10..14 {
+        sandbox.write("c", noise(3 << 20, seed));
+        sandbox.ok(&["add", "c", "--no-pin"]);
+        let space = sandbox.json(&["df"]);
+        assert!(number(&space, "disk_bytes") <= 8 * MIB, "{space}");
+        assert_eq!(space["max_size"], 8 * MIB);
+    }
+    assert_eq!(sandbox.ok(&["has", "a"]), "yes\n");
+    sandbox.write("d", noise(6 << 20, 20));
+    let ran = sandbox.run(&["add", "d", "--json"]);
+    assert_eq!(ran.code, Some(2));
+    let error: Value = serde_json::from_str(&ran.text()).unwrap();
+    assert_eq!(error["kind"], "quota_exceeded", "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("max_size"));
+}
+
+#[test]
+fn gc_that_meets_an_unreadable_root_stops_and_says_what_to_do() {
+    let sandbox = Sandbox::new();
+    let (a, b) = two(&sandbox);
+    sandbox.ok(&["rm", &b]);
+    std::fs::write(sandbox.store().join("roots").join(a), b"x").unwrap();
+    let error = sandbox.refused(&["gc"], "damaged");
+    assert!(
+        error["hint"].as_str().unwrap().contains("repair"),
+        "{error}"
+    );
+    sandbox.refused(&["gc", "--dry-run"], "damaged");
+    sandbox.refused(&["df"], "damaged");
+}
+
+#[test]
+fn df_tells_exclusive_and_shared_bytes_and_what_a_removal_would_free() {
+    let sandbox = Sandbox::new();
+    let (a, b) = two(&sandbox);
+    let space = sandbox.json(&["df"]);
+    let entry = |cid: &str| {
+        let entries = space["entries"].as_array().unwrap();
+        entries
+            .iter()
+            .find(|entry| entry["cid"] == cid)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(entry(&a)["pins"], json!(["a"]));
+    assert_eq!(number(&entry(&a), "shared_bytes"), 2 * MIB);
+    assert!((MIB..MIB + 4_096).contains(&number(&entry(&a), "exclusive_bytes")));
+    let only_b = sandbox.json(&["df", &b]);
+    assert_eq!(
+        number(&only_b, "freeable_bytes"),
+        number(&entry(&b), "exclusive_bytes")
+    );
+    let both = sandbox.json(&["df", "a", &b]);
+    assert!(number(&both, "freeable_bytes") >= 5 * MIB);
+    assert_eq!(number(&both, "shared_bytes"), 0);
+    let said = sandbox.ok(&["df"]);
+    let first = said.lines().next().unwrap();
+    assert_eq!(
+        first.split_whitespace().collect::<Vec<_>>(),
+        ["OBJECT", "NAME", "SIZE", "EXCLUSIVE", "SHARED"]
+    );
+    assert!(said.contains("on disk"), "{said}");
+    sandbox.refused(&["df", "nobody"], "no_such_name");
+}

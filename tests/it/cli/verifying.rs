@@ -1,0 +1,143 @@
+//! `verify`: what it prints, what it puts on record, and its exit codes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use super::{Sandbox, noise};
+
+/// A store with one file of three chunks, the middle one of which the disk changed.
+fn damaged() -> (Sandbox, String, Vec<u8>) {
+    let sandbox = Sandbox::new();
+    let content = noise(3 << 20, 1);
+    sandbox.write("model/weights", &content);
+    let cid = sandbox.add(&["model", "--pin-name", "m"]);
+    let pack = fs::read_dir(sandbox.store().join("packs")).unwrap();
+    let pack = pack.map(|entry| entry.unwrap().path()).next().unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    let chunk = &content[1 << 20..(1 << 20) + 4096];
+    let at = bytes.windows(4096).position(|w| w == chunk).unwrap();
+    bytes[at + 7] ^= 1;
+    fs::set_permissions(&pack, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&pack, bytes).unwrap();
+    (sandbox, cid, content)
+}
+
+#[test]
+fn a_whole_store_is_said_to_be_one() {
+    let sandbox = Sandbox::new();
+    sandbox.write("model/weights", noise(3 << 20, 1));
+    sandbox.add(&["model", "--pin-name", "m"]);
+    let text = sandbox.ok(&["verify"]);
+    assert!(
+        text.starts_with("nothing is damaged: 5 blocks in 1 object and 1 pack"),
+        "{text}"
+    );
+    assert_eq!(sandbox.ok(&["-q", "verify"]), "");
+    let json = sandbox.json(&["verify", "m/weights"]);
+    assert_eq!(json["findings"], serde_json::json!([]));
+    assert_eq!(
+        (&json["blocks"], &json["of_blocks"]),
+        (&json["of_blocks"], &Value::from(5))
+    );
+    assert_eq!(
+        (&json["complete"], &json["recorded"]),
+        (&true.into(), &true.into())
+    );
+    let text = sandbox.ok(&["verify", "--sample", "20%"]);
+    assert!(text.contains("1 of 5 blocks"), "{text}");
+    let json = sandbox.json(&["verify", "--read-only"]);
+    assert_eq!(json["recorded"], false);
+    sandbox.refused(&["verify", "nothing"], "no_such_name");
+    for bad in ["0%", "200%", "some"] {
+        let ran = sandbox.run(&["verify", "--sample", bad]);
+        assert_eq!(ran.code, Some(2), "{bad}");
+        assert!(ran.stderr.contains("5%"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn damage_is_shown_with_its_file_recorded_and_refused() {
+    let (sandbox, cid, content) = damaged();
+    let ran = sandbox.run(&["verify", "--read-only", "--json"]);
+    assert_eq!(ran.code, Some(1));
+    let json: Value = serde_json::from_str(&ran.text()).unwrap();
+    assert_eq!(
+        (&json["status"], &json["recorded"]),
+        (&"success".into(), &false.into())
+    );
+    assert!(
+        sandbox.run(&["cat", "m/weights"]).code == Some(0),
+        "nothing is on record yet"
+    );
+
+    let ran = sandbox.run(&["verify"]);
+    assert_eq!(ran.code, Some(1));
+    let text = ran.text();
+    assert!(text.starts_with("1 finding: "), "{text}");
+    for word in ["corrupt block", "model/weights", ".pack at "] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(
+        ran.stderr.contains("note: what is damaged is recorded"),
+        "{}",
+        ran.stderr
+    );
+
+    let ran = sandbox.run(&["verify", "--json"]);
+    let json: Value = serde_json::from_str(&ran.text()).unwrap();
+    let finding = &json["findings"][0];
+    assert_eq!(finding["kind"], "corrupt_block");
+    assert_eq!(finding["affected"][0]["object"], cid.as_str());
+    assert_eq!(finding["affected"][0]["name"], "model");
+    assert_eq!(finding["affected"][0]["path"], "weights");
+    assert_eq!(finding["len"], 1 << 20);
+    assert_eq!(finding["expected"], finding["block"]);
+    assert_ne!(finding["found"], finding["block"]);
+    assert_eq!(sandbox.run(&["verify", "-q"]).text(), format!("{cid}\n"));
+
+    let ran = sandbox.run(&["cat", "m/weights"]);
+    assert_eq!((ran.code, &ran.stdout[..]), (Some(2), &content[..1 << 20]));
+    assert!(ran.stderr.contains("recorded as damaged"), "{}", ran.stderr);
+    let error = sandbox.refused(&["get", "m", "-o", "out"], "known_damage");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("verify --heal"), "{hint}");
+    let stat = sandbox.json(&["stat", "m"]);
+    assert_eq!(stat["damaged_bytes"], 1 << 20);
+    let ran = sandbox.run(&["ls"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(
+        ran.stderr.starts_with("warning: 1.0 MiB of "),
+        "{}",
+        ran.stderr
+    );
+
+    sandbox.add(&["model"]);
+    assert_eq!(sandbox.run(&["cat", "m/weights"]).stdout, content);
+    let ran = sandbox.run(&["verify"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(
+        ran.stderr.contains("nothing needs 1 damaged block"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_locked_store_is_verified_by_reading_only() {
+    let sandbox = Sandbox::new();
+    sandbox.write("f", "content");
+    sandbox.add(&["f"]);
+    let held = ipfs_accelerate::Store::open(sandbox.store()).unwrap();
+    let error = sandbox.refused(&["verify"], "locked");
+    assert!(
+        error["hint"]
+            .as_str()
+            .unwrap()
+            .contains("verify --read-only"),
+        "{error}"
+    );
+    sandbox.ok(&["verify", "--read-only"]);
+    drop(held);
+}

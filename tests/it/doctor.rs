@@ -1,0 +1,534 @@
+//! What is found wrong with stores, file systems and limits, and that looking changes nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ipfs_accelerate::{
+    AddOptions, Examination, Health, HealthCheck, ReaderOptions, Store, examine,
+};
+
+use super::mounts::{Layers, Mounted};
+use super::store_kit::*;
+
+fn look(path: impl AsRef<Path>) -> Examination {
+    examine(path, &ReaderOptions::default())
+}
+
+#[track_caller]
+fn check<'e>(examined: &'e Examination, name: &str) -> &'e HealthCheck {
+    let found = examined.checks.iter().find(|check| check.name == name);
+    found.unwrap_or_else(|| panic!("no {name} in {examined:?}"))
+}
+
+/// The names of the checks with that outcome; whoever runs the tests may have a full disk or little memory.
+fn with(examined: &Examination, status: Health) -> Vec<&'static str> {
+    let of_the_machine = [
+        "memory",
+        "open_files",
+        "huge_pages",
+        "map_count",
+        "space",
+        "file_system",
+    ];
+    let checks = examined
+        .checks
+        .iter()
+        .filter(|check| check.status == status);
+    checks
+        .map(|check| check.name)
+        .filter(|name| !of_the_machine.contains(name))
+        .collect()
+}
+
+/// Every file and folder below a path, with what of it must not change.
+fn tree(path: &Path) -> Vec<(PathBuf, u64, u32, i64)> {
+    let mut found = Vec::new();
+    let mut open = vec![path.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            if metadata.is_dir() {
+                // Its time tells that a scratch file came and went.
+                found.push((path.clone(), 0, metadata.mode(), 0));
+                open.push(path);
+            } else {
+                found.push((path, metadata.len(), metadata.mode(), metadata.mtime_nsec()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn store_with_content(path: &Path) -> Store {
+    let store = Store::create(path).unwrap();
+    for content in [bytes(1, 200_000), bytes(2, 100)] {
+        store
+            .add_reader(&content[..], &AddOptions::default())
+            .unwrap();
+    }
+    store
+}
+
+#[test]
+fn a_sound_store_is_found_sound_and_stays_as_it_is() {
+    let stage = Stage::new();
+    drop(store_with_content(&stage.store_path()));
+    let before = tree(&stage.path("."));
+    let examined = look(stage.store_path());
+    assert_eq!(tree(&stage.path(".")), before);
+    assert_eq!(with(&examined, Health::Problem), [""; 0], "{examined:#?}");
+    assert_eq!(
+        (&examined.store, &examined.looked_at),
+        (&stage.store_path(), &stage.store_path())
+    );
+
+    let names: Vec<_> = examined.checks.iter().map(|check| check.name).collect();
+    let expected = [
+        "store",
+        "reading",
+        "folders",
+        "writer",
+        "index",
+        "contents",
+        "foreign_files",
+        "file_system",
+        "access",
+        "space",
+        "inodes",
+        "locks",
+        "holes",
+        "copies",
+        "maps",
+        "memory",
+        "cores",
+        "page_size",
+        "huge_pages",
+        "map_count",
+        "open_files",
+        "kernel",
+        "versions",
+    ];
+    assert_eq!(names, expected);
+    for check in &examined.checks {
+        assert_eq!(
+            check.advice.is_some(),
+            check.status != Health::Ok,
+            "{check:?}"
+        );
+        assert!(
+            !check.found.is_empty() && !check.found.contains('\n'),
+            "{check:?}"
+        );
+    }
+    let contents = &check(&examined, "contents").figures;
+    assert_eq!(
+        (contents["objects"], contents["pins"], contents["packs"]),
+        (2, 2, 2)
+    );
+    assert_eq!(check(&examined, "writer").found, "not open for writing");
+    let store = check(&examined, "store");
+    assert!(
+        store.found.ends_with(", format 1, profile unixfs-v1-2025"),
+        "{store:?}"
+    );
+    assert_eq!(
+        check(&examined, "page_size").figures["bytes"],
+        rustix::param::page_size() as u64
+    );
+    let memory = &check(&examined, "memory").figures;
+    assert!(memory["total_bytes"] > memory["available_bytes"]);
+    assert!(
+        check(&examined, "versions")
+            .found
+            .contains(env!("CARGO_PKG_VERSION"))
+    );
+
+    let json = serde_json::to_value(&examined).unwrap();
+    assert_eq!(json["checks"][3]["name"], "writer");
+    assert_eq!(json["checks"][3]["status"], "ok");
+    assert!(json["checks"][3]["advice"].is_null());
+    assert_eq!(json["checks"][5]["figures"]["objects"], 2);
+}
+
+#[test]
+fn where_there_is_no_store_the_nearest_folder_is_looked_at() {
+    let stage = Stage::new();
+    let before = tree(&stage.path("."));
+    let examined = look(stage.path("a/b/store"));
+    assert_eq!(tree(&stage.path(".")), before);
+    assert_eq!(
+        examined.looked_at,
+        stage.path(".").components().collect::<PathBuf>()
+    );
+    assert_eq!(with(&examined, Health::Problem), [""; 0], "{examined:#?}");
+    assert_eq!(with(&examined, Health::Note), ["store"]);
+    assert!(check(&examined, "store").found.starts_with("none yet at "));
+    assert!(check(&examined, "holes").figures["freed_bytes"] > 0);
+    assert!(examined.checks.iter().all(|check| check.name != "writer"));
+
+    // A folder of somebody else's, and a file.
+    stage.file("thesis/chapter.txt", b"mine");
+    for path in ["thesis", "thesis/chapter.txt"] {
+        let examined = look(stage.path(path));
+        assert_eq!(with(&examined, Health::Problem), ["store"], "{examined:#?}");
+        assert_eq!(fs::read_dir(stage.path("thesis")).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn whoever_has_the_store_open_for_writing_is_named() {
+    let stage = Stage::new();
+    let store = store_with_content(&stage.store_path());
+    let examined = look(stage.store_path());
+    let writer = check(&examined, "writer");
+    assert_eq!(writer.status, Health::Ok);
+    let pid = std::process::id();
+    assert!(
+        writer.found.contains(&format!("by process {pid} on ")),
+        "{writer:?}"
+    );
+    assert_eq!(
+        (writer.figures["held"], writer.figures["holder_is_alive"]),
+        (1, 1)
+    );
+    // The look took nothing from it.
+    add_bytes(&store, b"more");
+    drop(store);
+    assert_eq!(
+        check(&look(stage.store_path()), "writer").found,
+        "not open for writing"
+    );
+
+    // Held, by somebody other than the process that is noted: its child, or one of another machine.
+    let lock = stage.store_path().join("lock");
+    let held = fs::File::open(&lock).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let of_nobody = i32::MAX;
+    for note in [
+        format!("pid {of_nobody}\nhost {host}\nsince then\n"),
+        format!("pid {pid}\nhost not-{host}\nsince then\n"),
+        "pid -1\n".to_owned(),
+        "pid 0\n".to_owned(),
+        String::new(),
+    ] {
+        fs::write(&lock, &note).unwrap();
+        let examined = look(stage.store_path());
+        let writer = check(&examined, "writer");
+        assert_eq!(
+            (writer.status, writer.figures["holder_is_alive"]),
+            (Health::Note, 0),
+            "{note}"
+        );
+        assert!(
+            writer.advice.as_ref().unwrap().contains("fuser"),
+            "{writer:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_missing_or_damaged_is_a_problem() {
+    let problems = |change: &dyn Fn(&Path)| {
+        let stage = Stage::new();
+        drop(store_with_content(&stage.store_path()));
+        change(&stage.store_path());
+        let before = tree(&stage.store_path());
+        let examined = look(stage.store_path());
+        assert_eq!(tree(&stage.store_path()), before);
+        with(&examined, Health::Problem)
+    };
+    assert_eq!(
+        problems(&|store| fs::write(store.join("FORMAT"), b"x").unwrap()),
+        ["store"]
+    );
+    assert_eq!(
+        problems(&|store| fs::remove_file(store.join("FORMAT")).unwrap()),
+        ["store"]
+    );
+    for folder in ["packs", "roots", "names"] {
+        let found = problems(&|store| fs::remove_dir_all(store.join(folder)).unwrap());
+        assert_eq!(found, ["folders"], "{folder}");
+        let found = problems(&|store| {
+            fs::rename(store.join(folder), store.join("elsewhere")).unwrap();
+            std::os::unix::fs::symlink("elsewhere", store.join(folder)).unwrap();
+        });
+        assert_eq!(found, ["folders"], "{folder}");
+    }
+    let first_pin = |store: &Path| {
+        let mut names = fs::read_dir(store.join("names")).unwrap();
+        names.next().unwrap().unwrap().path()
+    };
+    let found = problems(&|store| {
+        let pin = first_pin(store);
+        let mut content = fs::read(&pin).unwrap();
+        *content.last_mut().unwrap() ^= 1;
+        fs::write(pin, content).unwrap();
+    });
+    assert_eq!(found, ["contents"]);
+    // The index may vanish.
+    assert_eq!(
+        problems(&|store| fs::remove_dir_all(store.join("db")).unwrap()),
+        [""; 0]
+    );
+}
+
+#[test]
+fn foreign_files_are_named() {
+    let stage = Stage::new();
+    let not_ours = [b'x'; 100];
+    drop(store_with_content(&stage.store_path()));
+    for name in [
+        "notes.txt",
+        "packs/readme",
+        "roots/x",
+        "names/.hidden",
+        "names/y",
+        "tmp/z",
+    ] {
+        stage.file(&format!("store/{name}"), &not_ours);
+    }
+    // These are the store's: of a writer that was killed, and of a fresh file system.
+    stage.file(&format!("store/tmp/{}", "0".repeat(32)), b"ours");
+    fs::create_dir(stage.path("store/lost+found")).unwrap();
+    let examined = look(stage.store_path());
+    let foreign = check(&examined, "foreign_files");
+    assert_eq!(foreign.status, Health::Note);
+    assert_eq!(
+        foreign.found,
+        "names/.hidden, names/y, notes.txt, packs/readme, roots/x, tmp/z"
+    );
+    assert_eq!(check(&examined, "contents").figures["unfinished"], 1);
+    for extra in 0..9 {
+        stage.file(&format!("store/packs/{extra}"), &not_ours);
+    }
+    let examined = look(stage.store_path());
+    let foreign = check(&examined, "foreign_files");
+    assert!(foreign.found.ends_with(", and 7 more"), "{foreign:?}");
+    assert_eq!(foreign.figures["files"], 15);
+    // What is too short to tell may be what is left of a pin.
+    fs::write(stage.path("store/names/y"), b"x").unwrap();
+    assert_eq!(
+        with(&look(stage.store_path()), Health::Problem),
+        ["contents"]
+    );
+}
+
+#[test]
+fn a_tmpfs_is_told_to_be_memory_and_a_full_one_is_a_problem() {
+    let Some(disk) = Mounted::tmpfs(160 << 20) else {
+        return;
+    };
+    let path = disk.path().join("store");
+    drop(store_with_content(&path));
+    let examined = look(&path);
+    let kind = check(&examined, "file_system");
+    assert_eq!(kind.status, Health::Note);
+    assert!(
+        kind.found.starts_with("tmpfs, mounted at ") && kind.found.contains("memory"),
+        "{kind:?}"
+    );
+    for works in ["locks", "holes", "maps", "space"] {
+        assert_eq!(check(&examined, works).status, Health::Ok, "{examined:#?}");
+    }
+    assert_eq!(check(&examined, "space").figures["total_bytes"], 160 << 20);
+
+    let ballast = fs::File::create(disk.path().join("ballast")).unwrap();
+    rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, 150 << 20).unwrap();
+    assert_eq!(with(&look(&path), Health::Problem), [""; 0]);
+    assert_eq!(check(&look(&path), "space").status, Health::Problem);
+    // Full to the last byte, nothing can be tried any more, and the rest is said all the same.
+    let left = fs::File::create(disk.path().join("more")).unwrap();
+    let free = rustix::fs::statvfs(disk.path()).unwrap();
+    let free = free.f_bavail * free.f_frsize;
+    rustix::fs::fallocate(&left, rustix::fs::FallocateFlags::empty(), 0, free).unwrap();
+    let examined = look(&path);
+    let holes = check(&examined, "holes");
+    assert!(
+        holes.status == Health::Note && holes.found.contains("not tried"),
+        "{holes:?}"
+    );
+    assert_eq!(check(&examined, "locks").status, Health::Ok);
+    assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
+    assert_eq!(check(&examined, "reading").status, Health::Ok);
+}
+
+#[test]
+fn an_ext4_is_known_and_can_do_everything() {
+    let Some(disk) = Mounted::ext4(256 << 20) else {
+        return;
+    };
+    let examined = look(disk.path());
+    let kind = check(&examined, "file_system");
+    assert_eq!(kind.status, Health::Ok);
+    let place = format!("ext4, mounted at {} (/dev/loop", disk.path().display());
+    assert!(kind.found.starts_with(&place), "{kind:?}");
+    for works in [
+        "access", "space", "inodes", "locks", "holes", "copies", "maps",
+    ] {
+        assert_eq!(check(&examined, works).status, Health::Ok, "{examined:#?}");
+    }
+    let holes = &check(&examined, "holes").figures;
+    assert_eq!(holes["freed_bytes"], holes["punched_bytes"]);
+    assert!(check(&examined, "inodes").figures["total"] > 1_000);
+    // A file system that was just made is as good as an empty folder.
+    assert!(check(&examined, "store").found.starts_with("none yet"));
+}
+
+#[test]
+fn an_overlay_is_explained_and_a_store_of_its_lower_layer_is_a_problem() {
+    let Some(layers) = Layers::new(true) else {
+        return;
+    };
+    drop(store_with_content(&layers.lower().join("store")));
+    let Some(overlay) = layers.mount() else {
+        return;
+    };
+    let path = overlay.path().join("store");
+    let examined = look(&path);
+    let kind = check(&examined, "file_system");
+    assert_eq!(kind.status, Health::Note);
+    assert!(kind.found.starts_with("overlay, mounted at "), "{kind:?}");
+    assert!(
+        kind.advice.as_ref().unwrap().contains("not seen below it"),
+        "{kind:?}"
+    );
+    assert_eq!(with(&examined, Health::Problem), ["reading"]);
+    let reading = check(&examined, "reading");
+    assert!(
+        reading
+            .advice
+            .as_ref()
+            .unwrap()
+            .contains("--nobody-collects"),
+        "{reading:?}"
+    );
+    // Trying did not copy the store up.
+    let in_upper: BTreeSet<_> = tree(&layers.upper())
+        .into_iter()
+        .map(|(path, ..)| path)
+        .collect();
+    let folders = ["store", "store/tmp"].map(|name| layers.upper().join(name));
+    assert_eq!(in_upper, BTreeSet::from(folders));
+
+    let mut told = ReaderOptions::default();
+    told.nobody_collects = true;
+    assert_eq!(with(&examine(&path, &told), Health::Problem), [""; 0]);
+    for works in ["locks", "maps"] {
+        assert_eq!(check(&examined, works).status, Health::Ok, "{examined:#?}");
+    }
+}
+
+#[test]
+fn a_store_that_is_mounted_read_only_can_be_read() {
+    let stage = Stage::new();
+    drop(store_with_content(&stage.store_path()));
+    let Some(shown) = Mounted::read_only(&stage.store_path()) else {
+        return;
+    };
+    let examined = look(shown.path());
+    assert_eq!(with(&examined, Health::Problem), [""; 0], "{examined:#?}");
+    let access = check(&examined, "access");
+    assert_eq!(access.status, Health::Note);
+    assert!(access.found.contains("mounted read-only"), "{access:?}");
+    assert_eq!(check(&examined, "reading").status, Health::Ok);
+    assert!(
+        check(&examined, "locks")
+            .found
+            .starts_with("shared locks work")
+    );
+    assert_eq!(check(&examined, "maps").status, Health::Ok);
+    assert!(check(&examined, "holes").found.starts_with("not tried: "));
+    // Where nothing can be made, that is the problem.
+    let examined = look(shown.path().join("packs/inside"));
+    assert_eq!(with(&examined, Health::Problem), ["access"]);
+}
+
+#[test]
+fn what_another_user_may_not_do_is_said() {
+    const CHILD: &str = "DOCTOR_OTHER_USER";
+    if let Some(store) = is_child(CHILD) {
+        let (store, expected) = store.split_once(' ').unwrap();
+        let examined = look(store);
+        let mut problems = with(&examined, Health::Problem);
+        problems.sort_unstable();
+        assert_eq!(problems.join(","), expected, "{examined:#?}");
+        let access = check(&examined, "access");
+        let uid = rustix::process::getuid().as_raw();
+        assert!(
+            access.found.contains(&format!("(uid {uid}) may not")),
+            "{access:?}"
+        );
+        return;
+    }
+    if !rustix::process::getuid().is_root() {
+        println!("skipped: only root becomes another user");
+        return;
+    }
+    let stage = Stage::new();
+    fs::set_permissions(stage.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    let readable = stage.path("test-binary");
+    fs::copy(std::env::current_exe().unwrap(), &readable).unwrap();
+    let store = stage.store_path();
+    drop(store_with_content(&store));
+    let look_as_nobody = |path: &Path, expected: &str| {
+        let output = std::process::Command::new(&readable)
+            .args(["--exact", "doctor::what_another_user_may_not_do_is_said"])
+            .current_dir("/")
+            .env(CHILD, format!("{} {expected}", path.display()))
+            .uid(65_534)
+            .gid(65_534)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+    };
+    // It may read, which is no problem; where nothing is, it may not make one.
+    look_as_nobody(&store, "");
+    look_as_nobody(&stage.path("other"), "access");
+    for (closed, expected) in [("roots", "access,contents"), (".", "access,store")] {
+        let folder = store.join(closed);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        look_as_nobody(&store, expected);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn looking_over_and_over_and_opening_over_and_over_disturb_each_other_not() {
+    let stage = Stage::new();
+    drop(store_with_content(&stage.store_path()));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let mut looks = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let examined = look(stage.store_path());
+                assert_eq!(with(&examined, Health::Problem), [""; 0], "{examined:#?}");
+                looks += 1;
+            }
+            looks
+        });
+        let opened: Vec<_> = (0..40)
+            .map(|_| Store::open(stage.store_path()).map(drop))
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        assert!(looks.join().unwrap() > 0);
+        for result in opened {
+            result.unwrap();
+        }
+    });
+    assert!(stage.stored("tmp").is_empty());
+}
