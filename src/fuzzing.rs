@@ -10,7 +10,7 @@ pub use crate::checkpoint::fuzz::{device_map, safetensors_header, shard_index};
 pub use crate::config::fuzz::{config_file, config_value};
 pub use crate::dag::fuzz::{dag_pb, hamt_folder, hamt_shard, tensor_v1, unixfs};
 pub use crate::store::fuzz::{
-    format_file, gone_file, name_file, pack_header, pack_table, root_file, target,
+    format_file, gone_file, name_file, pack_header, pack_sources, pack_table, root_file, target,
 };
 
 #[cfg(test)]

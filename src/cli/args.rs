@@ -110,6 +110,7 @@ pub(crate) struct GlobalArgs {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Add(commands::add::AddArgs),
+    Absorb(commands::absorb::AbsorbArgs),
     Get(commands::get::GetArgs),
     Cat(commands::cat::CatArgs),
     Ls(commands::ls::LsArgs),
@@ -137,7 +138,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Content",
         &[
-            "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync",
+            "add", "absorb", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync",
         ],
     ),
     ("Upkeep", &["verify", "repair", "gc", "df", "doctor"]),

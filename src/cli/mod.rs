@@ -102,6 +102,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
     let context = Context::new(&global, config, printer);
     match command {
         Command::Add(args) => commands::add::run(args, &context),
+        Command::Absorb(args) => commands::absorb::run(args, &context),
         Command::Get(args) => commands::get::run(args, &context),
         Command::Cat(args) => commands::cat::run(args, &context),
         Command::Ls(args) => commands::ls::run(args, &context),

@@ -23,12 +23,12 @@ macro_rules! targets {
     };
 }
 
-const TARGETS: [Target; 18] = targets! {
+const TARGETS: [Target; 19] = targets! {
     block: cid;
     checkpoint: device_map safetensors_header shard_index;
     config: config_file config_value;
     dag: dag_pb hamt_folder hamt_shard tensor_v1 unixfs;
-    store: format_file gone_file name_file pack_header pack_table root_file target;
+    store: format_file gone_file name_file pack_header pack_sources pack_table root_file target;
 };
 
 /// None in a package, which is without the folder.

@@ -35,7 +35,7 @@ pub(crate) struct HeldBlocks<'s> {
 
 impl Blocks for HeldBlocks<'_> {
     fn find(&self, cid: &Cid) -> Result<Option<Place>, StoreError> {
-        self.store.find(cid.hash(), self.holder)
+        self.store.find_or_referenced(cid.hash(), self.holder)
     }
 
     fn node(&self, cid: &Cid) -> Result<Arc<Node>, StoreError> {

@@ -5,12 +5,14 @@
 
 use std::path::Path;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::coverage::{Coverage, Covered};
 use super::folder::{format_bytes, parse_format};
 use super::format::{self, Envelope, FileKind, StoreId, array, resealed};
 use super::gone::Gone;
 use super::names::{self, Pin};
-use super::pack::{Header, PackId, Table};
+use super::pack::{Header, PackId, PackKind, Sources, Table};
 use super::root::{EntryKind, Head, RootName, RootRecord};
 use super::target::{Head as TargetHead, Target};
 use crate::block::canonical;
@@ -23,6 +25,10 @@ pub fn pack_header(data: &[u8]) -> bool {
     };
     let number = |at: usize| u64::from_le_bytes(array(&bytes[at..at + 8]));
     let meant = Header {
+        kind: match bytes[12] {
+            1 => PackKind::References,
+            _ => PackKind::Payload,
+        },
         store: StoreId(array(&bytes[16..32])),
         pack: PackId(array(&bytes[32..48])),
         table_offset: number(48),
@@ -55,6 +61,37 @@ pub fn pack_table(data: &[u8]) -> bool {
     };
     assert_eq!(table.to_bytes(), data, "a table has one form");
     true
+}
+
+/// The list of sources of a reference pack.
+pub fn pack_sources(data: &[u8]) -> bool {
+    read_sources(data) | read_sources(&checked_list(data))
+}
+
+fn read_sources(bytes: &[u8]) -> bool {
+    let Ok(sources) = Sources::parse(bytes, Path::new("packs/x.pack")) else {
+        return false;
+    };
+    let list = sources.list();
+    let written = Sources::to_bytes(list);
+    assert_eq!(written, bytes[..written.len()], "a list has one form");
+    for (number, source) in list.iter().enumerate() {
+        assert!(source.path().is_absolute());
+        let found = sources.locate(source.base, source.len);
+        assert_eq!(found, Some((number, source)), "each range is of one source");
+        let longer = source.len.checked_add(1);
+        let found = longer.and_then(|len| sources.locate(source.base, len));
+        assert_eq!(found, None, "and of no other");
+    }
+    true
+}
+
+/// The bytes as a list with its checksum.
+fn checked_list(data: &[u8]) -> Vec<u8> {
+    let mut bytes = xxh3_64(data).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&(data.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(data);
+    bytes
 }
 
 /// A file of `roots/`.
@@ -223,7 +260,7 @@ pub(crate) mod seeds {
     use crate::dag::{Profile, leaf};
     use crate::store::format::StoredCid;
     use crate::store::names::PinKind;
-    use crate::store::pack::{ObjectNote, Row};
+    use crate::store::pack::{ObjectNote, Row, Source};
     use crate::store::root::{NodePlace, ObjectKind, PathEntry, RootExtent};
 
     const STORE: StoreId = StoreId([7; 16]);
@@ -234,6 +271,10 @@ pub(crate) mod seeds {
 
     pub(crate) fn pack_header() -> Vec<Vec<u8>> {
         let header = |table_len, blocks| Header {
+            kind: match blocks {
+                1 => PackKind::References,
+                _ => PackKind::Payload,
+            },
             store: STORE,
             pack: PackId([9; 16]),
             table_offset: 1 << 16,
@@ -270,6 +311,18 @@ pub(crate) mod seeds {
             },
         ];
         tables.map(|table| table.to_bytes()).to_vec()
+    }
+
+    pub(crate) fn pack_sources() -> Vec<Vec<u8>> {
+        let source = |base, path: &str, len| Source::new(base, Path::new(path), len, (1, 2));
+        let lists = [
+            vec![source(0, "/mnt/model.safetensors", 100)],
+            vec![source(0, "/a", 1), source(65_536, "/b/é", u64::MAX >> 2)],
+        ];
+        let with_checks = lists.map(|list| Sources::to_bytes(&list));
+        // The list alone, too, which is given its checksum.
+        let alone = with_checks.each_ref().map(|bytes| bytes[16..].to_vec());
+        with_checks.into_iter().chain(alone).collect()
     }
 
     fn root(kind: ObjectKind, paths: Vec<PathEntry>, extents: u64) -> Vec<u8> {

@@ -120,6 +120,7 @@ impl Gone {
         self.0.get(&pack).map_or(&[], Vec::as_slice)
     }
 
+    #[cfg(any(fuzzing, test))]
     pub(crate) fn packs(&self) -> impl Iterator<Item = PackId> + '_ {
         self.0.keys().copied()
     }

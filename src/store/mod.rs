@@ -1,5 +1,6 @@
 //! The store: packs, roots, names, the index, the memory tier, ingest and reading.
 
+mod absorb;
 mod assemble;
 mod cache;
 mod check;
@@ -39,6 +40,7 @@ mod verify;
 mod writable;
 mod writer_lock;
 
+pub use absorb::{AbsorbOptions, AbsorbReport};
 pub use cache::CacheStats;
 pub use check::{
     CheckError, CheckOptions, CheckReport, ComputedCid, Difference, EntrySummary, check_path,

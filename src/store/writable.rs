@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::absorb::{self, AbsorbOptions, AbsorbReport};
 use super::assemble::{HeldBlocks, assemble};
 use super::cache::CacheStats;
 use super::collect::{self, GcOptions, GcPlan, GcReport};
@@ -354,6 +355,36 @@ impl Store {
         self.resolve(target)?.export(output, options)
     }
 
+    /// Copies in what a target refers to, so that it needs no file outside the store; other objects that refer to
+    /// the same places of these files are rewritten with it. The files are left alone.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, Store};
+    /// # let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("model");
+    /// std::fs::write(&path, vec![7; 100_000])?;
+    /// let store = Store::create(dir.path().join("store"))?;
+    /// let mut options = AddOptions::default();
+    /// options.reference = true;
+    /// let target = store.add_path(&path, &options)?.cid.into();
+    /// assert_eq!(store.absorb(&target, &Default::default())?.copied_bytes, 100_000);
+    /// std::fs::remove_file(&path)?;
+    /// assert_eq!(store.to_reader().read(&target)?, vec![7; 100_000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError::SourceGone`] and [`StoreError::SourceDiffers`] for a file that is not as it was,
+    /// [`StoreError::File`] when the disk refuses; the store is then as it was, unless the disk refused while
+    /// objects were rewritten: then some of them are, and absorbing again goes on. As [`StoreReader::resolve`].
+    pub fn absorb(
+        &self,
+        target: &Target,
+        options: &AbsorbOptions,
+    ) -> Result<AbsorbReport, StoreError> {
+        absorb::absorb(&self.inner, target, options)
+    }
+
     /// All published objects, in the order of their CIDs.
     ///
     /// # Errors
@@ -530,7 +561,7 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
             .known_damage(cid)?
             .unwrap_or_else(|| block_absent(inner, cid)));
     };
-    let pack = match inner.core.packs.open(place.pack) {
+    let block = match inner.core.block(cid, &place) {
         // Its add failed between the two steps.
         Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
             return Err(match inner.registry.has_pack(place.pack) {
@@ -538,14 +569,11 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
                 false => block_absent(inner, cid),
             });
         }
-        opened => opened?,
-    };
-    let data = pack.read(place.offset, place.len as usize)?;
-    let block = match Block::verified(*cid, data) {
-        Ok(block) => block,
         // A collection took it between the lookup and the read.
-        Err(_) if !inner.registry.is_good(&place) => return Err(block_absent(inner, cid)),
-        Err(e) => return Err(e.into()),
+        Err(StoreError::Block(_)) if !inner.registry.is_good(&place) => {
+            return Err(block_absent(inner, cid));
+        }
+        read => read?,
     };
     inner.tier.put_block(&block, since);
     Ok(block)

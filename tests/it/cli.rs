@@ -14,6 +14,7 @@ mod listing;
 mod overlay;
 mod pin_files;
 mod reading;
+mod referring;
 mod refused;
 mod refused_checkpoints;
 mod removing;

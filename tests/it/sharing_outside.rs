@@ -89,7 +89,6 @@ fn fork(store: &Path, target: &Target) {
         // SAFETY: ends the process at once.
         unsafe { libc::_exit(if is_whole { 0 } else { 1 }) };
     }
-    drop(slice);
     drop(map);
     say("forked");
     let mut status = 0;

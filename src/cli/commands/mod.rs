@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+pub(crate) mod absorb;
 pub(crate) mod add;
 pub(crate) mod cat;
 pub(crate) mod check;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
+use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Note, Output, Table, View};
 use crate::cli::progress::Progress;
 use crate::cli::text;
@@ -49,6 +50,8 @@ pub(crate) struct VerifyArgs {
     /// Record nothing, and need no lock.
     #[arg(long)]
     read_only: bool,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 /// `5%` or `0.05`, more than nothing and at most all.
@@ -118,7 +121,7 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
             reader.verify(&options)?
         }
         false => {
-            let store = context.writer()?;
+            let store = context.writer(&args.lock)?;
             let _bar = follow(context, &mut options)?;
             store.verify(&options)?
         }

@@ -24,7 +24,8 @@ pub(crate) struct Rooted {
     pub(crate) kind: ObjectKind,
     pub(crate) size: u64,
     pub(crate) used: SystemTime,
-    /// What it covers, normalized.
+    /// What it covers of packs with payload, normalized. Of a reference pack nothing is to be given back, and what
+    /// it takes is not what it covers, so there it counts only that the root names it.
     pub(crate) coverage: Coverage,
     /// The packs it names, those included of which it only needs empty blocks.
     pub(crate) packs: Vec<PackId>,
@@ -140,12 +141,14 @@ fn rooted(
     if record.head.kind == ObjectKind::Loose {
         for pack in record.whole_packs() {
             match core.packs.open(pack) {
+                Ok(open) if open.is_reference() => {}
                 Ok(open) => coverage.add_range(pack, open.payload()),
                 // A pack that is announced first may never have come, and one that is damaged is not touched.
                 Err(e) => tracing::debug!("{}: {e}", path.display()),
             }
         }
     }
+    coverage.retain(|pack| !core.packs.is_reference(pack));
     coverage.normalize();
     Ok(Rooted {
         name,

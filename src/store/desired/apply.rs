@@ -102,6 +102,7 @@ fn reading(
         hidden: from.hidden,
         ignore: from.ignore.clone(),
         expected: from.cid,
+        reference: false,
         cancel: options.cancel.clone(),
         progress,
     }

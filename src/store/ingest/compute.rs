@@ -40,6 +40,7 @@ fn report_of(walk: &Walk, built: &Built, options: &AddOptions) -> Result<AddRepo
     let bytes = Bytes {
         new: built.size,
         shared: 0,
+        referenced: 0,
     };
     Ok(report(walk, built, bytes, Committed::default()))
 }

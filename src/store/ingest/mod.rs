@@ -9,6 +9,7 @@ mod hash;
 mod options;
 mod pin_as;
 mod record;
+mod references;
 mod session;
 mod shared_with;
 mod source;

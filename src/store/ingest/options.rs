@@ -44,6 +44,10 @@ pub struct AddOptions {
     pub ignore: Vec<String>,
     /// Refuse content that gets another CID than this one, in either version; the store is then as it was.
     pub expected: Option<Cid>,
+    /// Leave the bytes of files where they are, and only note in the store where that is: the add writes next to
+    /// nothing, and the object is readable for as long as the files stay as they are. They are read and hashed at
+    /// each use, and never mapped. Blocks that the store has are taken from there.
+    pub reference: bool,
     /// Checked as the add goes; once set, it stops and the store is as it was.
     pub cancel: Option<Arc<AtomicBool>>,
     /// Told from time to time how far the add is.
@@ -104,6 +108,7 @@ impl fmt::Debug for AddOptions {
             .field("hidden", &self.hidden)
             .field("ignore", &self.ignore)
             .field("expected", &self.expected)
+            .field("reference", &self.reference)
             .finish_non_exhaustive()
     }
 }
@@ -230,10 +235,13 @@ pub struct AddReport {
     pub name: String,
     /// Bytes of content.
     pub size: u64,
-    /// Content bytes that were not in the store before.
+    /// Content bytes that were not in the store before, and are now.
     pub new_bytes: u64,
-    /// Content bytes that were, or that occur again in the object; `new_bytes + shared_bytes == size`.
+    /// Content bytes that were, or that occur again in the object.
     pub shared_bytes: u64,
+    /// Content bytes that were not, and stay in the files that were added by reference;
+    /// `new_bytes + shared_bytes + referenced_bytes == size`.
+    pub referenced_bytes: u64,
     /// The object that has most of the shared bytes, and how many, each place counted once; none where the
     /// object itself was there already, and where no other has any. Looked for among the objects that were
     /// used last.

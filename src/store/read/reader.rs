@@ -25,6 +25,10 @@ pub struct ReaderOptions {
     /// Nobody removes content from the store below the overlay file system that it is seen through, so that
     /// leases need not be seen there; see [`StoreError::Overlay`]. Of no effect elsewhere.
     pub nobody_collects: bool,
+    /// Open no file outside the store. A store that came from somebody else may name any file of this machine in
+    /// its reference packs. Nothing of one is handed out unless it is the block that was asked for, but it is
+    /// opened and read; objects that need that are [`StoreError::ReferenceRefused`] then.
+    pub no_references: bool,
 }
 
 /// Reads a store beside its writer, from any number of processes, from a read-only mount and under another
@@ -66,7 +70,8 @@ impl StoreReader {
     /// # Errors
     /// As [`StoreReader::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &ReaderOptions) -> Result<Self, StoreError> {
-        let core = ReadCore::open(path.as_ref())?;
+        let mut core = ReadCore::open(path.as_ref())?;
+        core.opens_sources = !options.no_references;
         overlay::check(&core.folder, options.nobody_collects)?;
         // Without these little can be read, so it is said at once.
         core.folder.check_folders()?;

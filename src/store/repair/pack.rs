@@ -7,7 +7,7 @@ use super::tables;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::{StoreId, hex};
-use crate::store::pack::{Header, ObjectNote, PackId, Row, Table};
+use crate::store::pack::{Header, ObjectNote, PackId, PackKind, Row, Table};
 
 /// What is wrong with a pack, in the order in which it is looked for.
 #[derive(Debug)]
@@ -42,11 +42,17 @@ pub(super) struct Pack {
     pub(super) notes: Vec<ObjectNote>,
     /// Each of the rows was hashed.
     pub(super) is_hashed: bool,
-    /// Blocks end before this.
+    /// Blocks end before this. Those of a reference pack lie in other files, at places of their own count.
     pub(super) payload_end: u64,
 }
 
 impl Pack {
+    /// Whether its blocks lie in files outside the store, which no repair looks at.
+    pub(super) fn is_reference(&self) -> bool {
+        self.header
+            .is_some_and(|header| header.kind == PackKind::References)
+    }
+
     /// Whether blocks can be read from it, once what is planned for it is done.
     pub(super) fn is_readable(&self) -> bool {
         match &self.condition {
@@ -134,7 +140,10 @@ pub(super) fn examine(
         return Ok(Some(pack));
     }
     pack.header = Some(header);
-    pack.payload_end = header.table_offset;
+    pack.payload_end = match header.kind {
+        PackKind::Payload => header.table_offset,
+        PackKind::References => u64::MAX,
+    };
     let length = || {
         damaged(
             "length",
@@ -161,7 +170,9 @@ pub(super) fn examine(
 
 fn table(raw: &RawPack, header: &Header) -> Result<Table, StoreError> {
     let table = raw.table(header)?;
-    let is_good = |row: &Row| tables::row_fits(row, header.table_offset);
+    let is_good = |row: &Row| {
+        header.kind == PackKind::References || tables::row_fits(row, header.table_offset)
+    };
     match table.rows.iter().find(|row| !is_good(row)) {
         None => Ok(table),
         Some(row) => Err(StoreError::Damaged {

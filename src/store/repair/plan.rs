@@ -275,7 +275,7 @@ impl Planner<'_> {
         let nothing = Gone::default();
         let gone = self.survey.gone.as_ref().unwrap_or(&nothing);
         for pack in self.survey.packs.values() {
-            if !pack.is_readable() || pack.is_hashed {
+            if !pack.is_readable() || pack.is_hashed || pack.is_reference() {
                 continue;
             }
             let raw = self.survey.reader.open(pack.id)?;

@@ -193,7 +193,7 @@ fn uncovered(
         .survey
         .packs
         .values()
-        .filter(|pack| pack.is_readable())
+        .filter(|pack| pack.is_readable() && !pack.is_reference())
     {
         let covered = live.of(pack.id);
         let is_open = |row: &&Row| {
@@ -238,6 +238,7 @@ fn all_dead(planner: &Planner<'_>, live: &Coverage, gone: &mut Gone) -> u64 {
         .map(|pack| PackShape {
             id: pack.id,
             payload: Header::BYTES as u64..pack.payload_end,
+            is_reference: pack.is_reference(),
         })
         .collect();
     let all = shapes.iter().map(|shape| shape.id).collect();

@@ -18,7 +18,7 @@ use crate::store::error::StoreError;
 use crate::store::format::{StoreId, StoredCid};
 use crate::store::gone::outside;
 use crate::store::pack::{
-    Header, MAX_TABLE_BYTES, ObjectNote, PackId, Place, Row, SMALL_ALIGN, Table,
+    Header, MAX_TABLE_BYTES, ObjectNote, PackId, PackKind, Place, Row, SMALL_ALIGN, Table,
 };
 
 /// What makes a damaged pack whole again.
@@ -215,6 +215,7 @@ fn with_table(
 
 fn header(store: StoreId, pack: PackId, table_offset: u64, table: &[u8], blocks: usize) -> Header {
     Header {
+        kind: PackKind::Payload,
         store,
         pack,
         table_offset,

@@ -157,7 +157,6 @@ fn replay_after(fault: Fault, first: &[Step], then: &[Step]) -> bool {
 fn a_power_cut_at_any_point_loses_nothing_that_was_returned() {
     for workload in &WORKLOADS {
         let tried = Record::of(workload).cut_everywhere();
-        println!("{tried} cuts");
         assert!(tried > 200, "{tried} of {:?}", workload.steps);
     }
 }
@@ -166,7 +165,6 @@ fn a_power_cut_at_any_point_loses_nothing_that_was_returned() {
 fn whatever_the_index_knew_a_power_cut_loses_nothing_that_was_returned() {
     for workload in &WORKLOADS {
         let tried = Record::of(workload).cut_with_every_state_of_the_index();
-        println!("{tried} cuts");
         assert!(tried > 200, "{tried} of {:?}", workload.steps);
     }
 }

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::Sandbox;
 
-const COMMANDS: [&str; 21] = [
-    "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync", "gc", "df", "plan",
-    "load", "dedup", "verify", "repair", "init", "config", "doctor", "demo",
+const COMMANDS: [&str; 22] = [
+    "add", "absorb", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync", "gc", "df",
+    "plan", "load", "dedup", "verify", "repair", "init", "config", "doctor", "demo",
 ];
 
 #[test]
