@@ -173,7 +173,8 @@ fn what_the_source_has_nothing_for_stays_where_it_is() {
     let objects = sample(&path);
     let store = open(&path, Files::real()).unwrap();
     let blocks = arrange(&store.core, all(&store).unwrap()).unwrap();
-    let some = |block: &Relocated| block.from.offset % 128 == 0 && block.cid.codec() == RAW;
+    let some =
+        |block: &Relocated| block.from.offset.is_multiple_of(128) && block.cid.codec() == RAW;
     let source = |block: &Relocated, _: &Holder| match some(block) {
         true => from_its_place(&store, block),
         false => Ok(None),

@@ -129,20 +129,32 @@ fn finish(
     Ok(report)
 }
 
+/// What changes of the record of a pack.
+#[derive(Default)]
+struct Changes {
+    damaged: Vec<Range<u64>>,
+    good: Vec<Range<u64>>,
+}
+
 /// Puts into `gone` what is damaged, and takes out what reads well again.
 fn record(store: &Inner, damaged: &[Place], good: &[Place]) -> Result<(), StoreError> {
-    let mut changes: HashMap<PackId, (Vec<Range<u64>>, Vec<Range<u64>>)> = HashMap::new();
+    let mut changes: HashMap<PackId, Changes> = HashMap::new();
     // A file of the user's may be put back.
     let is_ours = |place: &&Place| !store.core.packs.is_reference(place.pack);
     for place in damaged.iter().filter(is_ours) {
-        changes.entry(place.pack).or_default().0.push(place.range());
+        let of_pack = changes.entry(place.pack).or_default();
+        of_pack.damaged.push(place.range());
     }
     for place in good {
-        changes.entry(place.pack).or_default().1.push(place.range());
+        changes
+            .entry(place.pack)
+            .or_default()
+            .good
+            .push(place.range());
     }
     let before = store.registry.gone();
     store.registry.change_gone(|gone| {
-        for (pack, (damaged, good)) in changes {
+        for (pack, Changes { damaged, good }) in changes {
             gone.change_damaged(pack, damaged, &good);
         }
     });

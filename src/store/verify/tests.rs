@@ -118,8 +118,10 @@ fn what_the_disk_does_not_give_is_found_and_is_served_again_once_it_does() {
         threads: 1,
         ..StoreOptions::default()
     };
-    let mut one_thread = VerifyOptions::default();
-    one_thread.threads = 1;
+    let one_thread = VerifyOptions {
+        threads: 1,
+        ..VerifyOptions::default()
+    };
     let (mut unreadable, mut passed) = (0, 0);
     for lasting in [false, true] {
         for nth in 1.. {
