@@ -16,7 +16,7 @@ use crate::store::format::StoreId;
 use crate::store::gone::{self, Gone};
 use crate::store::inner;
 use crate::store::names::{self, Pin};
-use crate::store::pack::{Header, PackId};
+use crate::store::pack::PackId;
 use crate::store::root::{ObjectKind, Remains, RootName, RootRecord};
 
 const ROOT_LIMIT: u64 = 4 << 30;
@@ -257,7 +257,7 @@ impl Survey {
                 record.places().map(|(pack, _)| pack).collect();
             for id in record.packs.iter().filter(|id| !placed.contains(id)) {
                 if let Some(pack) = self.packs.get(id) {
-                    coverage.add_range(*id, Header::BYTES as u64..pack.payload_end);
+                    coverage.add_range(*id, pack.offsets());
                 }
             }
         }
