@@ -194,6 +194,7 @@ impl IpfsAccelerate {
         options.nobody_collects = config.store.nobody_collects;
         let reading = ReaderOptions {
             nobody_collects: options.nobody_collects,
+            ..ReaderOptions::default()
         };
         let reader = match StoreReader::open_with(&path, &reading) {
             // Made, and given up at once for others to write to.

@@ -4,6 +4,8 @@
 //! ([CID specification](https://github.com/multiformats/cid)). Blocks are told apart by their
 //! multihash, objects by their CIDv1 (see [`canonical`]).
 
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod parse;
 
 use std::fmt;

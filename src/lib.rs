@@ -17,6 +17,9 @@ mod dag;
 mod doctor;
 pub mod error;
 mod fsio;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod store;
 
 pub use accelerate::{
@@ -48,16 +51,21 @@ pub use doctor::{Examination, Health, HealthCheck, examine};
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{
-    AddNote, AddOptions, AddProgress, AddReport, Affected, CacheStats, CheckError, CheckOptions,
-    CheckReport, ClearedBlock, ComputedCid, CopyReason, Counterpart, Difference, Entry,
-    EntrySummary, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice, Finding,
-    FindingKind, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, HealOptions,
-    HealReport, HealedBlock, HealedBy, NotFreeable, Object, ObjectInfo, ObjectSpace, ObjectStat,
-    PartCount, PartTotals, PendingCid, Pin, PinAs, PinKind, PinOptions, ReaderOptions,
-    RemovalSpace, RemoveOptions, RemoveReport, SessionReport, SharedBytes, SharedPart, SharedWith,
-    SharingSide, SpaceReport, Store, StoreError, StoreOptions, StoreReader, StoreTotals,
-    StoredFile, Target, TargetError, VerifyOptions, VerifyProgress, VerifyReport, WriteSession,
-    check_path, check_reader, hash_path, hash_reader, utc_text,
+    AbsorbOptions, AbsorbReport, AddNote, AddOptions, AddProgress, AddReport, Affected, CacheStats,
+    CheckError, CheckOptions, CheckReport, ClearedBlock, ComputedCid, CopyReason, Counterpart,
+    Defect, DesiredPath, DesiredPin, DesiredPins, DesiredPinsError, DesiredSource, Difference,
+    Entry, EntrySummary, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice,
+    Finding, FindingKind, GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport,
+    HealOptions, HealReport, HealedBlock, HealedBy, NotFreeable, Object, ObjectInfo, ObjectSpace,
+    ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAction, PinAs, PinChange, PinKind,
+    PinOptions, PinPlan, PinSyncOptions, PinSyncProgress, PinSyncReport, ReaderOptions, Remedy,
+    RemovalSpace, RemoveOptions, RemoveReport, RepairFinding, RepairObject, RepairOptions,
+    RepairPlan, RepairReport, SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide,
+    SpaceReport, Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, SyncCounts,
+    SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState, SyncedObject,
+    SyncedPin, SyncedPinChange, Target, TargetError, VerifyOptions, VerifyProgress, VerifyReport,
+    WriteSession, apply_repair, check_path, check_reader, hash_path, hash_reader, plan_repair,
+    utc_text,
 };
 
 /// Runs the README's examples as tests.

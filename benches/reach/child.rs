@@ -35,6 +35,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
             let report = store.add_path(rest, &AddOptions::default().with_profile(profile))?;
             println!("{} {} {}", report.blocks, peak_bytes()?, report.cid);
         }
+        "open" => {
+            let begun = Instant::now();
+            drop(Store::open(store)?);
+            println!("{} {}", begun.elapsed().as_secs_f64(), peak_bytes()?);
+        }
+        "repair" => {
+            let begun = Instant::now();
+            crate::repair::repair(store, rest)?;
+            println!("{} {}", begun.elapsed().as_secs_f64(), peak_bytes()?);
+        }
         "first-tensor" => {
             let reader = StoreReader::open(store)?;
             let loaded =

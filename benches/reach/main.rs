@@ -2,8 +2,8 @@
 //!
 //! Each pair of measurements alternates (A B A B), medians are printed, and nothing here is a test: machines
 //! drift by a factor of two, so only the ratios mean anything. `-- --size 1GiB` makes it quicker, `-- add`
-//! (or `load`, `residency`, `halves`, `reader`, `share`, `commit`, `block`, `small`, `verify`) runs one part, `--dir DIR`
-//! chooses the disk.
+//! (or `load`, `residency`, `halves`, `reader`, `share`, `commit`, `block`, `small`, `repair`, `verify`) runs one
+//! part, `--dir DIR` chooses the disk.
 
 mod add;
 mod block;
@@ -12,6 +12,7 @@ mod commit;
 mod halves;
 mod load;
 mod reader;
+mod repair;
 mod residency;
 mod scratch;
 mod share;
@@ -57,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--size" => setup.size_bytes = value()?.parse::<ByteSize>()?.bytes(),
             "--dir" => setup.dir = value()?.into(),
             "add" | "load" | "residency" | "halves" | "reader" | "share" | "commit" | "block"
-            | "small" | "verify" => parts.push(argument),
+            | "small" | "repair" | "verify" => parts.push(argument),
             other => return Err(format!("unknown argument {other}").into()),
         }
     }
@@ -71,6 +72,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if wants("small") {
         small::run(&scratch, setup.size_bytes)?;
+    }
+    if wants("repair") {
+        repair::run(&scratch, setup.size_bytes)?;
     }
     if wants("share") {
         share::run(&scratch, setup.size_bytes)?;

@@ -10,6 +10,8 @@ mod device_map;
 mod dispatched;
 mod error;
 mod execute;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod header;
 mod json;
 mod load;

@@ -33,8 +33,8 @@ A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path
 
 Exit codes:
   0  done
-  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value,
-     `doctor` a problem, `verify` damage
+  1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value;
+     findings of `verify`, `repair` and `doctor`; `sync` and `pin sync` could not do all of it
   2  an error; one line says what, a second one what to do
 
 Environment:
@@ -110,6 +110,7 @@ pub(crate) struct GlobalArgs {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Add(commands::add::AddArgs),
+    Absorb(commands::absorb::AbsorbArgs),
     Get(commands::get::GetArgs),
     Cat(commands::cat::CatArgs),
     Ls(commands::ls::LsArgs),
@@ -121,9 +122,11 @@ pub(crate) enum Command {
     Gc(commands::gc::GcArgs),
     Df(commands::df::DfArgs),
     Pin(commands::pin::PinArgs),
+    Sync(commands::sync::SyncArgs),
     Dedup(commands::dedup::DedupArgs),
     Plan(commands::plan::PlanArgs),
     Load(commands::load::LoadArgs),
+    Repair(commands::repair::RepairArgs),
     Init(commands::init::InitArgs),
     Config(commands::config::ConfigArgs),
     Doctor(commands::doctor::DoctorArgs),
@@ -135,10 +138,10 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Content",
         &[
-            "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin",
+            "add", "absorb", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync",
         ],
     ),
-    ("Upkeep", &["verify", "gc", "df", "doctor"]),
+    ("Upkeep", &["verify", "repair", "gc", "df", "doctor"]),
     ("Checkpoints", &["plan", "load", "dedup"]),
     ("Setting up", &["init", "config", "demo", "help"]),
 ];

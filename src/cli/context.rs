@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ipfs_accelerate::{Config, Profile, ReaderOptions, Store, StoreOptions, StoreReader};
+use ipfs_accelerate::{
+    Config, Profile, ReaderOptions, Store, StoreError, StoreOptions, StoreReader,
+};
 
 use super::args::GlobalArgs;
 use super::error::CliError;
@@ -13,6 +15,7 @@ use super::lock_args::LockArgs;
 use super::output::{Output, Printer};
 use super::progress::Progress;
 use super::signals;
+use super::temporary::TemporaryFolder;
 
 pub(crate) struct Context<'a> {
     pub(crate) config: Config,
@@ -20,6 +23,14 @@ pub(crate) struct Context<'a> {
     printer: &'a Printer,
     /// Of the signals, once they are watched.
     cancel: OnceCell<Arc<AtomicBool>>,
+}
+
+/// A store, or an empty one in its place.
+pub(crate) struct StandIn {
+    pub(crate) store: Store,
+    /// Removed once the store is closed.
+    #[expect(dead_code, reason = "held for its drop")]
+    folder: Option<TemporaryFolder>,
 }
 
 /// Defaults, file, environment. A file that was named must be there.
@@ -86,19 +97,55 @@ impl<'a> Context<'a> {
 
     /// The store for writing, made where the folder is absent or empty.
     pub(crate) fn writer_or_new(&self, lock: &LockArgs) -> Result<Store, CliError> {
+        self.writer_or_new_under(lock, self.configured_profile()?)
+    }
+
+    /// The same; one that is made gets this profile.
+    pub(crate) fn writer_or_new_under(
+        &self,
+        lock: &LockArgs,
+        profile: Profile,
+    ) -> Result<Store, CliError> {
         let mut options = self.store_options(lock)?;
-        options.profile = self.configured_profile()?;
+        options.profile = profile;
         Ok(Store::open_or_create(self.store_path()?, options)?)
+    }
+
+    /// As [`Context::writer_or_new_under`]. For a dry run nothing is made: an empty store in a temporary folder
+    /// stands in for it.
+    pub(crate) fn writer_for(
+        &self,
+        dry_run: bool,
+        lock: &LockArgs,
+        profile: Profile,
+    ) -> Result<StandIn, CliError> {
+        let (store, folder) = match self.writer(lock) {
+            Err(CliError::Store(StoreError::Absent { .. })) if dry_run => {
+                let folder = TemporaryFolder::new("dry-run")?;
+                let mut options = self.store_options(lock)?;
+                options.profile = profile;
+                let store = Store::create_with(folder.path().join("store"), options)?;
+                (store, Some(folder))
+            }
+            Err(CliError::Store(StoreError::Absent { .. })) => {
+                (self.writer_or_new_under(lock, profile)?, None)
+            }
+            writer => (writer?, None),
+        };
+        Ok(StandIn { store, folder })
+    }
+
+    /// How long a command waits for another writer.
+    pub(crate) fn lock_timeout(&self, lock: &LockArgs) -> std::time::Duration {
+        let timeout = lock.lock_timeout.unwrap_or(self.config.store.lock_timeout);
+        timeout.duration()
     }
 
     /// Options under which a wait for another writer ends on a signal.
     pub(crate) fn store_options(&self, lock: &LockArgs) -> Result<StoreOptions, CliError> {
         let mut options = StoreOptions::default();
         options.memory_bytes = self.config.cache.budget().bytes();
-        options.lock_timeout = lock
-            .lock_timeout
-            .unwrap_or(self.config.store.lock_timeout)
-            .duration();
+        options.lock_timeout = self.lock_timeout(lock);
         options.max_bytes = self.config.store.max_size.map(|size| size.bytes());
         options.cancel = Some(self.cancel()?);
         options.nobody_collects = self.nobody_collects();

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use ipfs_accelerate::{
-    ByteSizeError, CheckError, ConfigError, Explain, FileError, LoadError, ProfileError,
-    StoreError, TargetError,
+    ByteSizeError, CheckError, ConfigError, DesiredPinsError, Explain, FileError, LoadError,
+    ProfileError, StoreError, SyncError, TargetError,
 };
 
 /// Any error of a command.
@@ -13,6 +13,10 @@ use ipfs_accelerate::{
 pub(crate) enum CliError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    #[error(transparent)]
+    Pins(#[from] DesiredPinsError),
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
@@ -72,6 +76,8 @@ impl Explain for CliError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Store(e) => e.kind(),
+            Self::Sync(e) => e.kind(),
+            Self::Pins(e) => e.kind(),
             Self::Check(e) => e.kind(),
             Self::Config(e) => e.kind(),
             Self::Load(e) => e.kind(),
@@ -95,6 +101,8 @@ impl Explain for CliError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Store(e) => return e.hint(),
+            Self::Sync(e) => return e.hint(),
+            Self::Pins(e) => return e.hint(),
             Self::Check(e) => return e.hint(),
             Self::Config(e) => return e.hint(),
             Self::Load(e) => return e.hint(),

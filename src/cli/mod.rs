@@ -2,8 +2,8 @@
 //! [`Output`](output::Output) or a [`CliError`](error::CliError); it prints nothing. What is printed, and
 //! how, is decided in one place: [`output`].
 //!
-//! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value) or a finding
-//! (`doctor`, `verify`), 2 error.
+//! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value), findings (`verify`, `repair`,
+//! `doctor`), or `sync` and `pin sync` of which something could not be met, 2 error.
 
 mod args;
 mod commands;
@@ -102,6 +102,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
     let context = Context::new(&global, config, printer);
     match command {
         Command::Add(args) => commands::add::run(args, &context),
+        Command::Absorb(args) => commands::absorb::run(args, &context),
         Command::Get(args) => commands::get::run(args, &context),
         Command::Cat(args) => commands::cat::run(args, &context),
         Command::Ls(args) => commands::ls::run(args, &context),
@@ -112,10 +113,12 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
         Command::Gc(args) => commands::gc::run(args, &context),
         Command::Df(args) => commands::df::run(args, &context),
         Command::Pin(args) => commands::pin::run(args, &context),
+        Command::Sync(args) => commands::sync::run(args, &context),
         Command::Verify(args) => commands::verify::run(args, &context),
         Command::Dedup(args) => commands::dedup::run(args, &context),
         Command::Plan(args) => commands::plan::run(args, &context),
         Command::Load(args) => commands::load::run(args, &context),
+        Command::Repair(args) => commands::repair::run(args, &context),
         Command::Init(args) => commands::init::run(args, &context),
         Command::Config(args) => commands::config::run(args, &context),
         Command::Doctor(args) => commands::doctor::run(args, &context),

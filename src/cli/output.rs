@@ -5,13 +5,14 @@
 //!
 //! | command | fields |
 //! |---|---|
-//! | `add` | `cid`, `name`, `kind`, `size`, `new_bytes`, `shared_bytes`, `shared_most_with: {cid, name, bytes}`, `blocks`, `files`, `pin`, `profile`, `stored`, `notes`, `seconds` |
+//! | `add` | `cid`, `name`, `kind`, `size`, `new_bytes`, `shared_bytes`, `referenced_bytes`, `shared_most_with: {cid, name, bytes}`, `blocks`, `files`, `pin`, `profile`, `stored`, `notes`, `seconds` |
+//! | `absorb` | `cid`, `referenced_bytes`, `copied_bytes`, `objects`, `seconds` |
 //! | `get` | `cid`, `output`, `kind`, `files`, `bytes`, `seconds`; nothing with `-o -` |
 //! | `cat` | the file's bytes and nothing else |
 //! | `ls` | `entries: [{cid, name, kind, size, profile, pinned, pins, created, last_used, damaged_bytes}]` |
 //! | `ls TARGET` | `entries: [{name, kind, size, cid, link}]` |
-//! | `stat` | `store`, `objects`, `pins`, `packs`, `blocks`, `content_bytes`, `pack_bytes`, `pack_disk_bytes`, `index_disk_bytes`, `cache: {hits, misses, evictions, entries, bytes, budget_bytes}` |
-//! | `stat TARGET` | `cid`, `size`, `blocks`, `kind`, `pinned`, `codec`, `hash`, `pins`, `object`, `profile`, `extents`, `damaged_bytes` |
+//! | `stat` | `store`, `objects`, `pins`, `packs`, `blocks`, `content_bytes`, `pack_bytes`, `pack_disk_bytes`, `referenced_bytes`, `index_disk_bytes`, `cache: {hits, misses, evictions, entries, bytes, budget_bytes}` |
+//! | `stat TARGET` | `cid`, `size`, `blocks`, `kind`, `pinned`, `codec`, `hash`, `pins`, `object`, `profile`, `extents`, `damaged_bytes`, `referenced_bytes` |
 //! | `has` | `has`, `target` |
 //! | `check` | `match`, `profile`, `cid`, `name`, `kind`, `size`, `files`, `computed: {profile: cid}`, `differences: [{path, difference, stored, found, offset}]` with `{kind, size, target}` or null for `stored` and `found`, `notes`, `seconds` |
 //! | `rm` | `cid`, `unpinned`, `freeable_bytes`, `shared_bytes`, `freed_bytes` (always 0: `gc` frees) |
@@ -20,10 +21,13 @@
 //! | `df TARGET…` | `targets`, `freeable_bytes`, `shared_bytes` |
 //! | `pin add`, `pin rm` | `name`, `cid`, `kind`, `created` |
 //! | `pin ls` | `entries: [{name, cid, kind, created}]` |
+//! | `pin sync` | `file`, `dry_run`, `entries: [{name, action, cid, was, error: {kind, message, hint}}]`, `changed`, `kept`, `failed`, `unlisted`, `seconds`; `action` is `add`, `pin`, `move`, `keep`, `unpin` or `failed` |
+//! | `sync` | `source`, `dry_run`, `objects: [{cid, name, kind, size, state, new_blocks, new_bytes, there_blocks, there_bytes, pins: [{name, change, was, error}], error: {kind, message, hint}}]`, `copied`, `there`, `failed`, `new_blocks`, `new_bytes`, `there_blocks`, `there_bytes`, `seconds`; `state` is `copied`, `there` or `failed`, `change` is `set`, `kept`, `moved` or `failed` |
 //! | `verify` | `blocks`, `of_blocks`, `bytes`, `objects`, `packs`, `findings: [{kind, affected: [{object, name, path}], block, file, offset, len, expected, found}]`, `cleared: [{block, file, offset}]`, `unused_damaged`, `recorded`, `complete`, `healed: [{block, by, from}]`, `left` as `findings`, `seconds` |
 //! | `plan` | `tensors`, `bytes`, `device_map: {tensor: device}`, `devices: {name: {tensors, bytes, limit}}` |
 //! | `load` | `tensors`, `bytes`, `zero_copy_bytes`, `copied_bytes`, `copies: {reason: bytes}`, `residency`, `populated_bytes`, `lazy_bytes`, `verified_bytes`, `seconds`, `stages: {resolve, headers, plan, execute}`, `shards`, `devices: {name: {tensors, bytes, limit, thread_seconds}}` |
 //! | `dedup` | `a`, `b`: `{target, cid, object, kind, profile, files, tensors, content_bytes, shared_content_bytes, stored_bytes, only_bytes, totals: {same_name, other_name, partly, alone: {parts, bytes, shared_bytes}}}`, `shared_bytes`, `stored_bytes`, `by`, `parts: [{name, a, b: {bytes, shared_bytes, same_as}}]` |
+//! | `repair` | `store`, `dry_run`, `repaired`, `left`, `needs_verify`, `findings: [{defect, path, what, expected, found, action, objects: [{cid, name, pins}], lacking: [cid], advice}]`, `restorable: [{cid, name, pins}]` |
 //! | `init` | `store`, `profile` |
 //! | `config get`, `config set` | `key`, `value`; `set` also `config` |
 //! | `config show` | `config`, `entries: [{section, key, value, origin}]` |
@@ -76,6 +80,32 @@ pub(crate) struct Table {
 pub(crate) enum Note {
     Note(String),
     Warning(String),
+}
+
+/// An error of one of several things, which does not stop the command.
+#[derive(Serialize)]
+pub(crate) struct Fault {
+    kind: &'static str,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn of(e: &dyn Explain) -> Self {
+        Self {
+            kind: e.kind(),
+            message: e.to_string(),
+            hint: e.hint(),
+        }
+    }
+
+    /// The error and what to do, in a line.
+    pub(crate) fn warning(e: &dyn Explain) -> String {
+        match e.hint() {
+            Some(hint) => format!("{e}; {hint}"),
+            None => e.to_string(),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! A temporary folder for the demo.
+//! A temporary folder: for the demo, and for a store that is not made.
 
 use std::fs::{self, DirBuilder};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -11,10 +11,10 @@ use ipfs_accelerate::FileError;
 pub(crate) struct TemporaryFolder(PathBuf);
 
 impl TemporaryFolder {
-    pub(crate) fn new() -> Result<Self, FileError> {
+    pub(crate) fn new(what: &str) -> Result<Self, FileError> {
         // Seeded by the system anew for each process; and `create` refuses a folder that is there.
         let suffix = RandomState::new().build_hasher().finish();
-        let path = std::env::temp_dir().join(format!("ipfs-accelerate-demo-{suffix:016x}"));
+        let path = std::env::temp_dir().join(format!("ipfs-accelerate-{what}-{suffix:016x}"));
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.map_err(FileError::at("create the folder", &path))?;
         Ok(Self(path))

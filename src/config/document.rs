@@ -54,13 +54,20 @@ fn line_of(text: &str, offset: usize) -> usize {
         .count()
 }
 
-pub(super) fn syntax(path: &Path, text: &str, offset: usize, message: &str) -> ConfigError {
+/// Line and character of a byte of a text, from 1.
+pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = 1 + before[start..].chars().count();
+    (line_of(text, offset), column)
+}
+
+pub(super) fn syntax(path: &Path, text: &str, offset: usize, message: &str) -> ConfigError {
+    let (line, column) = position(text, offset);
     ConfigError::Syntax {
         path: path.into(),
-        line: line_of(text, offset),
-        column: 1 + before[start..].chars().count(),
+        line,
+        column,
         message: message.to_string(),
     }
 }

@@ -7,6 +7,8 @@
 mod byte_size;
 mod document;
 mod error;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod layers;
 mod log_level;
 mod nearest;
@@ -27,10 +29,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use byte_size::{ByteSize, ByteSizeError};
+pub(crate) use document::position;
 pub use error::ConfigError;
 pub use log_level::LogLevel;
 pub(crate) use nearest::nearest;
 pub use origin::Origin;
+pub(crate) use paths::Base;
 pub use secret::Secret;
 pub use sections::{
     CacheConfig, CheckpointConfig, DeviceMapSetting, DockerConfig, Endpoint, EndpointsConfig,
@@ -40,7 +44,6 @@ pub use show::ConfigEntry;
 pub use time_span::{TimeSpan, TimeSpanError};
 pub use value::ConfigValue;
 
-use paths::Base;
 use put::{Given, Put};
 use schema::{ENDPOINT_KEYS, KEYS, MAX_MEMORY};
 

@@ -15,16 +15,16 @@ const STORE_VARIABLE: &str = "IPFS_ACCELERATE_STORE";
 
 /// What paths are resolved against.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Base<'a> {
+pub(crate) struct Base<'a> {
     /// The folder of the file the path stands in; none elsewhere.
-    pub(super) folder: Option<&'a Path>,
+    pub(crate) folder: Option<&'a Path>,
     /// The home folder.
-    pub(super) home: Option<&'a Path>,
+    pub(crate) home: Option<&'a Path>,
 }
 
 impl Base<'_> {
     /// The path with `~/` replaced and the folder before it; none if `~` cannot be replaced.
-    pub(super) fn resolve(&self, path: &Path) -> Option<PathBuf> {
+    pub(crate) fn resolve(&self, path: &Path) -> Option<PathBuf> {
         if let Ok(rest) = path.strip_prefix("~") {
             let home = self.home?;
             return Some(if rest.as_os_str().is_empty() {

@@ -20,7 +20,8 @@ impl Config {
     /// Writes the configuration to `path`, or to the file it was loaded from.
     ///
     /// Only what the program changed since loading, by [`set`](Config::set),
-    /// [`unset`](Config::unset) or in the fields, is changed in the text; comments and order stay.
+    /// [`unset`](Config::unset) or in the fields, is changed in the text; comments and order stay, and
+    /// lines end with `\n`.
     /// (A key that is taken out takes the comment right above it along.) What the environment and
     /// flags gave is not written, so that a key given for one run does not end up in a file. If
     /// there was no file, the shipped one with its comments is the start, and its folder is made.
@@ -72,7 +73,7 @@ impl Config {
     }
 
     /// The text to be saved at `path`.
-    fn edited(&self, path: &Path) -> Result<String, ConfigError> {
+    pub(super) fn edited(&self, path: &Path) -> Result<String, ConfigError> {
         let start = self.source.text.as_deref().unwrap_or(SHIPPED);
         let mut document: DocumentMut = start.parse().map_err(|error: toml_edit::TomlError| {
             let at = error.span().map_or(0, |span| span.start);
@@ -102,22 +103,24 @@ impl Config {
                 self.remove(&mut document, section, key);
             }
         }
-        // What was relative to the folder of the old file is not to the one of a new file.
-        let read = Self::reread(path, &document.to_string())?;
+        // What was relative to the folder of the old file, or to the current one, is not to that of the new.
+        let read = self.reread(path, &document.to_string())?;
         for ((section, key), value) in &values {
-            let from_file = matches!(self.origin_of(section, key), Origin::File { .. });
-            if from_file && read.value(section, key).as_ref() != Some(value) {
-                write(&mut document, section, key, value)?;
+            let origin = self.origin_of(section, key);
+            let saved = matches!(origin, Origin::File { .. } | Origin::Set);
+            if saved && read.value(section, key).as_ref() != Some(value) {
+                write(&mut document, section, key, &from_root(value)?)?;
             }
         }
         let text = document.to_string();
-        Self::reread(path, &text)?;
+        self.reread(path, &text)?;
         Ok(text)
     }
 
-    /// What loading the text from `path` gives.
-    fn reread(path: &Path, text: &str) -> Result<Self, ConfigError> {
+    /// What loading the text from `path` gives, `~` standing for what it stands for here.
+    fn reread(&self, path: &Path, text: &str) -> Result<Self, ConfigError> {
         let mut config = Self::default();
+        config.source.home.clone_from(&self.source.home);
         let whole = std::path::absolute(path).map_err(FileError::at("resolve", path))?;
         config.apply(&document::parse(path, text)?, whole.parent())?;
         Ok(config)
@@ -159,6 +162,15 @@ impl Config {
         self.settle();
         Ok(())
     }
+}
+
+/// A path from the root on, if it is relative to the current folder.
+fn from_root(value: &ConfigValue) -> Result<ConfigValue, ConfigError> {
+    let Some(path) = value.as_str().map(Path::new).filter(|p| p.is_relative()) else {
+        return Ok(value.clone());
+    };
+    let whole = std::path::absolute(path).map_err(FileError::at("resolve", path))?;
+    Ok(whole.to_string_lossy().as_ref().into())
 }
 
 /// Puts a value into the text where its key is, or at the end of its section.

@@ -9,6 +9,8 @@ mod dagpb;
 mod error;
 mod file;
 mod folder;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod hamt;
 mod node;
 mod profile;

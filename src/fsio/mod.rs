@@ -26,7 +26,7 @@ pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive, try_lock_shared};
 pub(crate) use map::{MapError, Mapping, Piece, map_budget, stitches};
 pub(crate) use memory::{Finished, Memory, Part, parts};
 pub(crate) use mount::Mount;
-pub(crate) use outside::{open_without_waiting, rename_exchange};
+pub(crate) use outside::{open_regular, open_without_waiting, rename_exchange, sync_outside};
 pub(crate) use publish::{SyncedFile, TempFile};
 pub use tally::{IoTally, io_tally};
 pub(crate) use threads::thread_count;

@@ -1,6 +1,7 @@
 //! Files outside any store: what is added, and what is written out.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,37 @@ pub(crate) fn open_without_waiting(path: &Path) -> Result<File, FileError> {
         .custom_flags(libc::O_NONBLOCK)
         .open(path)
         .map_err(FileError::at("open", path))
+}
+
+/// Opens a regular file for reading. Nothing else is opened: not even to look at it, since opening a device may do
+/// something, and opening a pipe waits.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let refuse = |is_file: bool| match is_file {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        )),
+    };
+    refuse(fs::metadata(path)?.is_file())?;
+    let file = open_without_waiting(path).map_err(|e| e.source)?;
+    refuse(file.metadata()?.is_file())?;
+    Ok(file)
+}
+
+/// Makes the bytes of a file of the user's durable, and its name.
+pub(crate) fn sync_outside(file: &File, path: &Path) -> Result<(), FileError> {
+    // A file system that cannot be written to has nothing that is not durable.
+    let is_fixed = |e: &io::Error| matches!(e.raw_os_error(), Some(libc::EROFS | libc::EINVAL));
+    match file.sync_all() {
+        Err(e) if !is_fixed(&e) => return Err(FileError::new("sync", path, e)),
+        _ => {}
+    }
+    // Its folder may be one that we cannot open; then the name is as durable as it is.
+    if let Some(folder) = path.parent().and_then(|folder| File::open(folder).ok()) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
 }
 
 /// Swaps two paths in one step, so that neither is ever missing.

@@ -1,5 +1,8 @@
 //! Putting an object's record together from its DAG: for what no root covers, and for pins inside objects.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::error::StoreError;
 use super::format::StoredCid;
 use super::ingest::{FileSpans, Moves, RootBuilder};
@@ -12,24 +15,50 @@ use super::writable::get_node;
 use crate::block::{Cid, RAW};
 use crate::dag::{Node, ShardPosition};
 
-/// Sizes below one CID.
-#[derive(Clone, Copy, Default)]
-struct Below {
-    size: u64,
-    blocks: u64,
-    tsize: u64,
+/// Where the blocks come from that a record is put together of.
+pub(crate) trait Blocks {
+    /// Where a block lies, if it is here and good.
+    fn find(&self, cid: &Cid) -> Result<Option<Place>, StoreError>;
+
+    /// A block that is no leaf, checked against its CID.
+    fn node(&self, cid: &Cid) -> Result<Arc<Node>, StoreError>;
+
+    /// The store's folder.
+    fn path(&self) -> &Path;
 }
 
-/// The record of the file, folder or link under a CID, every block of which must be here. What it rests on stays
-/// as long as `holder` does.
-pub(crate) fn assemble(
-    store: &Inner,
-    cid: &Cid,
-    holder: &Holder,
-) -> Result<RootRecord, StoreError> {
+/// The blocks of an open store. What is found stays as long as the holder does.
+pub(crate) struct HeldBlocks<'s> {
+    pub(crate) store: &'s Inner,
+    pub(crate) holder: &'s Holder,
+}
+
+impl Blocks for HeldBlocks<'_> {
+    fn find(&self, cid: &Cid) -> Result<Option<Place>, StoreError> {
+        self.store.find_or_referenced(cid.hash(), self.holder)
+    }
+
+    fn node(&self, cid: &Cid) -> Result<Arc<Node>, StoreError> {
+        get_node(self.store, cid)
+    }
+
+    fn path(&self) -> &Path {
+        self.store.folder().path()
+    }
+}
+
+/// Sizes below one CID.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Below {
+    pub(super) size: u64,
+    pub(super) blocks: u64,
+    pub(super) tsize: u64,
+}
+
+/// The record of the file, folder or link under a CID, every block of which must be here.
+pub(crate) fn assemble(store: &dyn Blocks, cid: &Cid) -> Result<RootRecord, StoreError> {
     let mut walk = Assembly {
         store,
-        holder,
         root: RootBuilder::default(),
         paths: 0,
     };
@@ -39,12 +68,8 @@ pub(crate) fn assemble(
 }
 
 /// A record that covers one block only, for a direct pin.
-pub(crate) fn single_block(
-    store: &Inner,
-    cid: &Cid,
-    holder: &Holder,
-) -> Result<RootRecord, StoreError> {
-    let place = place(store, holder, cid)?;
+pub(crate) fn single_block(store: &dyn Blocks, cid: &Cid) -> Result<RootRecord, StoreError> {
+    let place = place(store, cid)?;
     let mut root = RootBuilder::default();
     root.node(*cid, place);
     let below = Below {
@@ -68,18 +93,15 @@ fn head(cid: &Cid, kind: ObjectKind, below: Below) -> Head {
     }
 }
 
-fn place(store: &Inner, holder: &Holder, cid: &Cid) -> Result<Place, StoreError> {
-    store
-        .find(cid.hash(), holder)?
-        .ok_or_else(|| StoreError::BlockAbsent {
-            cid: *cid,
-            path: store.folder().path().to_path_buf(),
-        })
+fn place(store: &dyn Blocks, cid: &Cid) -> Result<Place, StoreError> {
+    store.find(cid)?.ok_or_else(|| StoreError::BlockAbsent {
+        cid: *cid,
+        path: store.path().to_path_buf(),
+    })
 }
 
 struct Assembly<'s> {
-    store: &'s Inner,
-    holder: &'s Holder,
+    store: &'s dyn Blocks,
     root: RootBuilder,
     paths: usize,
 }
@@ -91,9 +113,9 @@ const MAX_PATH_BYTES: usize = 16_384;
 
 /// Blocks of one object, each place counted: 16 TiB in chunks of 1 MiB. A few nodes that repeat each other
 /// can stand for any number.
-const MAX_BLOCKS: u64 = 1 << 24;
+pub(super) const MAX_BLOCKS: u64 = 1 << 24;
 /// Paths of one object, for the same reason.
-const MAX_PATHS: usize = 1 << 20;
+pub(super) const MAX_PATHS: usize = 1 << 20;
 
 /// What is left to do, the next one last.
 enum Task {
@@ -105,7 +127,7 @@ enum Task {
 }
 
 /// The path of an entry of the folder at a path, one of whose blocks is `cid`.
-fn below(cid: Cid, path: &str, name: &str) -> Result<String, StoreError> {
+pub(super) fn below(cid: Cid, path: &str, name: &str) -> Result<String, StoreError> {
     let below = match path {
         "" => name.to_owned(),
         above => format!("{above}/{name}"),
@@ -154,7 +176,7 @@ impl Assembly<'_> {
         if cid.codec() == RAW {
             return self.file(cid, path, sum);
         }
-        let node = get_node(self.store, &cid)?;
+        let node = self.store.node(&cid)?;
         match &*node {
             Node::Folder { entries } => {
                 let before = *sum;
@@ -189,7 +211,7 @@ impl Assembly<'_> {
         sum: &mut Below,
         tasks: &mut Vec<Task>,
     ) -> Result<(), StoreError> {
-        let node = get_node(self.store, &cid)?;
+        let node = self.store.node(&cid)?;
         position.check(&cid, &node)?;
         self.node(&cid, sum)?;
         if let Node::Shard { fanout, links } = &*node {
@@ -207,7 +229,7 @@ impl Assembly<'_> {
     }
 
     fn node(&mut self, cid: &Cid, sum: &mut Below) -> Result<Place, StoreError> {
-        let place = place(self.store, self.holder, cid)?;
+        let place = place(self.store, cid)?;
         self.root.node(*cid, place);
         sum.blocks += 1;
         sum.tsize += u64::from(place.len);
@@ -237,7 +259,7 @@ impl Assembly<'_> {
             return Err(StoreError::TooDeep { cid, what, limit });
         }
         if cid.codec() == RAW {
-            let place = place(self.store, self.holder, cid)?;
+            let place = place(self.store, cid)?;
             if place.len == 0 {
                 self.root.node(*cid, place);
             }
@@ -248,7 +270,7 @@ impl Assembly<'_> {
             return Ok(());
         }
         let place = self.node(cid, sum)?;
-        match &*get_node(self.store, cid)? {
+        match &*self.store.node(cid)? {
             Node::File { data, children, .. } => {
                 if let Some(range) = data {
                     sum.size += range.len() as u64;

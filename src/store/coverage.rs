@@ -34,6 +34,11 @@ impl Coverage {
         self.0.keys().copied()
     }
 
+    /// Takes packs out as a whole.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(PackId) -> bool) {
+        self.0.retain(|pack, _| keeps(*pack));
+    }
+
     pub(crate) fn add_range(&mut self, pack: PackId, range: Range<u64>) {
         if !range.is_empty() {
             self.0.entry(pack).or_default().push(range);

@@ -164,6 +164,58 @@ pub enum StoreError {
         /// Where in it they begin.
         pack_offset: u64,
     },
+    /// A file that an object refers to cannot be read.
+    #[error(
+        "{target}: block {block} lies in {} at {offset}, which cannot be read: {source}", path.display()
+    )]
+    SourceGone {
+        /// What was asked for: an object and a path below it, or a block.
+        target: String,
+        /// The file that was added by reference.
+        path: PathBuf,
+        /// Where in it the block begins.
+        offset: u64,
+        /// The block.
+        block: Box<Cid>,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file that an object refers to is not what it was when it was added.
+    #[error(
+        "{target}: {} no longer holds the {len} bytes of block {block} at {offset}: {what}", path.display()
+    )]
+    SourceDiffers {
+        /// What was asked for: an object and a path below it, or a block.
+        target: String,
+        /// The file that was added by reference.
+        path: PathBuf,
+        /// Where in it the block began.
+        offset: u64,
+        /// How long it is.
+        len: u64,
+        /// The block.
+        block: Box<Cid>,
+        /// What else tells that the file was changed.
+        what: String,
+    },
+    /// The object refers to files outside the store, which this reader was told not to open.
+    #[error("{target} refers to {}, and this reader opens no file outside the store", path.display())]
+    ReferenceRefused {
+        /// What was asked for: an object and a path below it.
+        target: String,
+        /// The file that it refers to.
+        path: PathBuf,
+    },
+    /// What was to be added by reference cannot be referred to.
+    #[error("{} cannot be added by reference: {why}", path.display())]
+    NotReferable {
+        /// What was to be added.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// No published object is, or contains, the CID.
     #[error("{cid} is not published in the store at {}", path.display())]
     NotPublished {
@@ -259,6 +311,16 @@ pub enum StoreError {
         cid: Cid,
         /// Their names.
         names: Vec<String>,
+    },
+    /// What was to be added has another CID than the one that was asked for.
+    #[error("{name} has the CID {found}, and {expected} is wanted")]
+    OtherCid {
+        /// The file or folder.
+        name: String,
+        /// The CID that was asked for.
+        expected: Box<Cid>,
+        /// The CID that it has, under the profile that it was to be added under.
+        found: Box<Cid>,
     },
     /// A file or folder changed while it was read.
     #[error("{} changed while it was read: {what}", path.display())]
@@ -385,6 +447,10 @@ impl Explain for StoreError {
             Self::Damaged { .. } => "damaged",
             Self::Corrupt { .. } | Self::CorruptNode { .. } => "corrupt",
             Self::KnownDamage { .. } => "known_damage",
+            Self::SourceGone { .. } => "source_gone",
+            Self::SourceDiffers { .. } => "source_differs",
+            Self::ReferenceRefused { .. } => "reference_refused",
+            Self::NotReferable { .. } => "not_referable",
             Self::NotPublished { .. } => "not_published",
             Self::BlockAbsent { .. } => "block_absent",
             Self::NoSuchName { .. } => "no_such_name",
@@ -397,6 +463,7 @@ impl Explain for StoreError {
             Self::NotPinned { .. } => "not_pinned",
             Self::NotAnObject { .. } => "not_an_object",
             Self::ManyPins { .. } => "many_pins",
+            Self::OtherCid { .. } => "other_cid",
             Self::SourceChanged { .. } => "source_changed",
             Self::UnsupportedFile { .. } => "unsupported_file",
             Self::NameNotUtf8 { .. } => "name_not_utf8",
@@ -439,9 +506,13 @@ impl Explain for StoreError {
                  with --nobody-collects or IPFS_ACCELERATE__STORE__NOBODY_COLLECTS=true"
             }
             Self::Poisoned { .. } => "mend the cause and open the store again",
+            Self::Damaged {
+                what: "kind of file",
+                ..
+            } => "put the folder itself in its place",
             Self::Damaged { .. } => {
-                "`repair` mends roots, names, and headers and tables of packs; `verify` finds damaged blocks, and \
-                 adding the same content again writes anew what is known to be damaged"
+                "`repair` makes it again from the rest of the store, as far as that can be; `repair --dry-run` says \
+                 how far. `verify` finds damaged blocks"
             }
             Self::Corrupt { .. } | Self::CorruptNode { .. } => {
                 "the disk changed them: `verify` finds all that is damaged and puts it on record, \
@@ -458,6 +529,14 @@ impl Explain for StoreError {
                 "`verify --heal FROM` takes good bytes from a file, a folder or another store; \
                  adding the same content again writes them anew too"
             }
+            Self::SourceGone { .. } | Self::SourceDiffers { .. } => {
+                "put the file back as it was, or add a good copy again, with --reference or without; \
+                 `absorb` beforehand makes the store independent of such files"
+            }
+            Self::ReferenceRefused { .. } => {
+                "`absorb` in the store that it was added to copies the bytes in"
+            }
+            Self::NotReferable { hint, .. } => hint,
             Self::NotPublished { .. } => "`ls` lists what is there; `add` what is missing",
             Self::BlockAbsent { .. } => "add the file that holds it",
             Self::NoSuchName {
@@ -479,6 +558,9 @@ impl Explain for StoreError {
             Self::NotPinned { .. } => "`pin ls` lists the pins",
             Self::NotAnObject { .. } => "remove the object that holds it",
             Self::ManyPins { .. } => "name the one to remove",
+            Self::OtherCid { .. } => {
+                "it is other content, or was cut and hashed under another profile: `check PATH CID` tells"
+            }
             Self::SourceChanged { .. } => "try again once it is at rest; nothing was kept of it",
             Self::UnsupportedFile { .. } => {
                 "leave it out with --ignore; what comes through a pipe is named `-`"

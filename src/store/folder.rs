@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::StoreError;
 use super::format::{self, Envelope, FileKind, StoreId, random_id};
 use super::gone::Gone;
-use super::pack::PackId;
+use super::pack::{self, PackId};
 use super::writable::StoreOptions;
 use super::writer_lock;
 use crate::dag::Profile;
@@ -15,7 +15,8 @@ use crate::fsio::{Files, Locked, TempFile};
 
 /// The format this release writes, and the newest it reads.
 pub(crate) const VERSION: u32 = 1;
-const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
+/// What a store consists of besides files.
+pub(crate) const FOLDERS: [&str; 5] = ["packs", "roots", "names", "db", "tmp"];
 const SMALL_FILE_LIMIT: u64 = 1 << 20;
 
 /// Paths inside one store, and the disk that they lie on.
@@ -32,6 +33,46 @@ struct Format {
     required: Vec<String>,
     /// What is added under unless the caller says otherwise.
     profile: String,
+}
+
+/// The store and the profile that the bytes of `FORMAT` say; `root` is the store's folder, for messages.
+pub(super) fn parse_format(
+    bytes: &[u8],
+    path: &Path,
+    root: &Path,
+) -> Result<(u32, StoreId, Profile), StoreError> {
+    let envelope = Envelope::open(bytes, FileKind::Format, None, path)?;
+    let section = envelope.section(bytes, 0, path, "format")?;
+    let format: Format = format::decode(section, path, "format")?;
+    if format.version > VERSION {
+        return Err(StoreError::NewerFormat {
+            path: root.to_path_buf(),
+            found: format.version,
+            supported: VERSION,
+        });
+    }
+    let missing = |feature| StoreError::MissingFeature {
+        path: root.to_path_buf(),
+        feature,
+    };
+    if let Some(feature) = format.required.into_iter().next() {
+        return Err(missing(feature));
+    }
+    // A profile that is not known here is a feature of a later version.
+    match format.profile.parse() {
+        Ok(profile) => Ok((format.version, envelope.store, profile)),
+        Err(_) => Err(missing(format!("profile {}", format.profile))),
+    }
+}
+
+/// The bytes of `FORMAT`.
+pub(crate) fn format_bytes(store: StoreId, profile: &Profile) -> Vec<u8> {
+    let format = Format {
+        version: VERSION,
+        required: Vec::new(),
+        profile: profile.name().to_owned(),
+    };
+    format::seal(FileKind::Format, store, &[format::section(&format)])
 }
 
 impl StoreFolder {
@@ -92,7 +133,7 @@ impl StoreFolder {
         Ok(TempFile::create(&self.files, self.temp_path()?)?)
     }
 
-    /// Reads `FORMAT`; an absent store and a folder that is none are told apart.
+    /// Reads `FORMAT`; an absent store, one that lost it and a folder that is none are told apart.
     pub(crate) fn identify(&self) -> Result<(StoreId, Profile), StoreError> {
         let (_, id, profile) = self.identify_format()?;
         Ok((id, profile))
@@ -103,7 +144,11 @@ impl StoreFolder {
         let path = self.format();
         let file = match self.files.open(&path) {
             Ok(file) => file,
-            Err(e) if e.source.kind() == ErrorKind::NotFound => return Err(self.absence()?),
+            Err(e) if e.source.kind() == ErrorKind::NotFound => match self.absence()? {
+                // It was made between the two looks.
+                StoreError::Damaged { .. } if self.files.exists(&path) => self.files.open(&path)?,
+                absence => return Err(absence),
+            },
             Err(e) if e.source.kind() == ErrorKind::NotADirectory => {
                 let found = "a file, not a folder".to_owned();
                 return Err(StoreError::NotAStore {
@@ -114,30 +159,7 @@ impl StoreFolder {
             Err(e) => return Err(e.into()),
         };
         let bytes = self.files.read_file(&file, &path, SMALL_FILE_LIMIT)?;
-        let envelope = Envelope::open(&bytes, FileKind::Format, None, &path)?;
-        let section = envelope.section(&bytes, 0, &path, "format")?;
-        let format: Format = format::decode(section, &path, "format")?;
-        if format.version > VERSION {
-            return Err(StoreError::NewerFormat {
-                path: self.root.clone(),
-                found: format.version,
-                supported: VERSION,
-            });
-        }
-        if let Some(feature) = format.required.into_iter().next() {
-            return Err(StoreError::MissingFeature {
-                path: self.root.clone(),
-                feature,
-            });
-        }
-        // A profile that is not known here is a feature of a later version.
-        match format.profile.parse() {
-            Ok(profile) => Ok((format.version, envelope.store, profile)),
-            Err(_) => Err(StoreError::MissingFeature {
-                path: self.root.clone(),
-                feature: format!("profile {}", format.profile),
-            }),
-        }
+        parse_format(&bytes, &path, &self.root)
     }
 
     /// Whether a store may be made here: the folder is absent, or holds nothing but our own empty folders
@@ -161,12 +183,7 @@ impl StoreFolder {
         self.files.sync_dir(&self.root)?;
         self.empty_tmp()?;
         let id = StoreId(random_id()?);
-        let format = Format {
-            version: VERSION,
-            required: Vec::new(),
-            profile: options.profile.name().to_owned(),
-        };
-        let bytes = format::seal(FileKind::Format, id, &[format::section(&format)]);
+        let bytes = format_bytes(id, &options.profile);
         // Its place shows an unfinished creation, so it comes before the last step.
         self.publish(&self.gone(), &Gone::default().to_bytes(id))?;
         self.publish(&self.format(), &bytes)?;
@@ -201,12 +218,26 @@ impl StoreFolder {
     pub(crate) fn refuse_links(&self) -> Result<(), StoreError> {
         for path in [self.tmp(), self.packs(), self.roots(), self.names()] {
             if self.files.is_symlink(&path) {
-                return Err(StoreError::Damaged {
-                    path,
-                    what: "kind of file",
-                    expected: "a folder of the store's own".into(),
-                    found: "a symbolic link".into(),
-                });
+                return Err(not_a_folder(path, "a symbolic link"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a store that lacks a folder, or has something else in its place.
+    pub(crate) fn check_folders(&self) -> Result<(), StoreError> {
+        for path in [self.packs(), self.roots(), self.names()] {
+            match self.files.metadata_if_there(&path)? {
+                None => {
+                    return Err(StoreError::Damaged {
+                        path,
+                        what: "folder",
+                        expected: "a folder of the store's own".into(),
+                        found: "nothing".into(),
+                    });
+                }
+                Some(found) if !found.is_dir() => return Err(not_a_folder(path, "a file")),
+                Some(_) => {}
             }
         }
         Ok(())
@@ -243,9 +274,36 @@ impl StoreFolder {
     fn absence(&self) -> Result<StoreError, StoreError> {
         let path = self.root.clone();
         Ok(match self.foreign_entry()? {
+            Some(_) if self.holds_files_of_a_store() => StoreError::Damaged {
+                path: self.format(),
+                what: "file",
+                expected: "what says which store this is".into(),
+                found: "no such file".into(),
+            },
             Some(found) => StoreError::NotAStore { path, found },
             None => StoreError::Absent { path },
         })
+    }
+
+    /// Whether something in `packs/`, `roots/` or `names/` begins as such a file does.
+    pub(crate) fn holds_files_of_a_store(&self) -> bool {
+        [self.packs(), self.roots(), self.names()]
+            .iter()
+            .any(|folder| {
+                let names = self.files.list(folder).unwrap_or_default();
+                names
+                    .iter()
+                    .any(|name| self.is_of_a_store(&folder.join(name)))
+            })
+    }
+
+    fn is_of_a_store(&self, path: &Path) -> bool {
+        let mut magic = [0; 8];
+        let read = self
+            .files
+            .open(path)
+            .and_then(|file| self.files.read_exact_at(&file, &mut magic, 0, path));
+        read.is_ok() && (&magic == format::MAGIC || &magic == pack::MAGIC)
     }
 
     /// Something in the folder that an unfinished creation cannot have left.
@@ -284,6 +342,16 @@ impl StoreFolder {
             }
         }
         Ok(None)
+    }
+}
+
+/// The error of a folder that is none.
+pub(crate) fn not_a_folder(path: PathBuf, found: &str) -> StoreError {
+    StoreError::Damaged {
+        path,
+        what: "kind of file",
+        expected: "a folder of the store's own".into(),
+        found: found.into(),
     }
 }
 

@@ -53,7 +53,7 @@ impl FileKind {
 }
 
 /// Identifies a store; a copied store keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct StoreId(pub(crate) [u8; 16]);
 
 type Config = bincode::config::Configuration<
@@ -131,6 +131,41 @@ pub(crate) fn seal(kind: FileKind, store: StoreId, sections: &[Vec<u8>]) -> Vec<
     out
 }
 
+/// The bytes with magic, version and checksums set right, as far as the rest of them is an envelope. The last
+/// section ends where the bytes do, so that a fuzzer may lengthen and shorten it.
+#[cfg(any(fuzzing, test))]
+pub(super) fn resealed(bytes: &[u8], kind: FileKind) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    let Some(count) = out.get(FIXED - 4..FIXED) else {
+        return out;
+    };
+    let count = u32::from_le_bytes(array(count)) as usize;
+    let table_end = FIXED + count.min(MAX_SECTIONS) * SECTION;
+    if count > MAX_SECTIONS || out.len() < table_end + 8 {
+        return out;
+    }
+    out[..8].copy_from_slice(MAGIC);
+    out[8..12].copy_from_slice(&kind.tag());
+    out[12..16].copy_from_slice(&kind.version().to_le_bytes());
+    let mut at = table_end + 8;
+    for row in (FIXED..table_end).step_by(SECTION) {
+        let left = (out.len() - at) as u64;
+        let stated = u64::from_le_bytes(array(&out[row..row + 8]));
+        let len = match row + SECTION == table_end {
+            true => left,
+            false => stated.min(left),
+        };
+        let end = at + len as usize;
+        let check = xxh3_64(&out[at..end]);
+        out[row..row + 8].copy_from_slice(&len.to_le_bytes());
+        out[row + 8..row + 16].copy_from_slice(&check.to_le_bytes());
+        at = end;
+    }
+    let check = xxh3_64(&out[..table_end]);
+    out[table_end..table_end + 8].copy_from_slice(&check.to_le_bytes());
+    out
+}
+
 /// An envelope whose head was checked; sections are checked as they are taken.
 #[derive(Debug)]
 pub(crate) struct Envelope {
@@ -139,6 +174,32 @@ pub(crate) struct Envelope {
 }
 
 impl Envelope {
+    /// More than any file's head has.
+    pub(crate) const MAX_HEAD: usize = FIXED + MAX_SECTIONS * SECTION + 8;
+
+    /// Checks the head by itself, and that a file of `len` bytes ends where it says.
+    pub(crate) fn check_head(
+        bytes: &[u8],
+        len: u64,
+        kind: FileKind,
+        store: StoreId,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        let (_, rows, head) = Self::head(bytes, kind, Some(store), path)?;
+        let sections = rows.chunks_exact(SECTION);
+        let sections = sections.map(|row| u64::from_le_bytes(array(&row[..8])));
+        let end = sections.fold(head as u64, u64::saturating_add);
+        match end <= len {
+            true => Ok(()),
+            false => Err(StoreError::Damaged {
+                path: path.to_path_buf(),
+                what: "length",
+                expected: format!("{end} bytes"),
+                found: format!("{len} bytes"),
+            }),
+        }
+    }
+
     /// Checks the head. With `store` given, a file of another store is refused.
     pub(crate) fn open(
         bytes: &[u8],
@@ -146,6 +207,37 @@ impl Envelope {
         store: Option<StoreId>,
         path: &Path,
     ) -> Result<Self, StoreError> {
+        let (id, rows, head) = Self::head(bytes, kind, store, path)?;
+        let short = || StoreError::Damaged {
+            path: path.to_path_buf(),
+            what: "length",
+            expected: "a whole file".into(),
+            found: format!("{} bytes", bytes.len()),
+        };
+        let mut sections = Vec::with_capacity(rows.len() / SECTION);
+        let mut at = head;
+        for row in rows.chunks_exact(SECTION) {
+            let len = usize::try_from(u64::from_le_bytes(array(&row[..8]))).map_err(|_| short())?;
+            let end = at
+                .checked_add(len)
+                .filter(|&e| e <= bytes.len())
+                .ok_or_else(short)?;
+            sections.push((at..end, u64::from_le_bytes(array(&row[8..]))));
+            at = end;
+        }
+        Ok(Self {
+            store: id,
+            sections,
+        })
+    }
+
+    /// The store, the rows of the sections, and the length of the head.
+    fn head<'a>(
+        bytes: &'a [u8],
+        kind: FileKind,
+        store: Option<StoreId>,
+        path: &Path,
+    ) -> Result<(StoreId, &'a [u8], usize), StoreError> {
         let damaged = |what, expected: String, found: String| StoreError::Damaged {
             path: path.to_path_buf(),
             what,
@@ -167,6 +259,10 @@ impl Envelope {
         }
         let version = u32::from_le_bytes(array(&head[12..16]));
         if version > kind.version() {
+            if is_of_version(bytes, kind.version()) {
+                let (expected, found) = (kind.version().to_string(), version.to_string());
+                return Err(damaged("version", expected, found));
+            }
             return Err(StoreError::NewerFormat {
                 path: path.to_path_buf(),
                 found: version,
@@ -193,21 +289,7 @@ impl Envelope {
             let (expected, found) = (format!("{expected:016x}"), format!("{found:016x}"));
             return Err(damaged("head checksum", expected, found));
         }
-        let mut sections = Vec::with_capacity(count);
-        let mut at = table_end + 8;
-        for row in covered[FIXED..].chunks_exact(SECTION) {
-            let len = usize::try_from(u64::from_le_bytes(array(&row[..8]))).map_err(|_| short())?;
-            let end = at
-                .checked_add(len)
-                .filter(|&e| e <= bytes.len())
-                .ok_or_else(short)?;
-            sections.push((at..end, u64::from_le_bytes(array(&row[8..]))));
-            at = end;
-        }
-        Ok(Self {
-            store: id,
-            sections,
-        })
+        Ok((id, &covered[FIXED..], table_end + 8))
     }
 
     /// The bytes of section `index`, once their checksum holds.
@@ -238,6 +320,20 @@ impl Envelope {
         }
         Ok(taken)
     }
+}
+
+/// Whether a head was written with this version: its checksum says so, whatever stands in its place now.
+fn is_of_version(bytes: &[u8], version: u32) -> bool {
+    let count = u32::from_le_bytes(array(&bytes[32..36])) as usize;
+    let table_end = FIXED + count.min(MAX_SECTIONS) * SECTION;
+    let (Some(covered), Some(check)) =
+        (bytes.get(..table_end), bytes.get(table_end..table_end + 8))
+    else {
+        return false;
+    };
+    let mut head = covered.to_vec();
+    head[12..16].copy_from_slice(&version.to_le_bytes());
+    xxh3_64(&head) == u64::from_le_bytes(array(check))
 }
 
 /// A CID as it stands in the store's files: its binary form.
@@ -360,6 +456,21 @@ mod tests {
                 StoreError::NewerFormat {
                     found: 9,
                     supported: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+
+        // The checksum tells a later version from a number that was damaged.
+        let mut bytes = seal(FileKind::Name, STORE, &[section(&"x")]);
+        bytes[13] ^= 1;
+        let error = Envelope::open(&bytes, FileKind::Name, Some(STORE), path()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                StoreError::Damaged {
+                    what: "version",
                     ..
                 }
             ),

@@ -120,6 +120,7 @@ impl Gone {
         self.0.get(&pack).map_or(&[], Vec::as_slice)
     }
 
+    #[cfg(any(fuzzing, test))]
     pub(crate) fn packs(&self) -> impl Iterator<Item = PackId> + '_ {
         self.0.keys().copied()
     }
@@ -165,7 +166,16 @@ impl Gone {
     /// Records bytes as damaged, unless they are dead anyway.
     #[cfg(test)]
     pub(crate) fn set_damaged(&mut self, pack: PackId, range: Range<u64>) {
-        self.change_damaged(pack, vec![range], &[]);
+        self.add_damaged(pack, [range]);
+    }
+
+    /// Records ranges of a pack as damaged, unless they are dead anyway.
+    pub(crate) fn add_damaged(
+        &mut self,
+        pack: PackId,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+    ) {
+        self.change_damaged(pack, ranges.into_iter().collect(), &[]);
     }
 
     /// Records ranges of a pack as damaged, unless they are dead anyway, and others as good again.

@@ -59,6 +59,7 @@ impl Inner {
         index: impl FnOnce(&StoreFolder) -> IndexSlot,
     ) -> Result<Self, StoreError> {
         core.folder.refuse_links()?;
+        core.folder.check_folders()?;
         core.folder.empty_tmp()?;
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
         let files = core.folder.files();
@@ -142,8 +143,19 @@ impl Inner {
         self.retirements.fetch_add(1, Ordering::Release);
     }
 
-    /// Where a block lies, if it is here and good. From then on `holder` relies on it.
+    /// Where a block lies, if it is here and good. From then on `holder` relies on it. One that lies in a file of
+    /// the user's only is not here: whoever writes would rest on that file too.
     pub(crate) fn find(
+        &self,
+        hash: &Multihash,
+        holder: &Holder,
+    ) -> Result<Option<Place>, StoreError> {
+        let place = self.find_or_referenced(hash, holder)?;
+        Ok(place.filter(|place| !self.core.packs.is_reference(place.pack)))
+    }
+
+    /// As [`Inner::find`], for one who rests on files of the user's knowingly.
+    pub(crate) fn find_or_referenced(
         &self,
         hash: &Multihash,
         holder: &Holder,
@@ -195,15 +207,32 @@ impl Inner {
         Ok(damaged.map(|place| self.core.known_damage(cid, &place)))
     }
 
-    /// Lets the index learn a pack; blocks that it has in one of the packs `instead_of` moved from there.
+    /// Lets the index learn a pack; blocks that it has in one of the packs `instead_of` moved from there. What was
+    /// just written also takes the place of what is referenced: a file that was added again may have moved.
     pub(crate) fn index_pack(
         &self,
         sealed: &SealedPack,
         instead_of: &HashSet<PackId>,
     ) -> Result<(), StoreError> {
-        let stays =
-            |place: &Place| self.registry.is_good(place) && !instead_of.contains(&place.pack);
+        let stays = |place: &Place| {
+            self.registry.is_good(place)
+                && !instead_of.contains(&place.pack)
+                && !self.core.packs.is_reference(place.pack)
+        };
         self.index.insert(self, sealed.id, &sealed.rows, &stays)
+    }
+
+    /// Makes blocks of reference packs known again that the index forgot with a pack that had them too.
+    pub(crate) fn index_references(&self) -> Result<(), StoreError> {
+        for id in self.registry.packs() {
+            if !self.core.packs.is_reference(id) {
+                continue;
+            }
+            let rows = self.core.packs.open(id)?.table()?.rows;
+            let keeps = |known: &Place| self.keeps(known, id);
+            self.index.insert(self, id, &rows, &keeps)?;
+        }
+        Ok(())
     }
 
     /// Writes what is gone by now to its file.
@@ -249,8 +278,17 @@ impl PackTables for Inner {
         self.registry.packs()
     }
 
-    fn is_good(&self, place: &Place) -> bool {
-        self.registry.is_good(place)
+    fn keeps(&self, known: &Place, pack: PackId) -> bool {
+        let packs = &self.core.packs;
+        if !self.registry.is_good(known) || !packs.is_reference(known.pack) {
+            return self.registry.is_good(known);
+        }
+        // Of two files the one that looks as it did when it was added.
+        let looks_unchanged = |pack: Arc<PackFile>| {
+            let found = pack.source_of(known.offset, u64::from(known.len));
+            found.is_ok_and(|found| found.is_some_and(|(_, source)| source.looks_unchanged()))
+        };
+        packs.is_reference(pack) && packs.open(known.pack).is_ok_and(looks_unchanged)
     }
 
     fn open(&self, id: PackId) -> Result<Arc<PackFile>, StoreError> {

@@ -1,13 +1,17 @@
 //! The store: packs, roots, names, the index, the memory tier, ingest and reading.
 
+mod absorb;
 mod assemble;
 mod cache;
 mod check;
 mod collect;
 mod coverage;
+mod desired;
 mod error;
 mod folder;
 mod format;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzz;
 mod gone;
 mod heal;
 mod index;
@@ -22,10 +26,12 @@ mod read;
 mod registry;
 mod relocate;
 mod remove;
+mod repair;
 mod reserve;
 mod root;
 mod sharing;
 mod survey;
+mod sync;
 mod target;
 mod time;
 mod totals;
@@ -35,6 +41,7 @@ mod verify;
 mod writable;
 mod writer_lock;
 
+pub use absorb::{AbsorbOptions, AbsorbReport};
 pub use cache::CacheStats;
 pub use check::{
     CheckError, CheckOptions, CheckReport, ComputedCid, Difference, EntrySummary, check_path,
@@ -43,6 +50,10 @@ pub use check::{
 pub use collect::{
     GcHolder, GcObject, GcOptions, GcPending, GcPlan, GcReason, GcReport, NotFreeable, ObjectSpace,
     RemovalSpace, SpaceReport,
+};
+pub use desired::{
+    DesiredPath, DesiredPin, DesiredPins, DesiredPinsError, DesiredSource, PinAction, PinChange,
+    PinPlan, PinSyncOptions, PinSyncProgress, PinSyncReport,
 };
 pub use error::StoreError;
 pub(crate) use folder::VERSION as FORMAT_VERSION;
@@ -59,9 +70,17 @@ pub use read::{
     Object, ObjectInfo, ObjectStat, ReaderOptions, StoreReader, StoredFile,
 };
 pub use remove::{RemoveOptions, RemoveReport};
+pub use repair::{
+    Defect, Remedy, RepairFinding, RepairObject, RepairOptions, RepairPlan, RepairReport,
+    apply_repair, plan_repair,
+};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
 pub(crate) use survey::{Counts, Survey, Writer};
+pub use sync::{
+    SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState,
+    SyncedObject, SyncedPin, SyncedPinChange,
+};
 pub use target::{Target, TargetError};
 pub use time::utc_text;
 pub use totals::StoreTotals;

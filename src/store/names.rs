@@ -1,6 +1,6 @@
 //! Pins: `names/<name>` points to an object and keeps it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -112,14 +112,34 @@ pub(crate) fn read(
         return Ok(None);
     };
     let bytes = files.read_file(&file, &path, LIMIT)?;
-    let envelope = Envelope::open(&bytes, FileKind::Name, Some(store), &path)?;
-    let record: Record = format::decode(envelope.section(&bytes, 0, &path, "pin")?, &path, "pin")?;
-    Ok(Some(Pin {
+    parse(&bytes, store, name, &path).map(Some)
+}
+
+/// The pin that the bytes of its file say.
+pub(super) fn parse(
+    bytes: &[u8],
+    store: StoreId,
+    name: &str,
+    path: &Path,
+) -> Result<Pin, StoreError> {
+    let envelope = Envelope::open(bytes, FileKind::Name, Some(store), path)?;
+    let record: Record = format::decode(envelope.section(bytes, 0, path, "pin")?, path, "pin")?;
+    Ok(Pin {
         name: name.to_owned(),
         cid: record.cid.0,
         kind: record.kind,
         created_ms: record.created_ms,
-    }))
+    })
+}
+
+/// The bytes of a pin's file.
+pub(super) fn to_bytes(pin: &Pin, store: StoreId) -> Vec<u8> {
+    let record = Record {
+        cid: StoredCid(canonical(&pin.cid)),
+        kind: pin.kind,
+        created_ms: pin.created_ms,
+    };
+    format::seal(FileKind::Name, store, &[format::section(&record)])
 }
 
 /// All pins, in the order of their names. A file that does not begin as a pin does is somebody else's.
@@ -168,14 +188,8 @@ pub(crate) fn prepare(
     store: StoreId,
     pin: &Pin,
 ) -> Result<PreparedPin, StoreError> {
-    let record = Record {
-        cid: StoredCid(canonical(&pin.cid)),
-        kind: pin.kind,
-        created_ms: pin.created_ms,
-    };
-    let bytes = format::seal(FileKind::Name, store, &[format::section(&record)]);
     let mut temp = folder.temp_file()?;
-    temp.write_all(&bytes)?;
+    temp.write_all(&to_bytes(pin, store))?;
     Ok(PreparedPin {
         file: temp.sync(0o644)?,
         path: path(folder, &pin.name),

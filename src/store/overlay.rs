@@ -29,9 +29,6 @@ pub(crate) fn check(folder: &StoreFolder, nobody_collects: bool) -> Result<(), S
 /// Whether the last writer saw the store through the same overlay.
 fn is_written_here(folder: &StoreFolder) -> bool {
     let here = fsio::overlay_layer(folder.path());
-    let path = folder.lock();
-    let files = folder.files();
-    let last = files.open(&path).ok();
-    let last = last.and_then(|file| writer_lock::note_in(files, &file, &path).layer);
+    let last = writer_lock::last_holder(folder).and_then(|holder| holder.layer);
     here.is_some() && here == last
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::assemble::{assemble, single_block};
+use super::assemble::{HeldBlocks, assemble, single_block};
 use super::error::StoreError;
 use super::ingest::{PinAs, check_pin, publish_root, set_pin, sync_folder};
 use super::inner::Inner;
@@ -63,14 +63,16 @@ pub(crate) fn pin(
     let holder = store.registry.holder();
     // A pin stands for a root, so what is inside another object gets one of its own first. It is put
     // together before the guard is taken: a large one takes its time.
+    let blocks = HeldBlocks {
+        store,
+        holder: &holder,
+    };
     let missing = || -> Result<Option<RootRecord>, StoreError> {
         let there = store.core.open_root(&cid, false)?;
         let kind = there.map(|root| root.record.head.kind);
         Ok(match (options.kind, kind) {
-            (PinKind::Recursive, None | Some(ObjectKind::Block)) => {
-                Some(assemble(store, &cid, &holder)?)
-            }
-            (PinKind::Direct, None) => Some(single_block(store, &cid, &holder)?),
+            (PinKind::Recursive, None | Some(ObjectKind::Block)) => Some(assemble(&blocks, &cid)?),
+            (PinKind::Direct, None) => Some(single_block(&blocks, &cid)?),
             _ => None,
         })
     };

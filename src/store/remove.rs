@@ -74,6 +74,8 @@ pub(crate) fn remove(
             Err(e) => return Err(e),
         }
     }
+    // Nothing of the user's files is ever freed.
+    own.retain(|pack| !store.core.packs.is_reference(pack));
     own.normalize();
     others.normalize();
     let freeable_bytes = own.bytes_outside(&others);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::error::StoreError;
 use super::inner;
+use super::pack::Sources;
 use super::read::ReadCore;
 use crate::fsio::Files;
 
@@ -26,6 +27,8 @@ pub struct StoreTotals {
     pub pack_bytes: u64,
     /// What the packs take on disk.
     pub pack_disk_bytes: u64,
+    /// Bytes of files outside the store that its packs refer to.
+    pub referenced_bytes: u64,
     /// What the index takes on disk; it can be made anew from the packs.
     pub index_disk_bytes: u64,
 }
@@ -49,6 +52,7 @@ pub(crate) fn totals(core: &ReadCore) -> Result<StoreTotals, StoreError> {
         totals.packs += 1;
         totals.blocks += pack.blocks();
         totals.pack_bytes += pack.file_len();
+        totals.referenced_bytes += pack.sources().map_or(0, Sources::referenced_bytes);
         let files = core.folder.files();
         let metadata = files.file_metadata(pack.file(), pack.path())?;
         totals.pack_disk_bytes += 512 * metadata.blocks();

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::assemble::assemble;
+use super::absorb::{self, AbsorbOptions, AbsorbReport};
+use super::assemble::{HeldBlocks, assemble};
 use super::cache::CacheStats;
 use super::collect::{self, GcOptions, GcPlan, GcReport};
+use super::desired::{self, DesiredPins, PinPlan, PinSyncOptions, PinSyncReport};
 use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::heal::{self, HealOptions, HealReport};
@@ -23,7 +25,9 @@ use super::read::{
     StoreReader,
 };
 use super::remove::{self, RemoveOptions, RemoveReport};
+use super::repair::warn_of_damage;
 use super::root::{Lease, LeasedRoot};
+use super::sync::{self, SyncError, SyncOptions, SyncReport};
 use super::target::Target;
 use super::totals::StoreTotals;
 use super::verify::{self, Access, VerifyOptions, VerifyReport};
@@ -129,7 +133,9 @@ impl Store {
         overlay::check(&core.folder, options.nobody_collects)?;
         let lock = writer_lock::take(&core.folder, &options)?;
         // Read anew: while the lock was waited for, the store may have been made again.
-        Self::open_locked(path.as_ref(), lock, options)
+        let store = Self::open_locked(path.as_ref(), lock, options)?;
+        warn_of_damage(&store.inner.core);
+        Ok(store)
     }
 
     /// Makes an empty store in an absent or empty folder, and opens it.
@@ -222,6 +228,39 @@ impl Store {
         options: &AddOptions,
     ) -> Result<AddReport, StoreError> {
         ingest::add_reader(&self.inner, reader, options)
+    }
+
+    /// Copies objects from another store: what is missing of them, each block checked against its CID before it
+    /// is written. An object is here whole or not at all. What the source cannot give is told in the report, and
+    /// does not stop the other objects.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, Store, StoreReader, SyncOptions};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    /// # let store = Store::create(&there)?;
+    /// # store.add_reader(&b"hello world"[..], &AddOptions::default().named("greeting"))?;
+    /// let source = StoreReader::open(&there)?;
+    /// let store = Store::create(&here)?;
+    /// let report = store.sync_from(&source, &SyncOptions::default())?;
+    /// assert_eq!((report.copied(), report.counts().new_bytes), (1, 11));
+    /// assert_eq!(store.to_reader().read(&"greeting".parse()?)?, b"hello world");
+    ///
+    /// let again = store.sync_from(&source, &SyncOptions::default())?;
+    /// assert_eq!((again.there(), again.counts().new_bytes), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SyncError::SameStore`] for this store itself, [`SyncError::Cancelled`], and [`SyncError::Store`] for a
+    /// target that the source does not have, and for what this store cannot read or write. Objects that were
+    /// copied before stay.
+    pub fn sync_from(
+        &self,
+        source: &StoreReader,
+        options: &SyncOptions,
+    ) -> Result<SyncReport, SyncError> {
+        sync::sync_from(&self.inner, source, options)
     }
 
     /// Begins to write single blocks.
@@ -317,6 +356,36 @@ impl Store {
         self.resolve(target)?.export(output, options)
     }
 
+    /// Copies in what a target refers to, so that it needs no file outside the store; other objects that refer to
+    /// the same places of these files are rewritten with it. The files are left alone.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, Store};
+    /// # let dir = tempfile::tempdir()?;
+    /// let path = dir.path().join("model");
+    /// std::fs::write(&path, vec![7; 100_000])?;
+    /// let store = Store::create(dir.path().join("store"))?;
+    /// let mut options = AddOptions::default();
+    /// options.reference = true;
+    /// let target = store.add_path(&path, &options)?.cid.into();
+    /// assert_eq!(store.absorb(&target, &Default::default())?.copied_bytes, 100_000);
+    /// std::fs::remove_file(&path)?;
+    /// assert_eq!(store.to_reader().read(&target)?, vec![7; 100_000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError::SourceGone`] and [`StoreError::SourceDiffers`] for a file that is not as it was,
+    /// [`StoreError::File`] when the disk refuses; the store is then as it was, unless the disk refused while
+    /// objects were rewritten: then some of them are, and absorbing again goes on. As [`StoreReader::resolve`].
+    pub fn absorb(
+        &self,
+        target: &Target,
+        options: &AbsorbOptions,
+    ) -> Result<AbsorbReport, StoreError> {
+        absorb::absorb(&self.inner, target, options)
+    }
+
     /// All published objects, in the order of their CIDs.
     ///
     /// # Errors
@@ -352,6 +421,32 @@ impl Store {
     /// [`StoreError::NotPinned`], and [`StoreError::ManyPins`] for a CID with several named pins.
     pub fn unpin(&self, target: &Target) -> Result<Pin, StoreError> {
         pins::unpin(&self.inner, target)
+    }
+
+    /// What has to be done so that the store has the pins that a file lists; nothing is changed. An entry that
+    /// cannot be met is part of the plan.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a name that cannot be read.
+    pub fn plan_pins(
+        &self,
+        desired: &DesiredPins,
+        options: &PinSyncOptions,
+    ) -> Result<PinPlan, StoreError> {
+        desired::plan_pins(&self.inner, desired, options)
+    }
+
+    /// Carries a plan out. Each entry is met by itself, in one step; one that cannot be does not stop the others,
+    /// but no pin is removed then.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the store's folders cannot be listed; nothing was changed then.
+    pub fn apply_pins(
+        &self,
+        plan: PinPlan,
+        options: &PinSyncOptions,
+    ) -> Result<PinSyncReport, StoreError> {
+        desired::apply_pins(&self.inner, plan, options)
     }
 
     /// All pins, in the order of their names.
@@ -497,7 +592,7 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
             .known_damage(cid)?
             .unwrap_or_else(|| block_absent(inner, cid)));
     };
-    let pack = match inner.core.packs.open(place.pack) {
+    let block = match inner.core.block(cid, &place) {
         // Its add failed between the two steps.
         Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
             return Err(match inner.registry.has_pack(place.pack) {
@@ -505,14 +600,11 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
                 false => block_absent(inner, cid),
             });
         }
-        opened => opened?,
-    };
-    let data = pack.read(place.offset, place.len as usize)?;
-    let block = match Block::verified(*cid, data) {
-        Ok(block) => block,
         // A collection took it between the lookup and the read.
-        Err(_) if !inner.registry.is_good(&place) => return Err(block_absent(inner, cid)),
-        Err(e) => return Err(e.into()),
+        Err(StoreError::Block(_)) if !inner.registry.is_good(&place) => {
+            return Err(block_absent(inner, cid));
+        }
+        read => read?,
     };
     inner.tier.put_block(&block, since);
     Ok(block)
@@ -543,7 +635,11 @@ pub(crate) fn resolve(inner: &Arc<Inner>, target: &Target) -> Result<Object, Sto
     match inner.core.resolve(target) {
         Err(StoreError::NotPublished { cid, .. }) if inner.place(cid.hash())?.is_some() => {
             let holder = inner.registry.holder();
-            let record = Arc::new(assemble(inner, &cid, &holder)?);
+            let blocks = HeldBlocks {
+                store: inner,
+                holder: &holder,
+            };
+            let record = Arc::new(assemble(&blocks, &cid)?);
             let lease = Arc::new(Lease::Held(holder));
             let root = LeasedRoot { record, lease };
             Object::new(Arc::clone(&inner.core), root, String::new()).join(target.path())

@@ -19,9 +19,9 @@ const NOTE_LIMIT: u64 = 16 << 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// So long a lock that became free may stay unnoticed.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-/// Tried for so long even where nothing is to be waited for: whoever looks whether a lock is free holds it
-/// for a moment, and so does a child that was forked and has not closed it yet.
-const GLANCE: Duration = Duration::from_millis(10);
+/// So long those are waited for who hold the lock shared, even where no writer is to be waited for: they only look
+/// whether there is one, and take as long as a busy machine lets them.
+const LOOKING: Duration = Duration::from_secs(5);
 
 /// What the last writer noted in the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,18 @@ pub(crate) struct Holder {
     pub(crate) since: String,
     /// The writable layer of the overlay file system that it saw the store through.
     pub(crate) layer: Option<String>,
+}
+
+impl Holder {
+    fn unknown() -> Self {
+        let unknown = || "unknown".to_owned();
+        Self {
+            pid: unknown(),
+            host: unknown(),
+            since: unknown(),
+            layer: None,
+        }
+    }
 }
 
 /// Takes the store's writer lock, waiting as long as the options say, or says who holds it.
@@ -55,21 +67,33 @@ pub(crate) fn take(folder: &StoreFolder, options: &StoreOptions) -> Result<Locke
                 }
             }
             Err(file) => {
+                let tried = fsio::try_lock_shared(file).map_err(FileError::at("lock", &path))?;
+                let is_held = tried.is_err();
+                // Not kept: others may be waiting too.
+                drop(tried);
                 let waited = begun.elapsed();
-                let left = timeout.max(GLANCE).saturating_sub(waited);
+                let patience = match is_held {
+                    true => timeout,
+                    false => timeout.max(LOOKING),
+                };
+                let left = patience.saturating_sub(waited);
                 if left.is_zero() {
-                    return Err(locked(&file, folder, waited.min(timeout)));
+                    return Err(locked(folder, waited.min(timeout)));
                 }
                 if is_cancelled(options) {
                     return Err(StoreError::Cancelled);
                 }
-                if !told && waited >= GLANCE {
+                if is_held && !told {
                     told = true;
-                    let held = locked(&file, folder, Duration::ZERO);
+                    let held = locked(folder, Duration::ZERO);
                     tracing::warn!("{held}; waiting up to {}", TimeSpan::from(timeout));
                 }
+                // Who only looks is gone at once.
+                pause = match is_held {
+                    true => (pause * 2).min(LONGEST_PAUSE),
+                    false => FIRST_PAUSE,
+                };
                 std::thread::sleep(pause.min(left));
-                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
@@ -108,17 +132,24 @@ pub(crate) fn note_in(files: &Files, file: &File, path: &Path) -> Holder {
         let line = text.lines().find_map(|line| line.strip_prefix(key));
         line.map(|value| value.trim().to_owned())
     };
-    let known = |key: &str| field(key).unwrap_or_else(|| "unknown".to_owned());
+    let unknown = Holder::unknown();
     Holder {
-        pid: known("pid "),
-        host: known("host "),
-        since: known("since "),
+        pid: field("pid ").unwrap_or(unknown.pid),
+        host: field("host ").unwrap_or(unknown.host),
+        since: field("since ").unwrap_or(unknown.since),
         layer: field("overlay "),
     }
 }
 
-fn locked(file: &File, folder: &StoreFolder, waited: Duration) -> StoreError {
-    let holder = note_in(folder.files(), file, &folder.lock());
+/// What the lock file says of its last holder, if there is one that can be read.
+pub(crate) fn last_holder(folder: &StoreFolder) -> Option<Holder> {
+    let path = folder.lock();
+    let file = fsio::open_without_waiting(&path).ok()?;
+    Some(note_in(folder.files(), &file, &path))
+}
+
+fn locked(folder: &StoreFolder, waited: Duration) -> StoreError {
+    let holder = last_holder(folder).unwrap_or_else(Holder::unknown);
     StoreError::Locked {
         path: folder.path().to_path_buf(),
         pid: holder.pid,

@@ -12,11 +12,15 @@ mod help;
 mod interrupted;
 mod listing;
 mod overlay;
+mod pin_files;
 mod reading;
+mod referring;
 mod refused;
 mod refused_checkpoints;
 mod removing;
+mod repairing;
 mod sharing;
+mod syncing;
 mod verifying;
 mod waiting;
 

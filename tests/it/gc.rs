@@ -318,6 +318,31 @@ fn gc_stops_at_what_it_cannot_read_as_a_root() {
 }
 
 #[test]
+fn gc_goes_on_once_a_damaged_root_was_replaced_and_stops_while_somebody_holds_it() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let content = bytes(1, 100_000);
+    let cid = add_bytes(&store, &content).cid;
+    let gone = add_bytes(&store, &bytes(2, 100_000)).cid;
+    let held = store.to_reader().open_file(&of(cid)).unwrap();
+    let root = stage.store_path().join("roots").join(cid.to_string());
+    let mut damaged = fs::read(&root).unwrap();
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    fs::write(&root, damaged).unwrap();
+    assert_eq!(add_bytes(&store, &content).cid, cid);
+    remove(&store, gone);
+    // What the old one keeps for its reader is not known.
+    let error = store.plan_gc(&GcOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), "damaged", "{error}");
+    assert_eq!(held.read().unwrap(), content);
+    drop(held);
+    assert!(gc(&store).freed_bytes >= 100_000);
+    assert_eq!(read(&store, &of(cid)), content);
+    assert_eq!(stage.stored("roots").len(), 1);
+}
+
+#[test]
 fn gc_reads_no_payload() {
     let stage = Stage::new();
     let store = stage.create_with(small_packs(1 << 20));

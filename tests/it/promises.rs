@@ -2,9 +2,8 @@
 //! must hold before anything else is worth looking at.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use ipfs_accelerate::{
     AddOptions, Block, Cid, HashFunction, LoadOptions, Profile, RAW, Store, StoreError,
@@ -55,62 +54,9 @@ fn i1_identity_a_stored_object_has_the_cid_that_the_plain_algorithm_computes() {
     }
 }
 
-/// Run as a process of its own by the test below: adds until it is killed, printing each CID.
-#[test]
-fn i2_durable_child() {
-    let Ok(store) = std::env::var("IPFS_ACCELERATE_TEST_I2_STORE") else {
-        return;
-    };
-    let store = Store::open_or_create(store, StoreOptions::default()).unwrap();
-    for seed in 0.. {
-        let bytes = payload(seed, 3_000_000);
-        println!(
-            "added {seed} {}",
-            store
-                .add_reader(&bytes[..], &AddOptions::default())
-                .unwrap()
-                .cid
-        );
-    }
-}
-
 #[test]
 fn i2_durable_what_was_returned_survives_sigkill() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store");
-    let mut printed = Vec::new();
-    for round in 0..4 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "promises::i2_durable_child", "--nocapture"])
-            .env("IPFS_ACCELERATE_TEST_I2_STORE", &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        for line in lines.map(Result::unwrap) {
-            // libtest may have begun the line with the test's name.
-            let Some(at) = line.find("added ") else {
-                continue;
-            };
-            let mut words = line[at..].split(' ').skip(1);
-            let seed: u32 = words.next().unwrap().parse().unwrap();
-            printed.push((seed, words.next().unwrap().parse::<Target>().unwrap()));
-            if seed == 3 + round {
-                break;
-            }
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    assert!(printed.len() >= 4 * 4);
-    let store = Store::open(&path).unwrap();
-    assert_eq!(fs::read_dir(path.join("tmp")).unwrap().count(), 0);
-    for (seed, target) in printed {
-        assert!(
-            store.to_reader().read(&target).unwrap() == payload(seed, 3_000_000),
-            "{target}"
-        );
-    }
+    super::death::what_was_returned_survives(4);
 }
 
 #[test]

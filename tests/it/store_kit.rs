@@ -160,6 +160,19 @@ pub(crate) fn again_in_a_child(test: &str, variable: &str, value: &str) -> Comma
     command
 }
 
+/// A command run by another one, as `unshare --mount`.
+pub(crate) fn under(outer: &[&str], inner: &Command) -> Command {
+    let mut command = Command::new(outer[0]);
+    command
+        .args(&outer[1..])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command
+}
+
 /// The child half of [`again_in_a_child`]: what the variable was set to.
 pub(crate) fn is_child(variable: &str) -> Option<String> {
     std::env::var(variable).ok()

@@ -356,12 +356,12 @@ fn a_look_at_the_lock_does_not_turn_a_writer_away() {
             let lock = fs::File::open(stage.store_path().join("lock")).unwrap();
             while !stop.load(Ordering::Relaxed) {
                 rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
-                std::thread::sleep(Duration::from_micros(100));
+                std::thread::sleep(Duration::from_millis(30));
                 rustix::fs::flock(&lock, rustix::fs::FlockOperation::Unlock).unwrap();
-                std::thread::sleep(Duration::from_micros(500));
+                std::thread::sleep(Duration::from_millis(5));
             }
         });
-        let opened: Vec<_> = (0..30)
+        let opened: Vec<_> = (0..10)
             .map(|_| Store::open(stage.store_path()).map(drop))
             .collect();
         stop.store(true, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! The rules of the architecture, so that they stay true.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,8 @@ fn layer(module: &str) -> Option<u32> {
         "checkpoint" => 4,
         "accelerate" | "doctor" => 5,
         "main" | "cli" => 6,
+        // No part of the library: what only the fuzz targets and the tests build.
+        "fuzzing" => 7,
         _ => return None,
     })
 }
@@ -203,5 +206,44 @@ fn files_stay_short() {
             lines <= LIMIT,
             "{file} has {lines} lines of code, {LIMIT} at most"
         );
+    }
+}
+
+/// The versions of a lock file, those of the registry's packages only.
+fn locked(file: &str) -> BTreeMap<String, Vec<String>> {
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let mut versions: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for package in text.split("[[package]]").skip(1) {
+        let field = |name: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim_matches('"').to_owned())
+        };
+        if field("source = ").is_some() {
+            let name = field("name = ").unwrap();
+            let version = field("version = ").unwrap();
+            versions.entry(name).or_default().push(version);
+        }
+    }
+    assert!(!versions.is_empty(), "{file} lists no packages");
+    versions
+}
+
+/// None of these is in a package.
+#[test]
+fn what_is_fuzzed_has_the_dependencies_that_are_shipped() {
+    if root().join("Cargo.toml.orig").exists() {
+        return;
+    }
+    let shipped = locked("Cargo.lock");
+    for (name, versions) in locked("fuzz/Cargo.lock") {
+        let Some(known) = shipped.get(&name) else {
+            continue;
+        };
+        for version in versions {
+            assert!(
+                known.contains(&version),
+                "fuzz/Cargo.lock has {name} {version}, Cargo.lock {known:?}"
+            );
+        }
     }
 }

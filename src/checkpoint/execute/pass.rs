@@ -228,9 +228,6 @@ impl<'a, D: Device> Pass<'a, D> {
         scratch: &mut Vec<u8>,
     ) -> Result<(), LoadError> {
         let Shard { file, leaves, .. } = &self.setup.shards[read.shard];
-        let Some(leaves) = leaves else {
-            return self.read_plain(read);
-        };
         let Reading {
             window,
             borrowed,
@@ -239,9 +236,20 @@ impl<'a, D: Device> Pass<'a, D> {
         } = read;
         let len = (window.end - window.start) as usize;
         let check = |bytes: &[u8]| {
+            // What is referenced was hashed as it was read.
+            let Some(leaves) = leaves else {
+                return Ok(());
+            };
             let checked = leaves.check(leaf, bytes, file);
             self.verified_bytes.fetch_add(bytes.len() as u64, RELAXED);
             checked.map_err(LoadError::from_source)
+        };
+        let fill = |bytes: &mut [u8]| {
+            let read = match leaves {
+                Some(_) => file.read_unchecked_at(window.start, bytes),
+                None => file.read_part_at(window.start, bytes),
+            };
+            read.map(drop).map_err(LoadError::from_source)
         };
         // Hashed in memory of ours where nothing of it is to stay in the map.
         let mut is_kept = false;
@@ -266,17 +274,11 @@ impl<'a, D: Device> Pass<'a, D> {
                 if let ([], [only]) = (borrowed, &mut *filled)
                     && let Some(to) = only.part.bytes().filter(|to| to.len() == len)
                 {
-                    gather(
-                        &self.setup.jobs[only.job].selection.source,
-                        window,
-                        file,
-                        to,
-                    )?;
+                    fill(to)?;
                     return check(to);
                 }
                 scratch.resize(len, 0);
-                file.read_part_at(window.start, scratch)
-                    .map_err(LoadError::from_source)?;
+                fill(scratch)?;
                 scratch
             }
         };

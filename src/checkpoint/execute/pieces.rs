@@ -10,7 +10,7 @@ use crate::checkpoint::modules::natural_order;
 use crate::checkpoint::select::SelectedBytes;
 use crate::checkpoint::shards::Shard;
 use crate::fsio::{Part, parts};
-use crate::store::Leaves;
+use crate::store::{Leaves, StoredFile};
 
 /// Selected bytes that one thread reads at a time where nothing is hashed; otherwise it is a chunk. What is
 /// brought into a map comes in huge pages, several at a time; what is copied is better asked for in smaller
@@ -22,7 +22,7 @@ const COPY_STEP: u64 = 1 << 20;
 pub(super) struct Piece {
     pub(super) shard: usize,
     pub(super) window: Range<u64>,
-    /// The leaf that the window is, if it is to be hashed.
+    /// The leaf or the referenced block that the window is, if it is hashed.
     pub(super) leaf: Option<usize>,
     pub(super) uses: Vec<Use>,
 }
@@ -59,6 +59,9 @@ pub(super) fn cut(
         let range = job.selection.info.range.clone();
         let windows = match &shards[job.shard].leaves {
             Some(leaves) => leaf_windows(source, range, leaves),
+            None if shards[job.shard].file.is_referenced(&range) => {
+                block_windows(source, range, &shards[job.shard].file)
+            }
             None if is_copied(number) => even_windows(source, range, COPY_STEP),
             None => even_windows(source, range, MAP_STEP),
         };
@@ -100,6 +103,29 @@ fn leaf_windows(
         .filter(|(_, window)| holds(window))
         .map(|(number, window)| (Some(number), window))
         .collect();
+    if windows.is_empty() {
+        windows.push((None, range));
+    }
+    windows
+}
+
+/// The referenced blocks that hold selected bytes: each is read and hashed as a whole, so it is one piece for all
+/// that touch it. They are numbered by where they begin.
+fn block_windows(
+    source: &SelectedBytes,
+    range: Range<u64>,
+    file: &StoredFile,
+) -> Vec<(Option<usize>, Range<u64>)> {
+    let mut windows = Vec::new();
+    for (window, is_block) in file.referenced_blocks(range.clone()) {
+        if source.before(window.end) == source.before(window.start) {
+            continue;
+        }
+        match is_block {
+            true => windows.push((Some(window.start as usize), window)),
+            false => windows.extend(even_windows(source, window, COPY_STEP)),
+        }
+    }
     if windows.is_empty() {
         windows.push((None, range));
     }

@@ -32,8 +32,14 @@ use crate::cli::walk_args::WalkArgs;
 /// added. They are added in turn, each in one step: when one fails, those before it stay, it and those
 /// after it are not added. SIGINT and SIGTERM leave the store as it was before the current path.
 ///
+/// --reference leaves the bytes of files where they are: the store notes where each block lies and keeps only
+/// the nodes of the DAG, so nothing is on the disk twice. Such files must stay as they are: what is read of them is
+/// hashed each time, never mapped, and a changed, moved or shortened file is an error that names it and the object.
+/// Put it back, or add it again from its new place. `absorb` copies the bytes in later. Blocks that the store has are
+/// not referred to, and an `add` without --reference copies what is referred to only.
+///
 /// With --json: one object a line and path, with cid, name, kind, size, new_bytes, shared_bytes,
-/// shared_most_with {cid, name, bytes}, blocks, files, pin, profile, stored, notes, seconds.
+/// referenced_bytes, shared_most_with {cid, name, bytes}, blocks, files, pin, profile, stored, notes, seconds.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -42,6 +48,7 @@ Examples:
   ipfs-accelerate add --pin-name llama-3 --replace ~/models/llama-3    move the name
   ipfs-accelerate add --ignore '*.bin' --ignore 'logs/**' checkpoint/
   tar c folder | ipfs-accelerate add -
+  ipfs-accelerate add --reference /mnt/models/llama-3                  no second copy on the disk
   ipfs-accelerate add --only-hash -q model.safetensors                 the CID, nothing stored
   ipfs-accelerate add --chunker tensor-v1 fine-tune/                   share tensors with what was added so too
   ipfs-accelerate add --profile unixfs-v0-2015 docs/                   the CID of an older `ipfs add`")]
@@ -61,6 +68,9 @@ pub(crate) struct AddArgs {
     /// Compute the CIDs without storing anything; needs no store.
     #[arg(long)]
     only_hash: bool,
+    /// Refer to the files where they lie instead of copying them; they must stay as they are.
+    #[arg(long, conflicts_with = "only_hash")]
+    reference: bool,
     #[command(flatten)]
     walk: WalkArgs,
     #[command(flatten)]
@@ -77,6 +87,7 @@ struct Added<'a> {
     size: u64,
     new_bytes: u64,
     shared_bytes: u64,
+    referenced_bytes: u64,
     shared_most_with: Option<Shared<'a>>,
     blocks: u64,
     files: u64,
@@ -121,6 +132,7 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
     options.dereference_symlinks = args.walk.dereference_symlinks;
     options.hidden = args.walk.hidden;
     options.ignore = args.walk.ignore;
+    options.reference = args.reference;
     options.cancel = Some(Arc::clone(&cancel));
 
     let store = match args.only_hash {
@@ -190,9 +202,14 @@ fn add(
 
 /// `412.0 MiB new`, `3.6 GiB shared, most of it with llama-3`
 fn sharing(report: &AddReport) -> Vec<String> {
-    let mut said = vec![match report.new_bytes {
-        0 => "nothing new".to_owned(),
-        new => format!("{} new", text::size(new)),
+    let mut said = vec![match (report.new_bytes, report.referenced_bytes) {
+        (0, 0) => "nothing new".to_owned(),
+        (0, referenced) => format!("{} referenced", text::size(referenced)),
+        (new, 0) => format!("{} new", text::size(new)),
+        (new, referenced) => {
+            let (new, referenced) = (text::size(new), text::size(referenced));
+            format!("{new} new, {referenced} referenced")
+        }
     }];
     if let Some(with) = &report.shared_most_with {
         let name = match with.name.as_str() {
@@ -206,7 +223,7 @@ fn sharing(report: &AddReport) -> Vec<String> {
         };
         let shared = text::size(report.shared_bytes);
         said.push(format!("{shared} shared{most} with {name}"));
-    } else if report.shared_bytes > 0 && report.new_bytes > 0 {
+    } else if report.shared_bytes > 0 && report.new_bytes + report.referenced_bytes > 0 {
         said.push(format!("{} shared", text::size(report.shared_bytes)));
     }
     said
@@ -221,6 +238,7 @@ fn output(report: &AddReport, options: &AddOptions, stored: bool, seconds: f64) 
         size: report.size,
         new_bytes: if stored { report.new_bytes } else { 0 },
         shared_bytes: if stored { report.shared_bytes } else { 0 },
+        referenced_bytes: report.referenced_bytes,
         shared_most_with: report.shared_most_with.as_ref().map(|with| Shared {
             cid: with.cid.to_string(),
             name: &with.name,

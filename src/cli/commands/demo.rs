@@ -76,7 +76,7 @@ pub(crate) fn run(args: DemoArgs, context: &Context<'_>) -> Result<Output, CliEr
     let begun = Instant::now();
     let mut demo = Demo {
         cancel: context.cancel()?,
-        folder: TemporaryFolder::new()?,
+        folder: TemporaryFolder::new("demo")?,
         views: Vec::new(),
         parts: Vec::new(),
     };

@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+pub(crate) mod absorb;
 pub(crate) mod add;
 pub(crate) mod cat;
 pub(crate) mod check;
@@ -15,7 +16,10 @@ pub(crate) mod init;
 pub(crate) mod load;
 pub(crate) mod ls;
 pub(crate) mod pin;
+pub(crate) mod pin_sync;
 pub(crate) mod plan;
+pub(crate) mod repair;
 pub(crate) mod rm;
 pub(crate) mod stat;
+pub(crate) mod sync;
 pub(crate) mod verify;

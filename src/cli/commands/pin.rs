@@ -4,12 +4,13 @@ use clap::{Args, Subcommand};
 use ipfs_accelerate::{Pin, PinOptions, Target, utc_text};
 use serde::Serialize;
 
+use super::pin_sync::{self, PinSyncArgs};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Output, Table, View};
 
-/// Add, remove and list pins
+/// Add, remove and list pins, or have those that a file lists
 ///
 /// A pin keeps an object from being removed. Its name is unique, points to one object, and stands wherever a
 /// CID is taken. `add` pins by itself.
@@ -42,6 +43,7 @@ Examples:
     ///
     /// Works beside a writer. With --json: entries, a list of {name, cid, kind, created}. With -q: names.
     Ls,
+    Sync(PinSyncArgs),
 }
 
 #[derive(Args)]
@@ -97,6 +99,7 @@ pub(crate) fn run(args: PinArgs, context: &Context<'_>) -> Result<Output, CliErr
         PinCommand::Add(args) => add(args, context),
         PinCommand::Rm(args) => rm(&args, context),
         PinCommand::Ls => ls(context),
+        PinCommand::Sync(args) => pin_sync::run(&args, context),
     }
 }
 

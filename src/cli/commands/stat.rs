@@ -18,8 +18,9 @@ use crate::cli::text;
 /// Works beside a writer.
 ///
 /// With --json: store, objects, pins, packs, blocks, content_bytes, pack_bytes, pack_disk_bytes,
-/// index_disk_bytes, cache {hits, misses, evictions, entries, bytes, budget_bytes}; with TARGET: cid, size,
-/// blocks, kind, pinned, codec, hash, pins, object, profile, extents, damaged_bytes. With -q: the path, or the CID.
+/// referenced_bytes, index_disk_bytes, cache {hits, misses, evictions, entries, bytes, budget_bytes}; with TARGET: cid, size,
+/// blocks, kind, pinned, codec, hash, pins, object, profile, extents, damaged_bytes, referenced_bytes. With -q: the path, or
+/// the CID.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -46,6 +47,7 @@ struct TargetStat<'a> {
     profile: &'a str,
     extents: u64,
     damaged_bytes: u64,
+    referenced_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -58,6 +60,7 @@ struct StoreStat<'a> {
     content_bytes: u64,
     pack_bytes: u64,
     pack_disk_bytes: u64,
+    referenced_bytes: u64,
     index_disk_bytes: u64,
     cache: CacheStats,
 }
@@ -87,6 +90,9 @@ fn of_target(target: &Target, context: &Context<'_>) -> Result<Output, CliError>
         ("hash", stat.hash.to_owned()),
         ("profile", stat.profile.clone()),
     ];
+    if stat.referenced_bytes > 0 {
+        fields.push(("referenced", exact(stat.referenced_bytes)));
+    }
     if stat.object != stat.cid {
         fields.push(("part of", stat.object.to_string()));
     }
@@ -109,6 +115,7 @@ fn of_target(target: &Target, context: &Context<'_>) -> Result<Output, CliError>
         profile: &stat.profile,
         extents: stat.extents,
         damaged_bytes: stat.damaged_bytes,
+        referenced_bytes: stat.referenced_bytes,
     })
     .view(View::Fields(fields))
     .quiet(cid))
@@ -134,7 +141,7 @@ fn of_store(context: &Context<'_>) -> Result<Output, CliError> {
         cache.misses,
         cache.evictions
     );
-    let fields = vec![
+    let mut fields = vec![
         ("store", store.clone()),
         (
             "objects",
@@ -152,6 +159,10 @@ fn of_store(context: &Context<'_>) -> Result<Output, CliError> {
         ),
         ("memory tier", tier),
     ];
+    if totals.referenced_bytes > 0 {
+        let referenced = format!("{} in files outside", text::size(totals.referenced_bytes));
+        fields.insert(4, ("referenced", referenced));
+    }
     Ok(Output::new(&StoreStat {
         store: &store,
         objects: totals.objects,
@@ -161,6 +172,7 @@ fn of_store(context: &Context<'_>) -> Result<Output, CliError> {
         content_bytes: totals.content_bytes,
         pack_bytes: totals.pack_bytes,
         pack_disk_bytes: totals.pack_disk_bytes,
+        referenced_bytes: totals.referenced_bytes,
         index_disk_bytes: totals.index_disk_bytes,
         cache,
     })

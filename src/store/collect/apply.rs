@@ -59,6 +59,12 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     for (id, dead, new) in &decided.parts {
         free::punch(store, *id, dead, new, &mut freed)?;
     }
+    if freed.packs > 0 || freed.ranges > 0 {
+        // What is not known again now is so once the database is made anew.
+        if let Err(e) = store.index_references() {
+            tracing::debug!("referenced blocks stay out of the index: {e}");
+        }
+    }
     drop(collecting);
     if let Some(quota) = &store.quota {
         quota.set_settled(used_bytes(&store.core, settled)?);
@@ -116,7 +122,7 @@ fn decide(
         parts.push((id, dead, new));
     }
     let mut ours = Coverage::default();
-    for shape in shapes {
+    for shape in shapes.iter().filter(|shape| !shape.is_reference) {
         live.of(shape.id)
             .iter()
             .for_each(|range| ours.add_range(shape.id, range.clone()));

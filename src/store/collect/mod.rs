@@ -17,6 +17,7 @@ pub(crate) use apply::collect;
 pub(crate) use plan::{plan, used_bytes};
 pub use space::{ObjectSpace, RemovalSpace, SpaceReport};
 pub(crate) use space::{removal, space};
+pub(crate) use sweep::{PackShape, sweep};
 
 use std::path::PathBuf;
 use std::time::Duration;

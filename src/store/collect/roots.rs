@@ -1,8 +1,10 @@
 //! Everything in `roots/`, as a collection and the accounts of space need it.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use super::retire;
 use crate::block::Cid;
 use crate::error::FileError;
 use crate::store::coverage::Coverage;
@@ -10,7 +12,7 @@ use crate::store::error::StoreError;
 use crate::store::names::{self, Pin};
 use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
-use crate::store::root::{ObjectKind, ROOT_LIMIT, RootName, RootRecord};
+use crate::store::root::{self, ObjectKind, ROOT_LIMIT, RootName, RootRecord};
 
 /// One file in `roots/`.
 #[derive(Debug)]
@@ -22,7 +24,8 @@ pub(crate) struct Rooted {
     pub(crate) kind: ObjectKind,
     pub(crate) size: u64,
     pub(crate) used: SystemTime,
-    /// What it covers, normalized.
+    /// What it covers of packs with payload, normalized. Of a reference pack nothing is to be given back, and what
+    /// it takes is not what it covers, so there it counts only that the root names it.
     pub(crate) coverage: Coverage,
     /// The packs it names, those included of which it only needs empty blocks.
     pub(crate) packs: Vec<PackId>,
@@ -56,27 +59,41 @@ impl Roots {
 /// Reads all roots and names strictly: what may be a root and cannot be read is an error, and so is a name whose
 /// object has no root.
 pub(crate) fn read(core: &ReadCore) -> Result<Roots, StoreError> {
-    let pins = names::list_strictly(&core.folder, core.id)?;
+    let mut pins = names::list_strictly(&core.folder, core.id)?;
     let folder = core.folder.roots();
     let mut roots = Vec::new();
     for name in core.folder.files().list(&folder)? {
         roots.extend(read_one(core, &name, folder.join(&name))?);
     }
     roots.sort_by(|a, b| a.path.cmp(&b.path));
-    let has_root = |pin: &&Pin| {
-        let named = RootName::Object(pin.cid);
-        !roots.iter().any(|root| root.name == named)
-    };
-    match pins.iter().find(has_root) {
-        Some(pin) => Err(StoreError::NameWithoutRoot {
-            name: pin.name.clone(),
-            cid: pin.cid,
-        }),
-        None => Ok(Roots { roots, pins }),
+    let listed: HashSet<RootName> = roots.iter().map(|root| root.name.clone()).collect();
+    for index in (0..pins.len()).rev() {
+        let pin = &pins[index];
+        if listed.contains(&RootName::Object(pin.cid)) {
+            continue;
+        }
+        if is_without_root(core, pin)? {
+            return Err(StoreError::NameWithoutRoot {
+                name: pin.name.clone(),
+                cid: pin.cid,
+            });
+        }
+        pins.remove(index);
     }
+    Ok(Roots { roots, pins })
 }
 
-/// None for one that went since it was listed, and for what a network file system leaves of an unlinked file.
+/// Whether a name stands there without its object's root, and not only because both went, or came, between the two
+/// listings.
+fn is_without_root(core: &ReadCore, pin: &Pin) -> Result<bool, StoreError> {
+    let now = names::read(&core.folder, core.id, &pin.name)?;
+    let root = root::object_path(&core.folder, &pin.cid);
+    let root = core.folder.files().metadata_if_there(&root)?;
+    Ok(root.is_none() && now.is_some_and(|now| now.cid == pin.cid))
+}
+
+/// None for one that went since it was listed, for what a network file system leaves of an unlinked file, and for
+/// one that is retired and damaged: it made way for a new one, and keeps nothing unless somebody holds it.
 fn read_one(
     core: &ReadCore,
     name: &std::ffi::OsStr,
@@ -102,9 +119,11 @@ fn read_one(
     let used = used.map_err(FileError::at("stat", &path))?;
     let bytes = files.read_file(&file, &path, ROOT_LIMIT)?;
     let record = match &name {
-        RootName::Object(cid) | RootName::Retired(cid) => {
-            RootRecord::parse(&bytes, core.id, cid, &path, true)?
-        }
+        RootName::Object(cid) => RootRecord::parse(&bytes, core.id, cid, &path, true)?,
+        RootName::Retired(cid) => match RootRecord::parse(&bytes, core.id, cid, &path, true) {
+            Err(StoreError::Damaged { .. }) if !retire::is_held(files, &path)? => return Ok(None),
+            parsed => parsed?,
+        },
         RootName::Loose => RootRecord::parse_any(&bytes, core.id, &path, true)?,
     };
     Ok(Some(rooted(core, name, path, used, record)?))
@@ -122,12 +141,14 @@ fn rooted(
     if record.head.kind == ObjectKind::Loose {
         for pack in record.whole_packs() {
             match core.packs.open(pack) {
+                Ok(open) if open.is_reference() => {}
                 Ok(open) => coverage.add_range(pack, open.payload()),
                 // A pack that is announced first may never have come, and one that is damaged is not touched.
                 Err(e) => tracing::debug!("{}: {e}", path.display()),
             }
         }
     }
+    coverage.retain(|pack| !core.packs.is_reference(pack));
     coverage.normalize();
     Ok(Rooted {
         name,

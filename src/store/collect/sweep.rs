@@ -12,6 +12,8 @@ use crate::store::pack::{PackFile, PackId, is_padding};
 pub(crate) struct PackShape {
     pub(crate) id: PackId,
     pub(crate) payload: Range<u64>,
+    /// Its blocks lie in files of the user's: there is nothing to give back but the pack as a whole.
+    pub(crate) is_reference: bool,
 }
 
 impl PackShape {
@@ -19,6 +21,7 @@ impl PackShape {
         Self {
             id: pack.id(),
             payload: pack.payload(),
+            is_reference: pack.is_reference(),
         }
     }
 }
@@ -47,6 +50,9 @@ pub(crate) fn sweep(
         let live = live.of(pack.id);
         if live.is_empty() && !needed.contains(&pack.id) {
             sweep.whole.push(pack.id);
+            continue;
+        }
+        if pack.is_reference {
             continue;
         }
         let gaps = outside(&pack.payload, live);
@@ -89,6 +95,7 @@ mod tests {
         let packs = [PackShape {
             id: PACK,
             payload: 128..1_000_000,
+            is_reference: false,
         }];
         let needed = needed.then_some(PACK).into_iter().collect();
         sweep(&packs, &coverage, &needed, before)
@@ -114,6 +121,26 @@ mod tests {
         assert_eq!(
             (kept.whole, kept.parts),
             (vec![], vec![(PACK, vec![128..1_000_000])])
+        );
+    }
+
+    #[test]
+    fn of_a_reference_pack_nothing_is_dead_but_all_of_it() {
+        let packs = [PackShape {
+            id: PACK,
+            payload: 128..256,
+            is_reference: true,
+        }];
+        let mut live = Coverage::default();
+        let none = HashSet::new();
+        assert_eq!(sweep(&packs, &live, &none, &Gone::default()).whole, [PACK]);
+        let needed = HashSet::from([PACK]);
+        let kept = sweep(&packs, &live, &needed, &Gone::default());
+        assert_eq!(kept, Sweep::default());
+        live.add_range(PACK, 65_536..65_540);
+        assert_eq!(
+            sweep(&packs, &live, &none, &Gone::default()),
+            Sweep::default()
         );
     }
 

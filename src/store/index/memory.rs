@@ -10,13 +10,19 @@ use crate::store::pack::{PackId, Place, Row};
 #[derive(Default)]
 pub(crate) struct MemoryIndex(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     places: HashMap<Multihash, Place>,
     marked: BTreeSet<PackId>,
 }
 
 impl MemoryIndex {
+    /// As it is now.
+    #[cfg(test)]
+    pub(crate) fn copy(&self) -> Self {
+        Self(Mutex::new(self.state().clone()))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is one map operation, so a panic elsewhere leaves it consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,7 +9,7 @@ mod slot;
 
 pub(crate) use memory::MemoryIndex;
 pub(crate) use sled::SledIndex;
-pub(crate) use slot::{IndexSlot, PackTables};
+pub(crate) use slot::{IndexSlot, PackTables, REBUILD_MARK, clear, leads_elsewhere};
 
 use super::pack::{PackId, Place, Row};
 use crate::block::Multihash;

@@ -12,7 +12,7 @@ use crate::store::folder::StoreFolder;
 use crate::store::pack::{PackFile, PackId, Place, Row};
 
 /// Stands in `db/` from a failure on: whoever opens the store next makes the database anew.
-const REBUILD_MARK: &str = "rebuild";
+pub(crate) const REBUILD_MARK: &str = "rebuild";
 
 pub(crate) struct IndexSlot {
     index: RwLock<Box<dyn Index>>,
@@ -122,8 +122,9 @@ impl IndexSlot {
 /// The packs that an index is made from.
 pub(crate) trait PackTables {
     fn ids(&self) -> Vec<PackId>;
-    /// Whether a block can be read there: the pack is there, and the bytes are neither dead nor damaged.
-    fn is_good(&self, place: &Place) -> bool;
+    /// Whether a block keeps the place that is known although a pack has it too: it can be read there, and is not
+    /// in a file of the user's while the pack has payload.
+    fn keeps(&self, known: &Place, pack: PackId) -> bool;
     fn open(&self, id: PackId) -> Result<std::sync::Arc<PackFile>, StoreError>;
 }
 
@@ -146,7 +147,7 @@ pub(crate) fn fill(index: &dyn Index, packs: &dyn PackTables) -> Result<(), Stor
     for id in ids.iter().filter(|id| !known.contains(id)) {
         match packs.open(*id).and_then(|pack| pack.table()) {
             Ok(table) => index
-                .insert(*id, &table.rows, &|place| packs.is_good(place))
+                .insert(*id, &table.rows, &|known| packs.keeps(known, *id))
                 .map_err(failed)?,
             Err(e) => tracing::warn!("pack {id} is left out of the index: {e}"),
         }
@@ -164,12 +165,13 @@ impl IndexSlot {
 }
 
 /// Whether the folder, or something in it, is a symbolic link: sled would write to what is behind it.
-fn leads_elsewhere(files: &Files, db: &Path) -> bool {
+pub(crate) fn leads_elsewhere(files: &Files, db: &Path) -> bool {
     let names = files.list(db).unwrap_or_default();
     files.is_symlink(db) || names.iter().any(|name| files.is_symlink(&db.join(name)))
 }
 
-fn clear(files: &Files, db: &Path) -> Result<(), FileError> {
+/// Removes the database, or whatever stands in its place.
+pub(crate) fn clear(files: &Files, db: &Path) -> Result<(), FileError> {
     let cleared = match files.symlink_metadata(db) {
         Ok(there) if there.is_dir() => files.remove_tree(db),
         Ok(_) => files.remove_file(db),
@@ -226,8 +228,8 @@ mod tests {
             let packs = inner::list(&self.0.folder).unwrap();
             packs.into_iter().collect()
         }
-        fn is_good(&self, place: &Place) -> bool {
-            self.ids().contains(&place.pack)
+        fn keeps(&self, known: &Place, _: PackId) -> bool {
+            self.ids().contains(&known.pack)
         }
         fn open(&self, id: PackId) -> Result<Arc<PackFile>, StoreError> {
             self.0.packs.open(id)

@@ -9,6 +9,7 @@ use super::hash::{Bytes, Hashed, Sink, hash_all};
 use super::options::{AddOptions, AddReport, PinAs, SharedWith};
 use super::pin_as::{SetPin, check_pin, pin_name, prepare_pin};
 use super::record::RootBuilder;
+use super::references;
 use super::shared_with::shared_most_with;
 use super::tree::{Built, Tree};
 use super::walk::{Walk, walk};
@@ -30,6 +31,9 @@ pub(crate) fn add_path(
 ) -> Result<AddReport, StoreError> {
     check_pin(store, &options.pin, None)?;
     let mut walk = walk(path, options)?;
+    if options.reference {
+        references::check(store, path, &walk, options)?;
+    }
     let feed = files_feed(&mut walk, options);
     let total = Some(walk.total_bytes);
     add(store, walk, feed, total, options)
@@ -41,6 +45,9 @@ pub(crate) fn add_reader(
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
     check_pin(store, &options.pin, None)?;
+    if options.reference {
+        return Err(references::refuse_stream());
+    }
     let feed = StreamFeed::new(reader, options);
     add(store, Walk::of_stream(), feed, None, options)
 }
@@ -77,6 +84,7 @@ fn add(
         root.file(path.to_owned(), hashed.root.cid, hashed.spans);
     }
     options.check_cancel()?;
+    options.check_expected(&walk.name, &built.cid)?;
     let head = Head {
         cid: StoredCid(built.cid),
         kind: built.kind,
@@ -102,6 +110,7 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Commit
         size: built.size,
         new_bytes: bytes.new,
         shared_bytes: bytes.shared,
+        referenced_bytes: bytes.referenced,
         shared_most_with: committed.shared_most_with,
         blocks: built.blocks,
         files: built.files,
@@ -112,13 +121,13 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Commit
 
 /// What a commit has to tell.
 #[derive(Default)]
-pub(super) struct Committed {
+pub(crate) struct Committed {
     pin: Option<String>,
     shared_most_with: Option<SharedWith>,
 }
 
 /// Publishes the last pack, the root and the pin, in this order.
-fn commit(
+pub(crate) fn commit(
     store: &Inner,
     mut writer: BlockWriter<'_>,
     root: RootBuilder,
@@ -194,12 +203,15 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
     let is_new = match store.core.open_root(&cid, true) {
         Ok(None) => true,
         Ok(Some(there))
-            if is_whole(store, &there.record) && there.record.head.kind == record.head.kind =>
+            if is_whole(store, &there.record)
+                && there.record.head.kind == record.head.kind
+                && (has_same_places(&there.record, record) || !refers(store, &there.record)) =>
         {
             return Ok(false);
         }
         // A root that is damaged, or over packs that are gone, makes way for the new one; those who read
-        // through it keep it.
+        // through it keep it. So does one over files of the user's: the new one has payload where there is any,
+        // and otherwise files as they were just read.
         Ok(Some(_)) | Err(StoreError::Damaged { .. }) => {
             let retired = root::retired_path(store.folder(), &cid)?;
             store.folder().files().link(&path, &retired)?;
@@ -217,8 +229,21 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
     Ok(is_new)
 }
 
+/// Whether a root rests on files outside the store.
+fn refers(store: &Inner, record: &RootRecord) -> bool {
+    let packs = &record.packs;
+    packs
+        .iter()
+        .any(|&pack| store.core.packs.is_reference(pack))
+}
+
+/// Whether the content of two roots lies at the same places.
+fn has_same_places(a: &RootRecord, b: &RootRecord) -> bool {
+    (&a.packs, &a.extents) == (&b.packs, &b.extents)
+}
+
 /// Whether everything that a root covers can be read, as far as is known.
-fn is_whole(store: &Inner, record: &RootRecord) -> bool {
+pub(crate) fn is_whole(store: &Inner, record: &RootRecord) -> bool {
     let gone = store.registry.gone();
     let is_good = |place: &(PackId, Range<u64>)| gone.why(place.0, &place.1).is_none();
     let packs = &record.packs;

@@ -23,7 +23,7 @@ pub(crate) type OnFile<'f> = dyn FnMut(&str, &[FileRoot]) + 'f;
 pub(crate) fn hash_path(path: &Path, options: &AddOptions) -> Result<AddReport, StoreError> {
     let profile = std::slice::from_ref(&options.profile);
     let (walk, built) = compute_path(path, profile, options, &mut |_, _| {})?;
-    Ok(report_of(&walk, &built[0]))
+    report_of(&walk, &built[0], options)
 }
 
 pub(crate) fn hash_reader(
@@ -32,15 +32,17 @@ pub(crate) fn hash_reader(
 ) -> Result<AddReport, StoreError> {
     let profile = std::slice::from_ref(&options.profile);
     let (walk, built) = compute_reader(reader, profile, options, &mut |_, _| {})?;
-    Ok(report_of(&walk, &built[0]))
+    report_of(&walk, &built[0], options)
 }
 
-fn report_of(walk: &Walk, built: &Built) -> AddReport {
+fn report_of(walk: &Walk, built: &Built, options: &AddOptions) -> Result<AddReport, StoreError> {
+    options.check_expected(&walk.name, &built.cid)?;
     let bytes = Bytes {
         new: built.size,
         shared: 0,
+        referenced: 0,
     };
-    report(walk, built, bytes, Committed::default())
+    Ok(report(walk, built, bytes, Committed::default()))
 }
 
 /// What a file or folder is under each of the profiles.

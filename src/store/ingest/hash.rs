@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::feed::{BATCH_BYTES, Chunk, Feed, From};
 use super::options::{AddOptions, AddProgress};
 use super::record::{FileSpans, RootBuilder};
+use super::references::{self, Origin};
 use super::writer::BlockWriter;
 use crate::block::{Block, Cid, RAW};
 use crate::dag::{FileBuilder, FileRoot, LeafBlock, Profile};
@@ -30,6 +31,8 @@ pub(crate) struct Hashed {
 struct Leaf {
     block: LeafBlock,
     seen: Option<Place>,
+    /// Where it was read, if it is to stay there.
+    origin: Option<Origin>,
     starts_run: bool,
     run_bytes: u64,
     last: bool,
@@ -40,6 +43,7 @@ struct Leaf {
 pub(crate) struct Bytes {
     pub(crate) new: u64,
     pub(crate) shared: u64,
+    pub(crate) referenced: u64,
 }
 
 /// Where blocks go.
@@ -95,12 +99,15 @@ pub(crate) fn hash_all(
         let Sink { store, writer, .. } = sink;
         let seals = store.seals();
         let (pack, holder) = (writer.open_pack(), writer.holder());
-        let find = |cid: &Cid| store.find(cid.hash(), holder);
+        let find = |cid: &Cid, origin: Option<&Origin>| match origin {
+            None => store.find(cid.hash(), holder),
+            Some(origin) => references::find(store, holder, cid, origin),
+        };
         let before = std::mem::take(&mut unwritten);
         let (written, leaves) = pool.install(|| {
             rayon::join(
                 || BlockWriter::write(pack, before),
-                || hash_batch(batch, profile, &buffers, &find),
+                || hash_batch(batch, options, &buffers, &find),
             )
         });
         written?.into_iter().for_each(|buffer| buffers.put(buffer));
@@ -125,19 +132,25 @@ pub(crate) fn hash_all(
             if leaf.starts_run {
                 writer.end_run();
             }
-            let (put, unused) = writer.put(&cid, data, leaf.run_bytes, leaf.seen, seals)?;
+            let is_referenced = leaf.origin.is_some();
+            let (put, unused) = match &leaf.origin {
+                None => writer.put(&cid, data, leaf.run_bytes, leaf.seen, seals)?,
+                Some(origin) => {
+                    let put = writer.put_referenced(&cid, origin, data.len(), leaf.seen, seals)?;
+                    (put, Some(data))
+                }
+            };
             unused.into_iter().for_each(|buffer| buffers.put(buffer));
             // What is no extent by itself is remembered as a node: an empty leaf, or a framed one.
             if size == 0 || cid.codec() != RAW {
                 current.leaf_nodes.push((cid, put.place));
             }
             current.spans.push(put.place.part(&content));
-            let counted = if put.is_new {
-                &mut bytes.new
-            } else {
-                &mut bytes.shared
-            };
-            *counted += size;
+            *match (put.is_new, is_referenced) {
+                (true, false) => &mut bytes.new,
+                (true, true) => &mut bytes.referenced,
+                (false, _) => &mut bytes.shared,
+            } += size;
             done_bytes += size;
             current.nodes.append(&mut nodes);
             if leaf.last {
@@ -196,28 +209,31 @@ impl Current {
     }
 }
 
-type Find<'f> = dyn Fn(&Cid) -> Result<Option<Place>, StoreError> + Sync + 'f;
+type Find<'f> = dyn Fn(&Cid, Option<&Origin>) -> Result<Option<Place>, StoreError> + Sync + 'f;
 
 fn hash_batch(
     batch: Vec<Chunk>,
-    profile: &Profile,
+    options: &AddOptions,
     buffers: &Buffers,
     find: &Find<'_>,
 ) -> Result<Vec<Leaf>, StoreError> {
     let hash = |chunk: Chunk| {
-        let data = match chunk.from {
-            From::Memory(data) => data,
-            From::File { ref file, offset } => {
+        let (data, origin) = match chunk.from {
+            From::Memory(data) => (data, None),
+            From::File { file, offset } => {
                 let mut data = buffers.take(chunk.len);
                 file.read(&mut data, offset)?;
-                data
+                // An empty file has no bytes to refer to.
+                let stays = options.reference && chunk.len > 0;
+                (data, stays.then_some(Origin { file, offset }))
             }
         };
-        let block = LeafBlock::new(data, profile);
-        let seen = find(&block.root.cid)?;
+        let block = LeafBlock::new(data, &options.profile);
+        let seen = find(&block.root.cid, origin.as_ref())?;
         Ok(Leaf {
             block,
             seen,
+            origin,
             starts_run: chunk.starts_run,
             run_bytes: chunk.run_bytes,
             last: chunk.last,
@@ -228,10 +244,10 @@ fn hash_batch(
 
 /// Buffers of chunks, used again.
 #[derive(Default)]
-struct Buffers(Mutex<Vec<Vec<u8>>>);
+pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
 
 impl Buffers {
-    fn take(&self, len: usize) -> Vec<u8> {
+    pub(crate) fn take(&self, len: usize) -> Vec<u8> {
         let kept = (len >= KEPT_BUFFER)
             .then(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).pop())
             .flatten();
@@ -241,7 +257,7 @@ impl Buffers {
         buffer
     }
 
-    fn put(&self, buffer: Vec<u8>) {
+    pub(crate) fn put(&self, buffer: Vec<u8>) {
         // A stream brings buffers of its own and takes none, so what is kept has an end.
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.len() >= KEPT_BUFFER && (kept.len() + 1) * buffer.len() <= 3 * BATCH_BYTES {

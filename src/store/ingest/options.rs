@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::block::Cid;
+use crate::block::{Cid, canonical};
 use crate::dag::Profile;
 use crate::store::error::StoreError;
 use crate::store::read::EntryType;
@@ -42,6 +42,12 @@ pub struct AddOptions {
     pub hidden: bool,
     /// Globs; an entry whose name, or path below the folder, matches one is left out.
     pub ignore: Vec<String>,
+    /// Refuse content that gets another CID than this one, in either version; the store is then as it was.
+    pub expected: Option<Cid>,
+    /// Leave the bytes of files where they are, and only note in the store where that is: the add writes next to
+    /// nothing, and the object is readable for as long as the files stay as they are. They are read and hashed at
+    /// each use, and never mapped. Blocks that the store has are taken from there.
+    pub reference: bool,
     /// Checked as the add goes; once set, it stops and the store is as it was.
     pub cancel: Option<Arc<AtomicBool>>,
     /// Told from time to time how far the add is.
@@ -72,6 +78,19 @@ impl AddOptions {
         })
     }
 
+    pub(crate) fn check_expected(&self, name: &str, found: &Cid) -> Result<(), StoreError> {
+        match self.expected {
+            Some(expected) if canonical(&expected) != canonical(found) => {
+                Err(StoreError::OtherCid {
+                    name: name.to_owned(),
+                    expected: Box::new(expected),
+                    found: Box::new(*found),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn check_cancel(&self) -> Result<(), StoreError> {
         match &self.cancel {
             Some(flag) if flag.load(Ordering::Relaxed) => Err(StoreError::Cancelled),
@@ -88,6 +107,8 @@ impl fmt::Debug for AddOptions {
             .field("dereference_symlinks", &self.dereference_symlinks)
             .field("hidden", &self.hidden)
             .field("ignore", &self.ignore)
+            .field("expected", &self.expected)
+            .field("reference", &self.reference)
             .finish_non_exhaustive()
     }
 }
@@ -214,10 +235,13 @@ pub struct AddReport {
     pub name: String,
     /// Bytes of content.
     pub size: u64,
-    /// Content bytes that were not in the store before.
+    /// Content bytes that were not in the store before, and are now.
     pub new_bytes: u64,
-    /// Content bytes that were, or that occur again in the object; `new_bytes + shared_bytes == size`.
+    /// Content bytes that were, or that occur again in the object.
     pub shared_bytes: u64,
+    /// Content bytes that were not, and stay in the files that were added by reference;
+    /// `new_bytes + shared_bytes + referenced_bytes == size`.
+    pub referenced_bytes: u64,
     /// The object that has most of the shared bytes, and how many, each place counted once; none where the
     /// object itself was there already, and where no other has any. Looked for among the objects that were
     /// used last.

@@ -3,11 +3,12 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::FileError;
+use crate::fsio::Files;
 use crate::store::error::StoreError;
 
 /// A file to be read, as it was when it was listed.
@@ -18,6 +19,7 @@ pub(crate) struct SourceFile {
     stamp: Stamp,
     /// Opened by whichever worker comes first.
     handle: OnceLock<File>,
+    real_path: OnceLock<PathBuf>,
     /// Bytes that no worker has read yet.
     unread: AtomicU64,
 }
@@ -64,7 +66,35 @@ impl SourceFile {
             size: metadata.len(),
             stamp: Stamp::of(metadata),
             handle: OnceLock::new(),
+            real_path: OnceLock::new(),
             unread: AtomicU64::new(metadata.len()),
+        }
+    }
+
+    /// When it was last written, in seconds and nanoseconds since 1970, as it was listed.
+    pub(super) fn modified(&self) -> (i64, i64) {
+        self.stamp.modified
+    }
+
+    /// Its absolute path without symbolic links, at which it stands as it was listed.
+    pub(super) fn real_path(&self) -> Result<&Path, StoreError> {
+        if let Some(path) = self.real_path.get() {
+            return Ok(path);
+        }
+        let real = self.path.canonicalize();
+        let real = real.map_err(FileError::at("open", &self.path))?;
+        let now = Files::real().metadata_if_there(&real)?;
+        let now = now.map(|now| Stamp::of(&now));
+        let changed = match &now {
+            Some(now) => self.stamp.difference(now),
+            None => Some("it is gone".into()),
+        };
+        match changed {
+            Some(what) => Err(StoreError::SourceChanged {
+                path: self.path.clone(),
+                what,
+            }),
+            None => Ok(self.real_path.get_or_init(|| real)),
         }
     }
 

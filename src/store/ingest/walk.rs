@@ -329,7 +329,8 @@ fn is_snapshot(path: &Path) -> bool {
     })
 }
 
-fn globs(patterns: &[String]) -> Result<GlobSet, StoreError> {
+/// What is left out.
+pub(crate) fn globs(patterns: &[String]) -> Result<GlobSet, StoreError> {
     let bad = |pattern: &str, e: globset::Error| StoreError::BadPattern {
         pattern: pattern.to_owned(),
         why: e.kind().to_string(),

@@ -8,6 +8,7 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use super::record::{Moves, RootBuilder};
+use super::references::References;
 use crate::block::{Cid, Multihash};
 use crate::error::FileError;
 use crate::store::error::StoreError;
@@ -28,6 +29,8 @@ pub(crate) struct BlockWriter<'s> {
     open: HashMap<Multihash, Place>,
     /// Bytes that the open pack still waits for.
     unwritten: Vec<(u64, Vec<u8>)>,
+    /// Where leaves of an add by reference lie.
+    pub(super) references: References,
     sealed: Vec<SealedPack>,
     /// How many of them the index knows.
     indexed: usize,
@@ -35,7 +38,7 @@ pub(crate) struct BlockWriter<'s> {
     loose: Option<PathBuf>,
     /// The store's count of seals when the open pack's lookups began.
     seals_seen: u64,
-    moves: Moves,
+    pub(super) moves: Moves,
     /// Packs whose blocks are written anew though they are there.
     instead_of: HashSet<PackId>,
     /// Blocks of the open pack that were left out, because another pack has them.
@@ -43,7 +46,7 @@ pub(crate) struct BlockWriter<'s> {
     /// The last block of the open pack was a leaf that the next one may follow.
     in_run: bool,
     /// Of the store's quota.
-    taken: Taken,
+    pub(super) taken: Taken,
     finished: bool,
 }
 
@@ -63,6 +66,7 @@ impl<'s> BlockWriter<'s> {
             pack: None,
             open: HashMap::new(),
             unwritten: Vec::new(),
+            references: References::default(),
             sealed: Vec::new(),
             indexed: 0,
             loose: None,
@@ -82,7 +86,8 @@ impl<'s> BlockWriter<'s> {
         self
     }
 
-    fn find(&self, hash: &Multihash) -> Result<Option<Place>, StoreError> {
+    /// Where a sealed block lies that is not to be written anew.
+    fn find_sealed(&self, hash: &Multihash) -> Result<Option<Place>, StoreError> {
         let found = self.store.find(hash, &self.holder)?;
         Ok(found.filter(|place| !self.instead_of.contains(&place.pack)))
     }
@@ -90,6 +95,14 @@ impl<'s> BlockWriter<'s> {
     /// The next leaf begins a run of its own.
     pub(crate) fn end_run(&mut self) {
         self.in_run = false;
+    }
+
+    /// Where a block lies, of the open pack too.
+    pub(crate) fn find(&self, hash: &Multihash) -> Result<Option<Place>, StoreError> {
+        match self.open.get(hash) {
+            Some(place) => Ok(Some(*place)),
+            None => self.find_sealed(hash),
+        }
     }
 
     /// Finds a block or takes a place for it; `run_bytes` is the length of the stretch it belongs to,
@@ -106,7 +119,7 @@ impl<'s> BlockWriter<'s> {
         let seals = self.store.seals();
         let mut known = seen.or_else(|| self.open.get(cid.hash()).copied());
         if known.is_none() && seen_at != seals {
-            known = self.find(cid.hash())?;
+            known = self.find_sealed(cid.hash())?;
         }
         if let Some(place) = known {
             return Ok((
@@ -154,6 +167,10 @@ impl<'s> BlockWriter<'s> {
     /// The packs that were sealed so far.
     pub(crate) fn sealed(&self) -> Vec<PackId> {
         self.sealed.iter().map(|sealed| sealed.id).collect()
+    }
+
+    pub(super) fn store(&self) -> &'s Inner {
+        self.store
     }
 
     pub(crate) fn holder(&self) -> &Holder {
@@ -212,13 +229,7 @@ impl<'s> BlockWriter<'s> {
         self.open.clear();
         self.leave_out_known(&mut pack)?;
         if !pack.rows().is_empty() {
-            let covered = self
-                .sealed
-                .iter()
-                .map(|s| s.id)
-                .chain([pack.id()])
-                .collect();
-            self.publish_loose(covered, Vec::new())?;
+            self.publish_loose_over(pack.id())?;
             self.publish_pack(pack, Vec::new())?;
             self.index_last()?;
         }
@@ -233,11 +244,22 @@ impl<'s> BlockWriter<'s> {
             self.unwritten.is_empty(),
             "flushed before the guard was taken"
         );
-        if let Some(mut pack) = self.pack.take() {
-            self.leave_out_known(&mut pack)?;
-            if !pack.rows().is_empty() {
-                self.publish_pack(pack, notes)?;
-            }
+        let references = self.take_references()?;
+        let mut pack = self.pack.take();
+        if let Some(pack) = &mut pack {
+            self.leave_out_known(pack)?;
+        }
+        let pack = pack.filter(|pack| !pack.rows().is_empty());
+        // They stand in the pack that is sealed last.
+        let (notes, last) = match &pack {
+            Some(_) => (Vec::new(), notes),
+            None => (notes, Vec::new()),
+        };
+        if let Some(references) = references {
+            self.publish_references(references, notes)?;
+        }
+        if let Some(pack) = pack {
+            self.publish_pack(pack, last)?;
         }
         Ok(&self.moves)
     }
@@ -250,7 +272,7 @@ impl<'s> BlockWriter<'s> {
         let mut known = HashSet::new();
         for row in pack.rows() {
             let hash = row.cid.0.hash();
-            if let Some(place) = self.find(hash)? {
+            if let Some(place) = self.find_sealed(hash)? {
                 known.insert(*hash);
                 self.moves.add(pack.id(), row.offset, place);
                 self.elsewhere.push((row.cid.0, place));
@@ -261,11 +283,17 @@ impl<'s> BlockWriter<'s> {
     }
 
     fn publish_pack(&mut self, pack: PackWriter, notes: Vec<ObjectNote>) -> Result<(), StoreError> {
-        let id = pack.id();
+        let folder = self.store.packs_folder();
+        self.publish(pack.id(), || pack.seal(&folder, notes))
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        id: PackId,
+        seal: impl FnOnce() -> Result<SealedPack, StoreError>,
+    ) -> Result<(), StoreError> {
         self.holder.announce(id);
-        let sealed = self
-            .store
-            .durable(pack.seal(&self.store.packs_folder(), notes));
+        let sealed = self.store.durable(seal());
         if sealed.is_err() {
             self.store.registry.withdraw(id);
         }
@@ -287,6 +315,13 @@ impl<'s> BlockWriter<'s> {
             self.store.count_seal();
         }
         Ok(())
+    }
+
+    /// Covers what was sealed, and the pack that is next, until the commit.
+    pub(super) fn publish_loose_over(&mut self, next: PackId) -> Result<(), StoreError> {
+        let sealed = self.sealed.iter().map(|sealed| sealed.id);
+        let covered = sealed.chain([next]).collect();
+        self.publish_loose(covered, Vec::new())
     }
 
     fn publish_loose(
@@ -355,7 +390,8 @@ impl Drop for BlockWriter<'_> {
     }
 }
 
-fn loose_record(packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
+/// A root of no object, over whole packs and single blocks.
+pub(crate) fn loose_record(packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
     let nothing = crate::dag::Profile::default();
     let empty = crate::dag::leaf(&[], &nothing).cid;
     let mut root = RootBuilder::default();

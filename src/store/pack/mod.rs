@@ -5,15 +5,30 @@
 //! payload  blocks; a run of 64 KiB or more starts on 65,536 bytes, others on 64 (padding is a hole)
 //! table    CID, offset and length of each block; the objects whose add ended here
 //! ```
+//!
+//! A *reference pack* has no payload: its blocks lie in files of the user's, and in place of the payload stands the
+//! list of these files. There is one for each add by reference, not one for each file, so that a folder of ten
+//! thousand files costs one file and one sync more than a file does. To keep a place three numbers as everywhere
+//! else, every file has a range of the pack's offsets to itself, which begins at a multiple of 65,536 and at least
+//! a byte after the one before, so that no extent runs from one file into the next.
+//!
+//! A pack from elsewhere can name any path of this machine. What is read there is handed out only after it was
+//! hashed and found to be the block that was asked for, so nothing is learnt that was not known; only regular files
+//! are opened, without waiting; and nothing is ever written, cut, punched or removed there.
 
 mod file;
 mod header;
+mod references;
+mod sources;
 mod table;
 mod writer;
 
-pub(crate) use file::PackFile;
-pub(crate) use table::{ObjectNote, Row};
-pub(crate) use writer::{PackWriter, SealedPack, is_padding};
+pub(crate) use file::{MAX_TABLE_BYTES, PackFile, read_table};
+pub(crate) use header::{Header, MAGIC, PackKind};
+pub(crate) use references::ReferenceWriter;
+pub(crate) use sources::{Source, SourceReader, Sources};
+pub(crate) use table::{ObjectNote, Row, Table};
+pub(crate) use writer::{PackWriter, SMALL_ALIGN, SealedPack, is_padding};
 
 use std::ops::Range;
 

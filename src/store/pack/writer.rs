@@ -5,7 +5,7 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::header::Header;
+use super::header::{Header, PackKind};
 use super::table::{ObjectNote, Row, Table};
 use super::{PackId, Place};
 use crate::block::{Cid, Multihash};
@@ -15,8 +15,9 @@ use crate::store::folder::StoreFolder;
 use crate::store::format::{StoreId, StoredCid};
 
 /// A run of this many bytes or more starts on a multiple of it, which every page size divides.
-const RUN_ALIGN: u64 = 65_536;
-const SMALL_ALIGN: u64 = 64;
+pub(super) const RUN_ALIGN: u64 = 65_536;
+/// Every block and the table begin on a multiple of this at least.
+pub(crate) const SMALL_ALIGN: u64 = 64;
 /// Whether a gap between two blocks may be there only so that the second one is aligned.
 pub(crate) fn is_padding(gap: &std::ops::Range<u64>) -> bool {
     [SMALL_ALIGN, RUN_ALIGN]
@@ -144,6 +145,7 @@ impl PackWriter {
         let table_offset = self.cursor.next_multiple_of(SMALL_ALIGN);
         self.temp.write_all_at(&bytes, table_offset)?;
         let header = Header {
+            kind: PackKind::Payload,
             store: self.store,
             pack: self.id,
             table_offset,

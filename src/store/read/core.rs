@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::entry::ObjectInfo;
 use super::object::{Object, type_of};
 use super::packs::PackCache;
-use crate::block::{Cid, canonical};
+use crate::block::{Block, Cid, canonical};
 use crate::dag::Profile;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
@@ -14,7 +14,7 @@ use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::gone::{Gone, GoneView};
 use crate::store::names::{self, Pin};
-use crate::store::pack::{PackId, Place};
+use crate::store::pack::{PackId, Place, SourceReader};
 use crate::store::root::{self, LeasedRoot, NodePlace, ObjectKind, RootRecord};
 use crate::store::target::{Head, Target};
 use crate::store::time::unix_ms;
@@ -26,6 +26,8 @@ pub(crate) struct ReadCore {
     pub(crate) profile: Profile,
     pub(crate) packs: PackCache,
     gone: GoneView,
+    /// Whether files that were added by reference are opened.
+    pub(crate) opens_sources: bool,
 }
 
 impl ReadCore {
@@ -42,7 +44,22 @@ impl ReadCore {
             profile,
             packs,
             gone: GoneView::default(),
+            opens_sources: true,
         })
+    }
+
+    /// A block at a place, checked against its CID.
+    pub(crate) fn block(&self, cid: &Cid, place: &Place) -> Result<Block, StoreError> {
+        let pack = self.packs.open(place.pack)?;
+        let len = place.len as usize;
+        match pack.source_of(place.offset, u64::from(place.len))? {
+            None => Ok(Block::verified(*cid, pack.read(place.offset, len)?)?),
+            Some((_, source)) => {
+                pack.check_block_len(place.offset, len)?;
+                let reader = SourceReader::new(source, &cid.to_string());
+                reader.block(cid, place.offset, len)
+            }
+        }
     }
 
     pub(crate) fn open_root(

@@ -96,4 +96,6 @@ pub struct ObjectStat {
     pub extents: u64,
     /// Bytes of it that are recorded as damaged, and are refused.
     pub damaged_bytes: u64,
+    /// Bytes of its content that lie in files outside the store, which were added by reference.
+    pub referenced_bytes: u64,
 }

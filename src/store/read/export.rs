@@ -1,13 +1,14 @@
 //! Writing objects out of the store: whole or not at all.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::EntryType;
-use super::file::StoredFile;
+use super::file::{Direct, StoredFile};
 use super::object::Object;
 use crate::error::FileError;
 use crate::fsio::{self, Files};
@@ -250,14 +251,33 @@ impl Writer<'_> {
         file.check_good(&range)?;
         for (extent, part) in file.overlaps(range) {
             let from = extent.offset + (part.start - extent.start);
-            let backing = &extent.backing;
-            let copied = backing
-                .files()
-                .copy_out(backing.file(), from, to, part.end - part.start);
-            copied.map_err(FileError::at("write", output))?;
+            match extent.backing.direct() {
+                Some(Direct { files, file, .. }) => files
+                    .copy_out(file, from, to, part.end - part.start)
+                    .map_err(FileError::at("write", output))?,
+                None => copy_checked(file, part, to, output)?,
+            }
         }
         Ok(())
     }
+}
+
+/// Copies what is referenced, block by block as it is hashed.
+fn copy_checked(
+    file: &StoredFile,
+    range: std::ops::Range<u64>,
+    to: &mut File,
+    output: &Path,
+) -> Result<(), StoreError> {
+    let mut bytes = Vec::new();
+    for (block, _) in file.referenced_blocks(range.clone()) {
+        let part = block.start.max(range.start)..block.end.min(range.end);
+        bytes.resize((part.end - part.start) as usize, 0);
+        file.read_at(part.start, &mut bytes)?;
+        to.write_all(&bytes)
+            .map_err(FileError::at("write", output))?;
+    }
+    Ok(())
 }
 
 fn make_link(target: &str, output: &Path) -> Result<(), StoreError> {

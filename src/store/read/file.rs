@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::map::{FileMap, FileSlice};
+use super::referenced::Referenced;
 use super::stream::FileReader;
 use crate::block::Cid;
 use crate::error::FileError;
@@ -20,32 +21,70 @@ use crate::store::sharing::Span;
 #[derive(Clone, Debug)]
 pub(crate) enum Backing {
     Pack(Arc<PackFile>),
+    /// A source of a reference pack. Offsets are those of the pack.
+    Referenced(Arc<Referenced>),
     /// A file of the user's, outside any store.
     Plain(Arc<(File, std::path::PathBuf)>),
 }
 
+/// How the bytes of a backing are had.
+#[derive(Clone, Copy)]
+enum Access<'b> {
+    Direct(Direct<'b>),
+    /// By whole blocks, which are hashed.
+    Blocks(&'b Referenced),
+}
+
+/// A file whose bytes are taken as they are, and may be mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Direct<'b> {
+    pub(crate) files: &'b Files,
+    pub(crate) file: &'b File,
+    pub(crate) path: &'b Path,
+}
+
 impl Backing {
-    pub(crate) fn file(&self) -> &File {
+    fn access(&self) -> Access<'_> {
         match self {
-            Self::Pack(pack) => pack.file(),
-            Self::Plain(plain) => &plain.0,
+            Self::Pack(pack) => Access::Direct(Direct {
+                files: pack.files(),
+                file: pack.file(),
+                path: pack.path(),
+            }),
+            Self::Referenced(source) => Access::Blocks(source),
+            Self::Plain(plain) => Access::Direct(Direct {
+                files: Files::real(),
+                file: &plain.0,
+                path: &plain.1,
+            }),
+        }
+    }
+
+    /// The file itself; none where only blocks that were checked are handed out.
+    pub(crate) fn direct(&self) -> Option<Direct<'_>> {
+        match self.access() {
+            Access::Direct(direct) => Some(direct),
+            Access::Blocks(_) => None,
         }
     }
 
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Pack(pack) => pack.path(),
+            Self::Referenced(source) => source.path(),
             Self::Plain(plain) => &plain.1,
         }
     }
+}
 
-    /// The disk that it lies on.
-    pub(crate) fn files(&self) -> &Files {
-        match self {
-            Self::Pack(pack) => pack.files(),
-            Self::Plain(_) => Files::real(),
-        }
-    }
+/// How bytes are read.
+#[derive(Clone, Copy)]
+enum How {
+    Plain,
+    /// Beside other threads that read other parts.
+    Part,
+    /// So too, and the caller checks them.
+    Unchecked,
 }
 
 /// A range of a file that holds `start..start + len` of the content.
@@ -115,6 +154,45 @@ impl StoredFile {
         &self.extents
     }
 
+    /// Whether some of a range lies in a file of the user's that was added by reference.
+    pub(crate) fn is_referenced(&self, range: &Range<u64>) -> bool {
+        self.overlaps(range.clone())
+            .any(|(extent, _)| matches!(extent.backing, Backing::Referenced(_)))
+    }
+
+    /// A range cut where the blocks of its referenced parts begin and end, which are read as a whole; for the parts
+    /// in packs, as long as they are. Says for each whether it is such a block.
+    pub(crate) fn referenced_blocks(&self, range: Range<u64>) -> Vec<(Range<u64>, bool)> {
+        let mut parts: Vec<(Range<u64>, bool)> = Vec::new();
+        for (extent, part) in self.overlaps(range) {
+            let Backing::Referenced(source) = &extent.backing else {
+                parts.push((part, false));
+                continue;
+            };
+            let of_file = |offset: u64| {
+                let inside = offset.clamp(extent.offset, extent.offset + extent.len);
+                extent.start + (inside - extent.offset)
+            };
+            let from = extent.offset + (part.start - extent.start);
+            let mut at = part.start;
+            // Where there is no block though the root says so, whoever reads says it.
+            let mut pass = |parts: &mut Vec<_>, to: u64| {
+                if at < to {
+                    parts.push((at..to, false));
+                }
+                at = to;
+            };
+            for block in source.blocks(from..from + (part.end - part.start)) {
+                let block = of_file(block.start)..of_file(block.end);
+                pass(&mut parts, block.start.max(part.start));
+                pass(&mut Vec::new(), block.end);
+                parts.push((block, true));
+            }
+            pass(&mut parts, part.end);
+        }
+        parts
+    }
+
     /// A `Read + Seek` over the content.
     pub fn reader(&self) -> FileReader {
         FileReader::new(self.clone())
@@ -125,36 +203,42 @@ impl StoredFile {
     /// # Errors
     /// [`StoreError::File`] when the operating system fails to read.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, StoreError> {
-        self.read_with(offset, buf, Files::read_exact_at)
+        self.read_with(offset, buf, How::Plain)
     }
 
     /// As [`StoredFile::read_at`], where several threads read parts of the file.
     pub(crate) fn read_part_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, StoreError> {
-        self.read_with(offset, buf, Files::read_range_at)
+        self.read_with(offset, buf, How::Part)
     }
 
-    fn read_with(
+    /// As [`StoredFile::read_part_at`], for a caller who hashes what was read: referenced bytes are not hashed here
+    /// too.
+    pub(crate) fn read_unchecked_at(
         &self,
         offset: u64,
         buf: &mut [u8],
-        read: impl Fn(&Files, &File, &mut [u8], u64, &Path) -> Result<(), FileError>,
     ) -> Result<usize, StoreError> {
+        self.read_with(offset, buf, How::Unchecked)
+    }
+
+    fn read_with(&self, offset: u64, buf: &mut [u8], how: How) -> Result<usize, StoreError> {
         let end = self.size.min(offset.saturating_add(buf.len() as u64));
         self.check_good(&(offset..end))?;
         let mut done = 0;
         for (extent, range) in self.overlaps(offset..end) {
             let len = (range.end - range.start) as usize;
-            let (from, backing) = (
-                extent.offset + (range.start - extent.start),
-                &extent.backing,
-            );
-            read(
-                backing.files(),
-                backing.file(),
-                &mut buf[done..done + len],
-                from,
-                backing.path(),
-            )?;
+            let from = extent.offset + (range.start - extent.start);
+            let to = &mut buf[done..done + len];
+            match (extent.backing.access(), how) {
+                (Access::Direct(Direct { files, file, path }), How::Plain) => {
+                    files.read_exact_at(file, to, from, path)?;
+                }
+                (Access::Direct(Direct { files, file, path }), _) => {
+                    files.read_range_at(file, to, from, path)?;
+                }
+                (Access::Blocks(source), How::Unchecked) => source.read_unchecked(from, to)?,
+                (Access::Blocks(source), _) => source.read(from, to)?,
+            }
             done += len;
         }
         Ok(done)
@@ -216,8 +300,10 @@ impl StoredFile {
     /// Whether the bytes lie on a file system of the network or of another process, where touching a map is
     /// slow and every failing page a SIGBUS.
     pub(crate) fn is_remote(&self) -> bool {
-        let remote = |extent: &Extent| fsio::is_remote(extent.backing.file());
-        self.extents.first().is_some_and(remote)
+        let mut direct = self.extents.iter().filter_map(|e| e.backing.direct());
+        direct
+            .next()
+            .is_some_and(|first| fsio::is_remote(first.file))
     }
 
     pub(crate) fn check_range(&self, range: &Range<u64>) -> Result<(), StoreError> {
@@ -258,6 +344,11 @@ impl StoredFile {
             .filter_map(|(extent, part)| match &extent.backing {
                 Backing::Pack(pack) => Some(Span {
                     pack: pack.id(),
+                    offset: extent.offset + (part.start - extent.start),
+                    len: part.end - part.start,
+                }),
+                Backing::Referenced(source) => Some(Span {
+                    pack: source.pack(),
                     offset: extent.offset + (part.start - extent.start),
                     len: part.end - part.start,
                 }),

@@ -36,10 +36,12 @@ pub enum CopyReason {
     MapBudget,
     /// The caller asked for copies.
     Requested,
+    /// They lie in a file that was added by reference, which is read and hashed, and never mapped.
+    Referenced,
 }
 
 impl CopyReason {
-    /// `fragmented`, `misaligned`, `gathered`, `device_memory`, `map_budget` or `requested`.
+    /// `fragmented`, `misaligned`, `gathered`, `device_memory`, `map_budget`, `requested` or `referenced`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fragmented => "fragmented",
@@ -48,6 +50,7 @@ impl CopyReason {
             Self::DeviceMemory => "device_memory",
             Self::MapBudget => "map_budget",
             Self::Requested => "requested",
+            Self::Referenced => "referenced",
         }
     }
 }
@@ -151,6 +154,7 @@ impl FileMap {
                 let address = self.segments[segment].memory[found].as_ptr().addr();
                 (!address.is_multiple_of(align.max(1))).then_some(CopyReason::Misaligned)
             }
+            None if self.file.is_referenced(range) => Some(CopyReason::Referenced),
             None if is_one_run(&self.file, range) => Some(CopyReason::MapBudget),
             None => Some(CopyReason::Fragmented),
         }

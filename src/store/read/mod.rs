@@ -9,6 +9,7 @@ mod object;
 mod packs;
 mod proof;
 mod reader;
+mod referenced;
 mod stitch;
 mod stream;
 

@@ -9,10 +9,12 @@ use super::entry::{Entry, EntryType, ObjectStat};
 use super::export::{ExportOptions, ExportReport, export};
 use super::file::{Backing, Extent, StoredFile};
 use super::proof::Prover;
+use super::referenced::Referenced;
 use crate::block::{Block, Cid, RAW, canonical};
 use crate::dag::{self, Node};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::pack::{PackFile, PackId};
 use crate::store::root::{EntryKind, LeasedRoot, NodePlace, ObjectKind, PathEntry, RootRecord};
 
 /// An object of the store, or a file or folder inside one.
@@ -116,7 +118,8 @@ impl Object {
         }
     }
 
-    fn display(&self) -> String {
+    /// The object's CID, and the path below it.
+    pub(crate) fn display(&self) -> String {
         let object = self.object_cid();
         if self.path.is_empty() {
             object.to_string()
@@ -239,9 +242,9 @@ impl Object {
         let mut start = 0;
         let mut extents = Vec::new();
         let mut damaged = Vec::new();
+        let mut sources = Sources::new(self);
         for extent in record.extents_of(entry) {
             let pack = self.core.packs.open(record.pack(extent.pack))?;
-            pack.check_range(extent.offset, extent.len)?;
             let (offset, len) = (extent.offset, extent.len);
             let range = offset..offset + len;
             for bad in gone.damaged_within(pack.id(), &range) {
@@ -249,7 +252,7 @@ impl Object {
                 damaged.push(of_file(bad.start)..of_file(bad.end));
             }
             extents.push(Extent {
-                backing: Backing::Pack(pack),
+                backing: sources.open(&pack, offset, len)?,
                 start,
                 offset,
                 len,
@@ -339,6 +342,14 @@ impl Object {
                 .map(|entry| record.extents_of(entry).len() as u64)
                 .sum(),
             damaged_bytes: self.damaged_bytes()?,
+            referenced_bytes: record
+                .paths
+                .iter()
+                .filter(inside)
+                .flat_map(|entry| record.extents_of(entry))
+                .filter(|extent| self.core.packs.is_reference(record.pack(extent.pack)))
+                .map(|extent| extent.len)
+                .fold(0, u64::saturating_add),
         })
     }
 
@@ -426,6 +437,37 @@ impl Object {
             Node::Shard { links, .. } => links.iter().map(|l| l.cid).collect(),
             _ => Vec::new(),
         })
+    }
+}
+
+/// The sources that one file's bytes lie in, each opened once.
+struct Sources<'o> {
+    object: &'o Object,
+    open: HashMap<(PackId, usize), Arc<Referenced>>,
+}
+
+impl<'o> Sources<'o> {
+    fn new(object: &'o Object) -> Self {
+        let open = HashMap::new();
+        Self { object, open }
+    }
+
+    fn open(&mut self, pack: &Arc<PackFile>, offset: u64, len: u64) -> Result<Backing, StoreError> {
+        let core = &self.object.core;
+        let Some((number, source)) = pack.source_of(offset, len)? else {
+            return Ok(Backing::Pack(Arc::clone(pack)));
+        };
+        let target = self.object.display();
+        if !core.opens_sources {
+            let path = source.path().to_path_buf();
+            return Err(StoreError::ReferenceRefused { target, path });
+        }
+        let rows = core.packs.rows(pack)?;
+        let opened = self.open.entry((pack.id(), number)).or_insert_with(|| {
+            let opened = Referenced::new(pack, source, rows, &target);
+            Arc::new(opened)
+        });
+        Ok(Backing::Referenced(Arc::clone(opened)))
     }
 }
 

@@ -1,17 +1,21 @@
 //! Open packs. A store may hold more of them than a process may hold descriptors, so only the most recently
 //! used stay open.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
+use crate::dag::MAX_BLOCK_BYTES;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
-use crate::store::pack::{PackFile, PackId};
+use crate::store::pack::{PackFile, PackId, Row};
 
 const OPEN_PACKS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Tables of reference packs that are kept: at most some 10 MB each.
+const KEPT_TABLES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 /// Opens packs by id. An id is never used twice, so an open pack cannot be mistaken for another; whoever
 /// reads from it holds a lease, or checks what it read against a hash.
@@ -20,6 +24,9 @@ pub(crate) struct PackCache {
     folder: StoreFolder,
     store: StoreId,
     open: Mutex<LruCache<PackId, Arc<PackFile>>>,
+    rows: Mutex<LruCache<PackId, Arc<[Row]>>>,
+    /// Whether a pack is a reference pack, for all that were opened so far.
+    kinds: Mutex<HashMap<PackId, bool>>,
 }
 
 impl PackCache {
@@ -28,24 +35,61 @@ impl PackCache {
             folder,
             store,
             open: Mutex::new(LruCache::new(OPEN_PACKS)),
+            rows: Mutex::new(LruCache::new(KEPT_TABLES)),
+            kinds: Mutex::default(),
         }
     }
 
     pub(crate) fn open(&self, id: PackId) -> Result<Arc<PackFile>, StoreError> {
-        if let Some(pack) = self.lock().get(&id) {
+        if let Some(pack) = lock(&self.open).get(&id) {
             return Ok(Arc::clone(pack));
         }
         let pack = Arc::new(PackFile::open(&self.folder, id, self.store)?);
-        self.lock().put(id, Arc::clone(&pack));
+        lock(&self.open).put(id, Arc::clone(&pack));
+        lock(&self.kinds).insert(id, pack.is_reference());
         Ok(pack)
+    }
+
+    /// Whether a pack's blocks lie in files of the user's; not so for one that cannot be opened.
+    pub(crate) fn is_reference(&self, id: PackId) -> bool {
+        let known = lock(&self.kinds).get(&id).copied();
+        known.unwrap_or_else(|| self.open(id).is_ok_and(|pack| pack.is_reference()))
+    }
+
+    /// The rows of a reference pack, in the order of their offsets and apart.
+    pub(crate) fn rows(&self, pack: &PackFile) -> Result<Arc<[Row]>, StoreError> {
+        if let Some(rows) = lock(&self.rows).get(&pack.id()) {
+            return Ok(Arc::clone(rows));
+        }
+        let mut rows = pack.table()?.rows;
+        rows.retain(|row| row.len > 0);
+        rows.sort_by_key(|row| row.offset);
+        let is_sound = |row: &Row| {
+            row.len as usize <= MAX_BLOCK_BYTES
+                && pack.check_range(row.offset, u64::from(row.len)).is_ok()
+        };
+        let apart = |pair: &[Row]| pair[0].offset + u64::from(pair[0].len) <= pair[1].offset;
+        if !rows.iter().all(is_sound) || !rows.windows(2).all(apart) {
+            return Err(StoreError::Damaged {
+                path: pack.path().to_path_buf(),
+                what: "table",
+                expected: "blocks apart, each in one source".into(),
+                found: "others".into(),
+            });
+        }
+        let rows: Arc<[Row]> = rows.into();
+        lock(&self.rows).put(pack.id(), Arc::clone(&rows));
+        Ok(rows)
     }
 
     /// Closes a pack, as far as nobody else has it open.
     pub(crate) fn close(&self, id: PackId) {
-        self.lock().pop(&id);
+        lock(&self.open).pop(&id);
+        lock(&self.rows).pop(&id);
+        lock(&self.kinds).remove(&id);
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<PackId, Arc<PackFile>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

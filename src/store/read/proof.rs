@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::core::ReadCore;
-use super::file::StoredFile;
+use super::file::{Backing, StoredFile};
 use super::object::Object;
 use crate::block::{Block, BlockError, Cid, RAW, canonical, verify};
 use crate::dag::{self, MAX_BLOCK_BYTES, Node, ShardPosition};
@@ -389,6 +389,12 @@ impl Leaves {
             }
         };
         let at = file.overlaps(leaf.start..leaf.start + 1).next();
+        if let Some((extent, part)) = &at
+            && let Backing::Referenced(source) = &extent.backing
+        {
+            let offset = extent.offset + (part.start - extent.start);
+            return Err(source.differs(&leaf.cid, offset, leaf.len as usize));
+        }
         let (pack, offset) = at.map_or_else(
             || (PathBuf::new(), 0),
             |(extent, part)| {
@@ -422,7 +428,7 @@ impl Leaves {
     ) -> Result<Vec<u8>, StoreError> {
         let leaf = &self.leaves[number];
         let mut bytes = vec![0; leaf.len as usize];
-        file.read_at(leaf.start, &mut bytes)?;
+        file.read_unchecked_at(leaf.start, &mut bytes)?;
         self.check(number, &bytes, file)?;
         Ok(bytes)
     }

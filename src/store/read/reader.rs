@@ -25,10 +25,22 @@ pub struct ReaderOptions {
     /// Nobody removes content from the store below the overlay file system that it is seen through, so that
     /// leases need not be seen there; see [`StoreError::Overlay`]. Of no effect elsewhere.
     pub nobody_collects: bool,
+    /// Open no file outside the store. A store that came from somebody else may name any file of this machine in
+    /// its reference packs. Nothing of one is handed out unless it is the block that was asked for, but it is
+    /// opened and read; objects that need that are [`StoreError::ReferenceRefused`] then.
+    pub no_references: bool,
 }
 
 /// Reads a store beside its writer, from any number of processes, from a read-only mount and under another
 /// uid.
+///
+/// Who may read is what the store's folders say, which are made as the writer's umask has it: under `umask 077` only
+/// its own user. The files in them are made for all to read and for their owner to write, whatever the umask, so
+/// opening the folders is enough: `chmod a+rx STORE STORE/packs STORE/roots STORE/names`. Where only reading is
+/// allowed the use of an object is not noted.
+///
+/// What a reader holds is kept from being collected as long as any process has it: a forked child goes on reading
+/// what its parent has dropped.
 ///
 /// It knows the published objects, every path and CID of a file or folder below them, and the pins; inner
 /// nodes and leaves are [`NotPublished`](StoreError::NotPublished) here.
@@ -66,8 +78,12 @@ impl StoreReader {
     /// # Errors
     /// As [`StoreReader::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &ReaderOptions) -> Result<Self, StoreError> {
-        let core = ReadCore::open(path.as_ref())?;
+        let mut core = ReadCore::open(path.as_ref())?;
+        core.opens_sources = !options.no_references;
         overlay::check(&core.folder, options.nobody_collects)?;
+        // Without these little can be read, so it is said at once.
+        core.folder.check_folders()?;
+        core.gone()?;
         Ok(Self {
             core: Arc::new(core),
         })
@@ -75,6 +91,10 @@ impl StoreReader {
 
     pub(crate) fn from_core(core: Arc<ReadCore>) -> Self {
         Self { core }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<ReadCore> {
+        &self.core
     }
 
     /// The store's folder.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::file::{Extent, StoredFile};
+use super::file::{Direct, Extent, StoredFile};
 use crate::dag::MAX_BLOCK_BYTES;
 use crate::fsio::{self, MapError, Mapping, Piece};
 use crate::store::error::StoreError;
@@ -74,11 +74,16 @@ fn apart(wanted: &[Range<u64>]) -> Vec<Range<u64>> {
     apart
 }
 
-/// The stretches of the content whose extents meet at page boundaries.
+/// The stretches of the content whose extents meet at page boundaries. What is referenced is in none: files of the
+/// user's may change at any time, so they are read and hashed.
 fn runs(extents: &[Extent]) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
     let mut last_end = None;
     for extent in extents {
+        if extent.backing.direct().is_none() {
+            last_end = None;
+            continue;
+        }
         let end = extent.start + extent.len;
         match runs.last_mut() {
             Some(run) if last_end.is_some_and(|last| fsio::stitches(last, extent.offset)) => {
@@ -123,33 +128,34 @@ fn map(file: &StoredFile, range: &Range<u64>) -> Result<Option<Segment>, StoreEr
 /// Tells the disk what is about to be mapped.
 fn announce(file: &StoredFile, range: &Range<u64>) -> std::io::Result<()> {
     for (extent, part) in file.overlaps(range.clone()) {
-        let (backing, offset) = (&extent.backing, extent.offset + (part.start - extent.start));
-        let len = part.end - part.start;
-        backing.files().before_map(backing.file(), offset, len)?;
+        let offset = extent.offset + (part.start - extent.start);
+        if let Some(Direct { files, file, .. }) = extent.backing.direct() {
+            files.before_map(file, offset, part.end - part.start)?;
+        }
     }
     Ok(())
 }
 
 fn pieces<'f>(file: &'f StoredFile, range: &Range<u64>) -> Vec<Piece<'f>> {
-    let parts: Vec<(&Extent, u64, u64)> = file
+    let parts: Vec<(Direct<'_>, u64, u64)> = file
         .overlaps(range.clone())
-        .map(|(extent, part)| {
+        .filter_map(|(extent, part)| {
             let offset = extent.offset + (part.start - extent.start);
-            (extent, offset, part.end - part.start)
+            Some((extent.backing.direct()?, offset, part.end - part.start))
         })
         .collect();
-    let same = |a: &(&Extent, u64, u64), b: &(&Extent, u64, u64)| {
-        (a.1, a.2) == (b.1, b.2) && a.0.backing.path() == b.0.backing.path()
+    let same = |a: &(Direct<'_>, u64, u64), b: &(Direct<'_>, u64, u64)| {
+        (a.1, a.2) == (b.1, b.2) && a.0.path == b.0.path
     };
     let mut pieces = Vec::with_capacity(parts.len());
     for group in parts.chunk_by(same) {
-        let (extent, offset, len) = group[0];
-        if group.len() >= REPEATS && is_zeros(extent, offset, len) {
+        let (direct, offset, len) = group[0];
+        if group.len() >= REPEATS && is_zeros(direct, offset, len) {
             pieces.push(Piece::Zeros(len * group.len() as u64));
             continue;
         }
         let piece = Piece::File {
-            file: extent.backing.file(),
+            file: direct.file,
             offset,
             len,
         };
@@ -159,16 +165,13 @@ fn pieces<'f>(file: &'f StoredFile, range: &Range<u64>) -> Vec<Piece<'f>> {
 }
 
 /// A file of zeros is one block, however long it is, and would take a map for each reference to it.
-fn is_zeros(extent: &Extent, offset: u64, len: u64) -> bool {
+fn is_zeros(direct: Direct<'_>, offset: u64, len: u64) -> bool {
     if len > MAX_BLOCK_BYTES as u64 {
         return false;
     }
     let mut bytes = vec![1; len as usize];
-    let backing = &extent.backing;
-    let (file, path) = (backing.file(), backing.path());
+    let Direct { files, file, path } = direct;
     // What cannot be read is said by whoever reads it for its content.
-    let read = backing
-        .files()
-        .read_exact_at(file, &mut bytes, offset, path);
+    let read = files.read_exact_at(file, &mut bytes, offset, path);
     read.is_ok() && bytes.iter().all(|byte| *byte == 0)
 }

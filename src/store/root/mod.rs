@@ -5,7 +5,7 @@ mod record;
 
 pub(crate) use lease::{Lease, LeasedRoot, open_root};
 pub(crate) use record::{
-    EntryKind, Head, NodePlace, ObjectKind, PathEntry, RootExtent, RootRecord,
+    EntryKind, Head, NodePlace, ObjectKind, PathEntry, Remains, RootExtent, RootRecord,
 };
 
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ const LOOSE: &str = "loose-";
 pub(crate) const ROOT_LIMIT: u64 = 4 << 30;
 
 /// What a file name in `roots/` stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RootName {
     /// A published object.
     Object(Cid),

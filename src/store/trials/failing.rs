@@ -1,21 +1,28 @@
 //! A failure at every operation of a run.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::faults::{Failure, Fault, FaultyDisk, Kind};
-use super::workload::{ALL_KINDS, Run, check_what_is_left, letters_of};
-use crate::fsio::RealDisk;
+use super::check::check_what_is_left;
+use super::faults::{Failure, Fault, FaultyDisk, Kind, SYNCS};
+use super::indexes::FaultyIndex;
+use super::ledger::Ledger;
+use super::run::Run;
+use super::workload::{Step, WORKLOADS, Workload, letters_of};
+use crate::fsio::{Files, RealDisk};
+use crate::store::StoreError;
+use crate::store::index::MemoryIndex;
 
 /// Runs all steps on a disk with a fault, and checks what it left. Says how many operations were counted.
-fn run(fault: Fault) -> u64 {
+fn run(workload: &Workload, fault: Fault) -> u64 {
     let dir = super::scratch();
     let path = dir.path().join("store");
     let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
-    let mut run = Run::new(&path, disk.files());
-    let steps = ALL_KINDS.iter();
-    let results: Vec<_> = steps.map(|step| run.step(*step, |_| {})).collect();
+    let mut run = Run::new(&path, disk.files()).within(workload.max_bytes);
+    let results = steps(&mut run, workload);
     let (ledger, counted) = (run.ledger.clone(), disk.counted());
     let open = match run.store() {
         // What it shows with the fault behind it.
@@ -25,11 +32,21 @@ fn run(fault: Fault) -> u64 {
         _ => Ok(()),
     };
     drop(run);
-    let left = check_what_is_left(&path, &ledger, &letters_of(&ALL_KINDS));
+    let left = left(&path, &ledger, workload);
     if let Err(what) = open.and(left) {
         panic!("{fault:?}: {what}\n{results:#?}");
     }
     counted
+}
+
+fn steps(run: &mut Run, workload: &Workload) -> Vec<Result<(), StoreError>> {
+    let steps = workload.steps.iter();
+    steps.map(|step| run.step(*step, |_| {})).collect()
+}
+
+fn left(path: &Path, ledger: &Ledger, workload: &Workload) -> Result<(), String> {
+    let index = Arc::<MemoryIndex>::default();
+    check_what_is_left(path, ledger, &letters_of(workload.steps), index)
 }
 
 fn every_operation(failure: Failure, lasting: bool) {
@@ -39,8 +56,10 @@ fn every_operation(failure: Failure, lasting: bool) {
         failure,
         lasting,
     };
-    let points = (1..).take_while(|nth| run(fault(*nth)) >= *nth);
-    assert!(points.count() > 100);
+    for workload in &WORKLOADS {
+        let points = (1..).take_while(|nth| run(workload, fault(*nth)) >= *nth);
+        assert!(points.count() > 100);
+    }
 }
 
 #[test]
@@ -73,6 +92,9 @@ fn an_operation_that_falls_short_is_gone_on_with() {
         lasting: false,
     };
     // What stands above counts for these only where they are part of the run.
+    let punched = run(&WORKLOADS[1], of(&[Kind::Punch]));
+    assert!(punched > 0);
+    assert!(run(&WORKLOADS[2], of(&[Kind::Link])) > 0);
     for kinds in [
         &[Kind::Map],
         &[Kind::Read],
@@ -80,6 +102,91 @@ fn an_operation_that_falls_short_is_gone_on_with() {
         &[Kind::SyncDir],
         &[Kind::Unlink],
     ] {
-        assert!(run(of(kinds)) > 0, "{kinds:?}");
+        assert!(run(&WORKLOADS[0], of(kinds)) > 0, "{kinds:?}");
     }
+}
+
+#[test]
+fn after_a_sync_that_failed_nothing_is_written_until_the_store_is_opened_again() {
+    for workload in &WORKLOADS {
+        let points = (1..).take_while(|nth| sync_fails(workload, *nth));
+        assert!(points.count() > 20);
+    }
+}
+
+/// Runs all steps on a disk whose n-th sync fails, and checks that those after it were refused, and changed
+/// nothing, until the store was opened again. Says whether there was one.
+fn sync_fails(workload: &Workload, nth: u64) -> bool {
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let fault = Fault {
+        kinds: &SYNCS,
+        nth,
+        failure: Failure::Errno(Errno::IO),
+        lasting: false,
+    };
+    let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+    let mut run = Run::new(&path, disk.files()).within(workload.max_bytes);
+    // What was there once it had failed, unless the store could not be opened and has nothing to refuse.
+    let mut left = None;
+    for step in workload.steps {
+        let failed_before = disk.has_failed();
+        let result = run.step(*step, |_| {});
+        if disk.has_failed() && !failed_before {
+            assert!(result.is_err(), "sync {nth}: {step:?} went on");
+            left = run.store().map(|_| names_in(&path));
+        } else if matches!(step, Step::Reopen) {
+            left = None;
+        } else if let Some(left) = &left {
+            assert_eq!(names_in(&path), *left, "sync {nth}: then {step:?}");
+            // An import that breaks off has nothing to write.
+            if matches!(step, Step::Read(_) | Step::BreakOff(_)) {
+                continue;
+            }
+            let cause = result.expect_err("it writes");
+            let refuses = matches!(cause, StoreError::Poisoned { .. });
+            // What is not there, or damaged, is said first.
+            let needs_it = !matches!(step, Step::Add(..) | Step::Session(_));
+            assert!(refuses || needs_it, "sync {nth}: then {step:?}: {cause}");
+        }
+    }
+    disk.has_failed()
+}
+
+fn names_in(store: &Path) -> Vec<OsString> {
+    let folders = ["packs", "roots", "names"].map(|folder| store.join(folder));
+    let lists = folders.map(|folder| Files::real().list(&folder).unwrap());
+    let mut names = lists.concat();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_index_that_fails_costs_nothing_that_was_returned() {
+    for lasting in [false, true] {
+        for workload in &WORKLOADS {
+            let points = (1..).take_while(|nth| index_fails(workload, *nth, lasting));
+            assert!(points.count() > 10);
+        }
+    }
+}
+
+/// Runs all steps over an index that fails, which no step may notice, and checks what is left. Says whether it
+/// failed.
+fn index_fails(workload: &Workload, nth: u64, lasting: bool) -> bool {
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let index = FaultyIndex::new(nth, lasting);
+    let shared = Arc::<FaultyIndex>::clone(&index);
+    let files = Files::real().clone();
+    let mut run = Run::over(&path, files, shared).within(workload.max_bytes);
+    for (step, result) in workload.steps.iter().zip(steps(&mut run, workload)) {
+        assert!(result.is_ok(), "call {nth}: {step:?}: {result:?}");
+    }
+    let ledger = run.ledger.clone();
+    drop(run);
+    if let Err(what) = left(&path, &ledger, workload) {
+        panic!("call {nth}, from then on: {lasting}: {what}");
+    }
+    index.counted() >= nth
 }

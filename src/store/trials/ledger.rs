@@ -1,8 +1,9 @@
 //! What a store has promised, and whether it keeps it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::block::Cid;
+use crate::block::{Block, Cid};
 use crate::store::folder::StoreFolder;
 use crate::store::root::{self, RootName};
 use crate::store::{Store, StoreError, StoreReader};
@@ -30,7 +31,7 @@ impl Presence {
 
 #[derive(Clone, Debug)]
 struct Expected {
-    content: Vec<u8>,
+    content: Arc<[u8]>,
     presence: Presence,
 }
 
@@ -58,18 +59,64 @@ impl Ledger {
         Self::set(&mut self.objects, cid, content, presence);
     }
 
-    pub(super) fn block(&mut self, cid: Cid, content: &[u8], presence: Presence) {
-        Self::set(&mut self.blocks, cid, content, presence);
+    /// It is being added, and there already if it must be.
+    pub(super) fn object_may_come(&mut self, cid: Cid, content: &[u8]) {
+        if self.objects.get(&cid).map(|e| e.presence) != Some(Presence::Must) {
+            self.object(cid, content, Presence::May);
+        }
+    }
+
+    /// They are being put, and there already if they must be.
+    pub(super) fn blocks_may_come(&mut self, blocks: impl Iterator<Item = Block>) {
+        for block in blocks {
+            if self.blocks.get(block.cid()).map(|e| e.presence) != Some(Presence::Must) {
+                Self::set(&mut self.blocks, *block.cid(), block.data(), Presence::May);
+            }
+        }
+    }
+
+    /// They were.
+    pub(super) fn blocks(&mut self, blocks: impl Iterator<Item = Block>) {
+        for block in blocks {
+            Self::set(&mut self.blocks, *block.cid(), block.data(), Presence::Must);
+        }
+    }
+
+    /// What nobody has pinned is being collected.
+    pub(super) fn unpinned_may_go(&mut self) {
+        let surely = |cid: &Cid| {
+            let only = BTreeSet::from([Some(*cid)]);
+            self.names.values().any(|may| *may == only)
+        };
+        let unpinned: Vec<Cid> = self
+            .objects
+            .keys()
+            .filter(|c| !surely(c))
+            .copied()
+            .collect();
+        for cid in unpinned {
+            let object = self.objects.get_mut(&cid);
+            if let Some(object) = object.filter(|o| o.presence == Presence::Must) {
+                object.presence = Presence::May;
+            }
+        }
+        for block in self.blocks.values_mut() {
+            block.presence = Presence::May;
+        }
+    }
+
+    /// It was.
+    pub(super) fn unpinned_are_gone(&mut self) {
+        let unpinned = self.objects.iter_mut().filter(|(cid, _)| {
+            let pinned = Some(**cid);
+            !self.names.values().any(|may| may.contains(&pinned))
+        });
+        unpinned.for_each(|(_, object)| object.presence = Presence::MustNot);
     }
 
     fn set(all: &mut BTreeMap<Cid, Expected>, cid: Cid, content: &[u8], presence: Presence) {
-        let content = content.to_vec();
+        let content = content.into();
         all.insert(cid, Expected { content, presence });
-    }
-
-    pub(super) fn presence(&self, cid: &Cid) -> Presence {
-        let known = self.objects.get(cid).or_else(|| self.blocks.get(cid));
-        known.map_or(Presence::MustNot, |expected| expected.presence)
     }
 
     /// A name is being set, moved or removed.
@@ -125,7 +172,7 @@ impl Ledger {
             }
             let read = reader.read(&(*cid).into());
             let read = read.map_err(|e| format!("{cid} cannot be read: {e}"))?;
-            if read != expected.content {
+            if read != *expected.content {
                 return Err(format!("{cid} has other bytes"));
             }
         }
@@ -157,7 +204,7 @@ impl Ledger {
         self.check_reader(&store.to_reader())?;
         for (cid, expected) in &self.blocks {
             match (store.get_block(cid), expected.presence) {
-                (Ok(block), _) if block.data() != expected.content => {
+                (Ok(block), _) if *block.data() != *expected.content => {
                     return Err(format!("block {cid} has other bytes"));
                 }
                 (Err(e), Presence::Must) => return Err(format!("block {cid}: {e}")),

@@ -1,34 +1,36 @@
 //! Stores on disks that lose power and on disks that fail.
 //!
 //! [`recorder`] notes what a store does to its files, [`replay`] makes of that the folders that a power cut
-//! could leave, [`faults`] lets single operations fail. [`workload`] is what the store is put to meanwhile, and
-//! [`ledger`] keeps what was promised on the way, to compare the store with afterwards.
+//! could leave, [`faults`] lets single operations fail; [`indexes`] does the same for the index, whose files are
+//! not among them. [`workload`] is what the store is put to meanwhile, by [`run`]; [`ledger`] keeps what was
+//! promised on the way, and [`check`] compares what is left with it. [`events`] lets something else happen
+//! between two operations, for [`races`].
 
+mod check;
 mod crash;
+mod events;
 mod failing;
 pub(crate) mod faults;
+mod indexes;
 mod ledger;
+mod races;
 mod recorder;
 mod replay;
+mod run;
 mod workload;
 
 use std::path::Path;
 
 use super::error::StoreError;
 use super::folder::StoreFolder;
-use super::index::{Index, IndexSlot, MemoryIndex};
+use super::index::{Index, IndexSlot};
 use super::inner::Inner;
 use super::read::ReadCore;
 use super::{Store, StoreOptions, StoreReader, writer_lock};
 use crate::fsio::Files;
 
-/// Opens a store on a disk, with an index that is empty; makes it where there is none, as
+/// Opens a store on a disk, with an index that may know something; makes it where there is none, as
 /// [`Store::open_or_create`] does.
-pub(crate) fn open(path: &Path, files: &Files, options: StoreOptions) -> Result<Store, StoreError> {
-    open_over(path, files, options, Box::<MemoryIndex>::default())
-}
-
-/// As [`open`], with an index that may know something.
 pub(crate) fn open_over(
     path: &Path,
     files: &Files,

@@ -55,6 +55,13 @@ pub(crate) fn crashes<'r>(ops: &'r [Op], marks: &'r [usize]) -> impl Iterator<It
     })
 }
 
+/// Of the folders that a power cut could leave at each point, that without anything that was not synced and that
+/// with all of it; some may be equal.
+pub(crate) fn extremes(ops: &[Op]) -> impl Iterator<Item = Crash> + '_ {
+    // They come first.
+    (0..=ops.len()).flat_map(|cut| at(&ops[..cut]).take(2))
+}
+
 /// All that a power cut after the last of `ops` could leave; some of it may be equal.
 pub(crate) fn at(ops: &[Op]) -> impl Iterator<Item = Crash> + '_ {
     fates(ops).into_iter().map(|(left, fates)| Crash {
@@ -217,8 +224,27 @@ enum Node {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Content {
+    /// From the start; the rest of the file is zeros.
     bytes: Vec<u8>,
+    len: u64,
     mode: u32,
+}
+
+impl Content {
+    fn set_len(&mut self, len: u64) {
+        self.bytes.truncate(len as usize);
+        self.len = len;
+    }
+
+    /// A range to be written to, which the file is made long enough for.
+    fn range(&mut self, at: usize, len: usize) -> &mut [u8] {
+        let end = at + len;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.len = self.len.max(end as u64);
+        &mut self.bytes[at..end]
+    }
 }
 
 /// A folder and everything in it.
@@ -274,22 +300,21 @@ impl Image {
                     _ => (0, &bytes[..]),
                 };
                 let at = *offset as usize + skip;
-                let there = self.range(*file, at, bytes.len());
+                let there = self.content(*file).range(at, bytes.len());
                 match fate {
                     Fate::Zeros => there.fill(0),
                     _ => there.copy_from_slice(bytes),
                 }
             }
-            Op::SetLen { file, len } => {
-                self.content(*file).bytes.resize(*len as usize, 0);
-            }
+            Op::SetLen { file, len } => self.content(*file).set_len(*len),
             Op::Punch { file, offset, len } => {
                 let bytes = &mut self.content(*file).bytes;
                 let end = bytes.len().min((offset + len) as usize);
                 bytes[(*offset as usize).min(end)..end].fill(0);
             }
             Op::Allocate { file, offset, len } => {
-                self.range(*file, *offset as usize, *len as usize);
+                let content = self.content(*file);
+                content.len = content.len.max(offset + len);
             }
             Op::SetMode { file, mode } => self.content(*file).mode = *mode,
             Op::SyncFile { .. } | Op::SyncDir { .. } => {}
@@ -298,15 +323,6 @@ impl Image {
 
     fn content(&mut self, file: FileId) -> &mut Content {
         self.contents.entry(file).or_default()
-    }
-
-    /// A range of a file, which is made long enough.
-    fn range(&mut self, file: FileId, at: usize, len: usize) -> &mut [u8] {
-        let bytes = &mut self.content(file).bytes;
-        if bytes.len() < at + len {
-            bytes.resize(at + len, 0);
-        }
-        &mut bytes[at..at + len]
     }
 
     fn leave_out_what_has_no_name(&mut self) {
@@ -338,6 +354,7 @@ impl Image {
             if let Node::File(file) = node {
                 let content = &self.contents[file];
                 hash.update(&content.mode.to_le_bytes());
+                hash.update(&content.len.to_le_bytes());
                 hash.update(&content.bytes.len().to_le_bytes());
                 hash.update(&content.bytes);
             }
@@ -370,6 +387,7 @@ impl Content {
         let created = options.write(true).create_new(true).mode(0o600).open(path);
         let mut file = created.unwrap();
         file.write_all(&self.bytes).unwrap();
+        file.set_len(self.len).unwrap();
         let mode = fs::Permissions::from_mode(self.mode);
         file.set_permissions(mode).unwrap();
     }

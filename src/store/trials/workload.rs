@@ -1,14 +1,11 @@
-//! What a store is put to: steps in order, each entered in the ledger before and after.
+//! What a store is put to: steps in order, and the contents that they are about.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-use super::ledger::{Ledger, Presence};
 use crate::block::{Block, Cid, HashFunction, RAW};
 use crate::dag::Profile;
-use crate::fsio::Files;
-use crate::store::{
-    AddOptions, PinAs, PinOptions, RemoveOptions, Store, StoreError, StoreOptions, hash_reader,
-};
+use crate::store::{AddOptions, PinAs, StoreOptions, hash_reader};
 
 /// Small, so that a few files are several chunks and several packs.
 const CHUNK_BYTES: usize = 8 << 10;
@@ -18,12 +15,23 @@ const PACK_BYTES: u64 = (64 + 16) << 10;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Add(&'static str, Pin),
+    /// An add whose source breaks off before its last letter.
+    BreakOff(&'static str),
+    /// The object's root is damaged behind the store's back, and the object added again.
+    AddOverDamage(&'static str),
     /// With its pins.
     Remove(&'static str),
     Pin(&'static str, &'static str),
+    /// Sets the name, or moves it.
+    Move(&'static str, &'static str),
+    /// Pins the one chunk of a letter, which may be inside objects.
+    PinInside(&'static str, &'static str),
     Unpin(&'static str),
     /// Puts each letter as a block, and commits.
     Session(&'static str),
+    /// As [`Step::Session`], with the chunks that contents are made of.
+    SessionOfChunks(&'static str),
+    Collect(Scope),
     Read(&'static str),
     /// Closes the store and opens it again.
     Reopen,
@@ -37,8 +45,43 @@ pub(super) enum Pin {
     Moves(&'static str),
 }
 
-/// Every step there is, and what shares what with another.
-pub(super) const ALL_KINDS: [Step; 10] = [
+/// What a collection takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// What was removed or replaced.
+    Removed,
+    /// Everything that is not pinned, and all blocks of sessions too.
+    Unpinned,
+}
+
+/// Steps, and the quota of the store that they are done to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Workload {
+    pub(super) steps: &'static [Step],
+    pub(super) max_bytes: Option<u64>,
+}
+
+/// Every step there is, and what shares what with another. Several, because what can be left after a cut grows
+/// with the square of the steps.
+pub(super) const WORKLOADS: [Workload; 5] = [
+    of(&ADDS),
+    of(&COLLECTIONS),
+    of(&ROOTS),
+    of(&IMPORTS),
+    Workload {
+        steps: &MAKING_ROOM,
+        max_bytes: Some(QUOTA_BYTES),
+    },
+];
+
+const fn of(steps: &'static [Step]) -> Workload {
+    Workload {
+        steps,
+        max_bytes: None,
+    }
+}
+
+pub(super) const ADDS: [Step; 10] = [
     Step::Add("ab", Pin::Named("first")),
     Step::Read("ab"),
     Step::Add("abcdef", Pin::No),
@@ -51,25 +94,86 @@ pub(super) const ALL_KINDS: [Step; 10] = [
     Step::Unpin("first"),
 ];
 
+/// Packs that go as a whole, packs that lose a part, and what was collected added again.
+pub(super) const COLLECTIONS: [Step; 13] = [
+    Step::Add("ab", Pin::Named("kept")),
+    Step::Add("abcd", Pin::No),
+    Step::Remove("abcd"),
+    // The pack of what "abcd" had besides.
+    Step::Collect(Scope::Removed),
+    Step::Add("efgh", Pin::No),
+    Step::Add("fg", Pin::Named("inner")),
+    Step::Remove("efgh"),
+    // A part at either end of the pack of "fg".
+    Step::Collect(Scope::Removed),
+    Step::Reopen,
+    Step::Add("efgh", Pin::No),
+    Step::Unpin("inner"),
+    Step::Collect(Scope::Unpinned),
+    Step::Add("fg", Pin::No),
+];
+
+/// Roots that are replaced, names that move, and what lies inside an object.
+pub(super) const ROOTS: [Step; 11] = [
+    Step::Add("ab", Pin::Named("first")),
+    Step::AddOverDamage("ab"),
+    Step::Collect(Scope::Removed),
+    Step::PinInside("inside", "a"),
+    Step::Remove("ab"),
+    Step::Collect(Scope::Removed),
+    Step::Add("cd", Pin::No),
+    Step::Move("inside", "cd"),
+    Step::Collect(Scope::Unpinned),
+    Step::Read("cd"),
+    Step::Unpin("inside"),
+];
+
+/// Imports of several packs, one of which breaks off, and sessions.
+pub(super) const IMPORTS: [Step; 8] = [
+    Step::BreakOff("abcdefghijkl"),
+    Step::SessionOfChunks("ab"),
+    Step::Add("abcdefghijkl", Pin::Named("import")),
+    Step::Session("xy"),
+    Step::BreakOff("abmnopqrstuv"),
+    Step::Collect(Scope::Removed),
+    Step::Remove("abcdefghijkl"),
+    Step::Collect(Scope::Unpinned),
+];
+
+/// Room for two of the three contents.
+const QUOTA_BYTES: u64 = 96 << 10;
+pub(super) const MAKING_ROOM: [Step; 5] = [
+    Step::Add("ab", Pin::Named("kept")),
+    Step::Add("cdef", Pin::No),
+    Step::Session("x"),
+    Step::Add("ghij", Pin::No),
+    Step::Add("cdef", Pin::No),
+];
+
 /// What the steps add.
 pub(super) fn letters_of(steps: &[Step]) -> Vec<&'static str> {
     let added = steps.iter().filter_map(|step| match step {
-        Step::Add(letters, _) => Some(*letters),
+        Step::Add(letters, _) | Step::BreakOff(letters) | Step::AddOverDamage(letters) => {
+            Some(*letters)
+        }
         _ => None,
     });
-    added.collect()
+    let mut letters: Vec<&str> = added.collect();
+    letters.sort_unstable();
+    letters.dedup();
+    letters
 }
 
 /// A content: for each letter a chunk of its own, so that two contents share the chunks of a letter.
 pub(super) fn content(letters: &str) -> Vec<u8> {
-    let chunks = letters.bytes().map(|letter| chunk(letter, CHUNK_BYTES));
+    let chunks = letters.bytes().map(|letter| bytes(letter, CHUNK_BYTES));
     let mut content = chunks.collect::<Vec<_>>().concat();
     // So that not all ends at a chunk's end.
     content.truncate(content.len() - 100);
     content
 }
 
-fn chunk(letter: u8, len: usize) -> Vec<u8> {
+fn bytes(letter: u8, len: usize) -> Vec<u8> {
     let bytes = (0..len).map(|i| (i * 7 + i / 251) as u8 ^ letter);
     bytes.collect()
 }
@@ -78,7 +182,7 @@ fn profile() -> Profile {
     Profile::default().with_chunk_bytes(CHUNK_BYTES).unwrap()
 }
 
-fn add_options(pin: Pin) -> AddOptions {
+pub(super) fn add_options(pin: Pin) -> AddOptions {
     let named = |name: &str, replace| PinAs::Named {
         name: name.to_owned(),
         replace,
@@ -92,13 +196,24 @@ fn add_options(pin: Pin) -> AddOptions {
         })
 }
 
-pub(super) fn cid(letters: &str) -> Cid {
-    let report = hash_reader(&content(letters)[..], &add_options(Pin::No));
-    report.unwrap().cid
+/// Asked for often, and hashed once.
+pub(super) fn cid(letters: &'static str) -> Cid {
+    static KNOWN: Mutex<BTreeMap<&str, Cid>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.entry(letters).or_insert_with(|| {
+        let report = hash_reader(&content(letters)[..], &add_options(Pin::No));
+        report.unwrap().cid
+    })
 }
 
-fn block(letter: u8) -> Block {
-    Block::new(RAW, HashFunction::Sha2_256, chunk(letter, 500))
+/// The block that a session puts for a letter.
+pub(super) fn block(letter: u8) -> Block {
+    Block::new(RAW, HashFunction::Sha2_256, bytes(letter, 500))
+}
+
+/// The block of a letter in the contents; none of them ends with it.
+pub(super) fn chunk(letter: u8) -> Block {
+    Block::new(RAW, HashFunction::Sha2_256, bytes(letter, CHUNK_BYTES))
 }
 
 pub(super) fn options() -> StoreOptions {
@@ -109,176 +224,4 @@ pub(super) fn options() -> StoreOptions {
         profile: profile(),
         ..StoreOptions::default()
     }
-}
-
-/// A store on some disk, and what it has promised so far.
-pub(super) struct Run {
-    path: PathBuf,
-    files: Files,
-    store: Option<Store>,
-    pub(super) ledger: Ledger,
-}
-
-impl Run {
-    pub(super) fn new(path: &Path, files: Files) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            files,
-            store: None,
-            ledger: Ledger::default(),
-        }
-    }
-
-    /// Does a step, opening the store first where that is still to be done. What fails has promised nothing,
-    /// and may have been done all the same.
-    pub(super) fn step(
-        &mut self,
-        step: Step,
-        begun: impl FnOnce(&Ledger),
-    ) -> Result<(), StoreError> {
-        self.begin(step);
-        begun(&self.ledger);
-        self.perform(step)?;
-        self.done(step);
-        Ok(())
-    }
-
-    /// The store, if it is open.
-    pub(super) fn store(&self) -> Option<&Store> {
-        self.store.as_ref()
-    }
-
-    fn opened(&mut self) -> Result<&Store, StoreError> {
-        let store = match self.store.take() {
-            Some(store) => store,
-            None => super::open(&self.path, &self.files, options())?,
-        };
-        self.ledger.made();
-        Ok(self.store.insert(store))
-    }
-
-    fn begin(&mut self, step: Step) {
-        let ledger = &mut self.ledger;
-        match step {
-            Step::Add(letters, pin) => {
-                let cid = cid(letters);
-                if ledger.presence(&cid) != Presence::Must {
-                    ledger.object(cid, &content(letters), Presence::May);
-                }
-                if let Pin::Named(name) | Pin::Moves(name) = pin {
-                    ledger.name_may(name, Some(cid));
-                }
-            }
-            Step::Remove(letters) => {
-                let cid = cid(letters);
-                ledger.object(cid, &content(letters), Presence::May);
-                for name in ledger.names_of(&cid) {
-                    ledger.name_may(&name, None);
-                }
-            }
-            Step::Pin(name, letters) => ledger.name_may(name, Some(cid(letters))),
-            Step::Unpin(name) => ledger.name_may(name, None),
-            Step::Session(letters) => {
-                for block in letters.bytes().map(block) {
-                    if ledger.presence(block.cid()) != Presence::Must {
-                        ledger.block(*block.cid(), block.data(), Presence::May);
-                    }
-                }
-            }
-            Step::Read(_) | Step::Reopen => {}
-        }
-    }
-
-    fn done(&mut self, step: Step) {
-        let ledger = &mut self.ledger;
-        match step {
-            Step::Add(letters, pin) => {
-                let cid = cid(letters);
-                ledger.object(cid, &content(letters), Presence::Must);
-                if let Pin::Named(name) | Pin::Moves(name) = pin {
-                    ledger.name_is(name, Some(cid));
-                }
-            }
-            Step::Remove(letters) => {
-                let cid = cid(letters);
-                ledger.object(cid, &content(letters), Presence::MustNot);
-                for name in ledger.names_of(&cid) {
-                    ledger.name_is(&name, None);
-                }
-            }
-            Step::Pin(name, letters) => ledger.name_is(name, Some(cid(letters))),
-            Step::Unpin(name) => ledger.name_is(name, None),
-            Step::Session(letters) => {
-                for block in letters.bytes().map(block) {
-                    ledger.block(*block.cid(), block.data(), Presence::Must);
-                }
-            }
-            Step::Read(_) | Step::Reopen => {}
-        }
-    }
-
-    fn perform(&mut self, step: Step) -> Result<(), StoreError> {
-        if matches!(step, Step::Reopen) {
-            self.store = None;
-        }
-        let store = self.opened()?;
-        match step {
-            Step::Add(letters, pin) => {
-                let added = store.add_reader(&content(letters)[..], &add_options(pin))?;
-                assert_eq!(added.cid, cid(letters));
-            }
-            Step::Remove(letters) => {
-                store.remove(&cid(letters).into(), &RemoveOptions::with_unpin())?;
-            }
-            Step::Pin(name, letters) => {
-                store.pin(&cid(letters).into(), &PinOptions::named(name))?;
-            }
-            Step::Unpin(name) => {
-                store.unpin(&name.parse().unwrap())?;
-            }
-            Step::Session(letters) => {
-                let mut session = store.session();
-                for block in letters.bytes().map(block) {
-                    session.put_block(&block)?;
-                }
-                session.commit()?;
-            }
-            Step::Read(letters) => {
-                let expected = content(letters);
-                let file = store.to_reader().open_file(&cid(letters).into())?;
-                assert_eq!(file.read()?, expected);
-                let map = file.slice(0..file.size())?;
-                assert_eq!(map[..], expected);
-            }
-            Step::Reopen => {}
-        }
-        Ok(())
-    }
-}
-
-/// Opens what is left of a store on a disk that is well, and checks that it keeps what it has promised, goes
-/// on doing so, and takes in all of `letters`, again or for the first time.
-pub(super) fn check_what_is_left(
-    path: &Path,
-    ledger: &Ledger,
-    letters: &[&'static str],
-) -> Result<(), String> {
-    let files = Files::real();
-    let said = |e: StoreError| e.to_string();
-    match super::open_reader(path, files) {
-        Ok(reader) => ledger.check_reader(&reader)?,
-        Err(StoreError::Absent { .. }) if !ledger.is_made() => {}
-        Err(e) => return Err(format!("a reader: {e}")),
-    }
-    let store = super::open(path, files, options()).map_err(said)?;
-    ledger.check(&store)?;
-    drop(store);
-    let mut run = Run::new(path, files.clone());
-    run.ledger = ledger.clone();
-    for letters in letters {
-        let again = run.step(Step::Add(letters, Pin::No), |_| {});
-        again.map_err(|e| format!("adding {letters} again: {e}"))?;
-    }
-    let store = run.store().expect("open since the first step");
-    run.ledger.check(store)
 }

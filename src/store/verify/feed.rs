@@ -76,6 +76,9 @@ impl<'a> Feed<'a> {
                 Wanted::Within(covered) => sum(covered.of(*pack)),
                 // What cannot be opened is told when its turn comes.
                 Wanted::All => access.core.packs.open(*pack).map_or(0, |open| {
+                    if let Some(sources) = open.sources() {
+                        return sources.referenced_bytes();
+                    }
                     let dead = gone.of(*pack).iter().map(|gone| gone.start..gone.end);
                     let dead: Vec<Range<u64>> = dead.collect();
                     outside(&open.payload(), &dead)
@@ -139,9 +142,12 @@ impl<'a> Feed<'a> {
             // follow the objects see.
             Known::Lost(error) if is_missing(&error) => return Ok(()),
             Known::Lost(error) => {
-                let path = self.access.core.folder.packs().join(id.file_name());
-                self.unreadable
-                    .extend(Arc::into_inner(error).map(|e| (id, path, e)));
+                // One that went since the packs were listed was collected.
+                if self.access.is_here(id)? {
+                    let path = self.access.core.folder.packs().join(id.file_name());
+                    self.unreadable
+                        .extend(Arc::into_inner(error).map(|e| (id, path, e)));
+                }
                 return Ok(());
             }
         };

@@ -26,13 +26,26 @@ impl Findings {
         found: String,
         affected: Option<&Affected>,
     ) {
+        self.block_at(kind, cid, place, (pack, place.offset), found, affected);
+    }
+
+    /// As [`Findings::block`], for one that lies in another file than its pack.
+    pub(super) fn block_at(
+        &mut self,
+        kind: FindingKind,
+        cid: Cid,
+        place: Place,
+        (file, offset): (&Path, u64),
+        found: String,
+        affected: Option<&Affected>,
+    ) {
         let index = *self.by_place.entry(place).or_insert_with(|| {
             self.list.push(Finding {
                 kind,
                 affected: Vec::new(),
                 block: Some(cid),
-                file: pack.to_path_buf(),
-                offset: Some(place.offset),
+                file: file.to_path_buf(),
+                offset: Some(offset),
                 len: Some(u64::from(place.len)),
                 expected: cid.to_string(),
                 found,

@@ -100,7 +100,8 @@ fn finish(
         }
         let mut tell = |affected| {
             let found = bad.found.clone();
-            findings.block(bad.kind, bad.cid, bad.place, &bad.pack, found, affected);
+            let at = (&*bad.file, bad.offset);
+            findings.block_at(bad.kind, bad.cid, bad.place, at, found, affected);
         };
         match owner.affected.is_empty() {
             true => tell(None),
@@ -138,7 +139,9 @@ struct Changes {
 /// Puts into `gone` what is damaged, and takes out what reads well again.
 fn record(store: &Inner, damaged: &[Place], good: &[Place]) -> Result<(), StoreError> {
     let mut changes: HashMap<PackId, Changes> = HashMap::new();
-    for place in damaged {
+    // A file of the user's may be put back.
+    let is_ours = |place: &&Place| !store.core.packs.is_reference(place.pack);
+    for place in damaged.iter().filter(is_ours) {
         let of_pack = changes.entry(place.pack).or_default();
         of_pack.damaged.push(place.range());
     }

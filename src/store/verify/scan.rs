@@ -11,14 +11,16 @@ use crate::block::{BlockError, Cid, verify};
 use crate::fsio;
 use crate::store::error::StoreError;
 use crate::store::gone::Gone;
-use crate::store::pack::{PackId, Place, Row};
+use crate::store::pack::{PackId, Place, Row, SourceReader};
 
 /// A block whose bytes are wrong or cannot be had.
 #[derive(Debug)]
 pub(super) struct Bad {
     pub(super) cid: Cid,
     pub(super) place: Place,
-    pub(super) pack: PathBuf,
+    /// The file that it lies in, and where: a pack, or a file that was added by reference.
+    pub(super) file: PathBuf,
+    pub(super) offset: u64,
     pub(super) kind: FindingKind,
     pub(super) found: String,
 }
@@ -109,7 +111,7 @@ impl Scan<'_> {
             let Some((piece, ahead)) = lock(&self.feed).next()? else {
                 break;
             };
-            for (pack, range) in ahead {
+            for (pack, range) in ahead.into_iter().filter(|(pack, _)| !pack.is_reference()) {
                 pack.files().ask_for(pack.file(), range);
             }
             self.piece(&piece, &mut buffer, mine)?;
@@ -132,6 +134,9 @@ impl Scan<'_> {
         mine: &mut Scanned,
     ) -> Result<(), StoreError> {
         let (pack, start) = (&piece.pack, piece.range.start);
+        if pack.is_reference() {
+            return self.referenced(piece, mine);
+        }
         let len = (piece.range.end - start) as usize;
         if buffer.len() < len {
             buffer.resize(len, 0);
@@ -153,13 +158,56 @@ impl Scan<'_> {
                         Ok(()) => self.block(piece, row, buffer, mine)?,
                         Err(e) if e.is_of_the_medium() => {
                             let kind = FindingKind::UnreadableBlock;
-                            self.bad(piece, row, kind, e.to_string(), mine)?;
+                            let at = (pack.path().to_path_buf(), row.offset);
+                            self.bad(piece, row, at, kind, e.to_string(), mine)?;
                         }
                         Err(e) => return Err(e.into()),
                     }
                 }
             }
             Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    /// Reads blocks of files that were added by reference. What is wrong there is told and never recorded: the
+    /// files may be put back.
+    fn referenced(&self, piece: &Piece, mine: &mut Scanned) -> Result<(), StoreError> {
+        let mut open: Option<(usize, SourceReader)> = None;
+        for row in piece.rows().iter().filter(|row| row.len > 0) {
+            let len = u64::from(row.len);
+            let Some((number, source)) = piece.pack.source_of(row.offset, len)? else {
+                continue;
+            };
+            if open.as_ref().is_none_or(|(of, _)| *of != number) {
+                let target = piece.pack.path().display().to_string();
+                open = Some((number, SourceReader::new(source, &target)));
+            }
+            let reader = open.as_ref().map(|(_, reader)| reader);
+            let read = reader.map(|r| r.block(&row.cid.0, row.offset, row.len as usize));
+            let (kind, found) = match read {
+                Some(Ok(_)) | None => {
+                    mine.blocks += 1;
+                    mine.bytes += len;
+                    continue;
+                }
+                Some(Err(StoreError::SourceDiffers { what, .. })) => {
+                    (FindingKind::CorruptBlock, format!("other bytes: {what}"))
+                }
+                Some(Err(StoreError::SourceGone { source, .. })) => {
+                    (FindingKind::MissingBlock, source.to_string())
+                }
+                Some(Err(e)) => return Err(e),
+            };
+            let file = source.path().to_path_buf();
+            self.bad(
+                piece,
+                row,
+                (file, row.offset - source.base),
+                kind,
+                found,
+                mine,
+            )?;
         }
         Ok(())
     }
@@ -185,13 +233,15 @@ impl Scan<'_> {
             Err(BlockError::Mismatch { found, .. }) => found.to_string(),
             Err(e) => e.to_string(),
         };
-        self.bad(piece, row, FindingKind::CorruptBlock, found, mine)
+        let at = (piece.pack.path().to_path_buf(), row.offset);
+        self.bad(piece, row, at, FindingKind::CorruptBlock, found, mine)
     }
 
     fn bad(
         &self,
         piece: &Piece,
         row: &Row,
+        (file, offset): (PathBuf, u64),
         kind: FindingKind,
         found: String,
         mine: &mut Scanned,
@@ -206,7 +256,8 @@ impl Scan<'_> {
         mine.bad.push(Bad {
             cid: row.cid.0,
             place,
-            pack: piece.pack.path().to_path_buf(),
+            file,
+            offset,
             kind,
             found,
         });

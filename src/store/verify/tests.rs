@@ -10,10 +10,11 @@ use crate::block::Cid;
 use crate::dag::Profile;
 use crate::fsio::{Files, RealDisk};
 use crate::store::format::StoredCid;
+use crate::store::index::MemoryIndex;
 use crate::store::read::ReadCore;
 use crate::store::root::{EntryKind, RootRecord, object_path};
 use crate::store::trials::faults::{Failure, Fault, FaultyDisk, Kind};
-use crate::store::trials::{open, open_reader};
+use crate::store::trials::{open_over, open_reader};
 use crate::store::{AddOptions, Store, StoreOptions, StoreReader};
 
 fn content(len: usize) -> Vec<u8> {
@@ -131,7 +132,12 @@ fn what_the_disk_does_not_give_is_found_and_is_served_again_once_it_does() {
                 lasting,
             };
             let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
-            let Ok(store) = open(&path, &disk.files(), options.clone()) else {
+            let Ok(store) = open_over(
+                &path,
+                &disk.files(),
+                options.clone(),
+                Box::<MemoryIndex>::default(),
+            ) else {
                 continue;
             };
             if disk.has_failed() {
@@ -152,7 +158,13 @@ fn what_the_disk_does_not_give_is_found_and_is_served_again_once_it_does() {
                 .read(&format!("{cid}/a").parse().unwrap())
                 .is_err();
             assert!(damaged > 0 || !refused, "{nth}");
-            let store = open(&path, Files::real(), options.clone()).unwrap();
+            let store = open_over(
+                &path,
+                Files::real(),
+                options.clone(),
+                Box::<MemoryIndex>::default(),
+            )
+            .unwrap();
             let report = store.verify(&VerifyOptions::default()).unwrap();
             assert_eq!(report.findings, [], "{nth}");
             assert_eq!(report.cleared.is_empty(), damaged == 0, "{nth}");

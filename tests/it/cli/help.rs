@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::Sandbox;
 
-const COMMANDS: [&str; 17] = [
-    "add", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "plan", "load", "dedup",
-    "verify", "init", "config", "doctor", "demo",
+const COMMANDS: [&str; 22] = [
+    "add", "absorb", "get", "cat", "ls", "stat", "has", "check", "rm", "pin", "sync", "gc", "df",
+    "plan", "load", "dedup", "verify", "repair", "init", "config", "doctor", "demo",
 ];
 
 #[test]
@@ -35,7 +35,7 @@ fn every_command_explains_itself() {
         }
     }
     // The short form fits on a screen.
-    assert!(sandbox.ok(&["-h"]).lines().count() < 45);
+    assert!(sandbox.ok(&["-h"]).lines().count() < 50);
     assert!(!overview.contains('\u{1b}'));
 }
 

@@ -65,6 +65,8 @@ fn a_wrong_value_is_an_error_for_every_key() {
         ("general", "log_level", &["\"LOUD\"", "10", "\"\""]),
         ("store", "path", &["5", "\"\"", "[\"a\"]", "true"]),
         ("store", "profile", &["1", "\"\""]),
+        ("store", "max_size", &["-1", "\"lots\"", "1.5", "true"]),
+        ("store", "grace", &["1", "-1", "\"1\"", "\"1M\"", "false"]),
         (
             "store",
             "lock_timeout",

@@ -6,7 +6,7 @@ use std::path::Path;
 use ipfs_accelerate::error::Explain;
 use ipfs_accelerate::{Config, ConfigError, Origin};
 
-use super::{COMMENTED, SECRET, SHIPPED, file};
+use super::{COMMENTED, NO_FLAGS, SECRET, SHIPPED, file};
 
 #[test]
 fn save_changes_only_what_was_changed() {
@@ -37,6 +37,35 @@ fn save_changes_only_what_was_changed() {
     config.set("general", "debug", false).unwrap();
     config.save(None).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), COMMENTED);
+}
+
+/// Found by fuzzing: what was saved was read back with the HOME of the process.
+#[test]
+fn a_tilde_stays_one_whatever_home_it_was_loaded_with() {
+    let text = "[store]\npath = \"~/models\"\n";
+    let (_folder, path) = file(text);
+    let env = [("HOME", "/home/somebody-else")];
+    let mut config = Config::from_layers(Some(&path), env, NO_FLAGS).unwrap();
+    config.save(None).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+}
+
+/// Found by fuzzing: in the file it was relative to the file's folder.
+#[test]
+fn a_relative_path_that_was_set_means_the_same_after_saving() {
+    let (_folder, path) = file("");
+    let mut config = Config::load(&path).unwrap();
+    config.set("checkpoint", "device_map", "map.json").unwrap();
+    config.store.path = Some("models/store".into());
+    let meant = std::path::absolute("models/store").unwrap();
+    for _ in 0..2 {
+        config.save(None).unwrap();
+        let loaded = Config::load(&path).unwrap();
+        assert_eq!(loaded.store.path.as_deref(), Some(&*meant));
+        let map = std::path::absolute("map.json").unwrap();
+        let map = map.to_str().unwrap();
+        assert_eq!(loaded.get("checkpoint", "device_map"), Some(map.into()));
+    }
 }
 
 #[test]

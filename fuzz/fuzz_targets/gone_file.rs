@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    ipfs_accelerate::fuzzing::gone_file(data);
+});

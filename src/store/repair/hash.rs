@@ -1,0 +1,40 @@
+//! Hashing the blocks of a pack side by side.
+
+use std::ops::Range;
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use super::raw::RawPack;
+use crate::store::gone::{Gone, Why};
+use crate::store::pack::{PackId, Row};
+
+/// Blocks that one thread takes at a time, so that it reads forward.
+const STEP: usize = 16;
+
+/// For each row, whether the bytes at its place are those of its block.
+pub(super) fn are_good(pool: &ThreadPool, pack: &RawPack, rows: &[Row]) -> Vec<bool> {
+    let is_good = |row: &Row| pack.holds(&row.cid.0, row.offset, row.len);
+    pool.install(|| {
+        let steps = rows.par_chunks(STEP);
+        steps
+            .flat_map_iter(|step| step.iter().map(is_good))
+            .collect()
+    })
+}
+
+/// The rows that are not dead and whose bytes are not those of their blocks.
+pub(super) fn damaged(
+    pool: &ThreadPool,
+    pack: &RawPack,
+    id: PackId,
+    rows: &[Row],
+    gone: &Gone,
+) -> Vec<Range<u64>> {
+    let range = |row: &Row| row.offset..row.offset + u64::from(row.len);
+    let is_alive = |row: &&Row| gone.why(id, &range(row)) != Some(Why::Dead);
+    let alive: Vec<Row> = rows.iter().filter(is_alive).copied().collect();
+    let good = are_good(pool, pack, &alive).into_iter();
+    let bad = alive.iter().zip(good).filter(|(_, good)| !good);
+    bad.map(|(row, _)| range(row)).collect()
+}

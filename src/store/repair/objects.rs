@@ -1,0 +1,409 @@
+//! Objects: which roots are whole, and which are put together from their CIDs and the packs.
+
+use std::collections::{HashMap, HashSet};
+
+use super::blocks::{KnownBlocks, Lack};
+use super::finding::{Defect, Remedy, RepairFinding, RepairObject};
+use super::pack::Pack;
+use super::plan::Planner;
+use super::steps::RootStep;
+use super::survey::{RootFile, RootState, Survey};
+use super::{RepairOptions, rest};
+use crate::block::{Cid, canonical};
+use crate::store::assemble::{Blocks, assemble, single_block};
+use crate::store::coverage::Coverage;
+use crate::store::error::StoreError;
+use crate::store::gone::{Gone, outside};
+use crate::store::names::PinKind;
+use crate::store::pack::{ObjectNote, PackId, Place};
+use crate::store::root::{self, Head, NodePlace, ObjectKind, RootRecord};
+
+const INCOMPLETE: &str = "add the same content again, or `verify --heal FROM` a copy of it; until then nothing of it \
+                          that is left is collected";
+const NEWER_OR_FOREIGN: &str =
+    "it is left alone: a collection stops at it until it is moved out of roots/";
+
+/// Plans what concerns objects, and with them names, other roots and `gone`.
+pub(super) fn plan(planner: &mut Planner<'_>) -> Result<(), StoreError> {
+    rest::mend_names(planner);
+    let mut gone = planner.survey.gone.as_ref().cloned().unwrap_or_default();
+    for (pack, ranges) in &planner.damaged {
+        gone.add_damaged(*pack, ranges.iter().cloned());
+    }
+    let is_lost = planner.survey.gone.is_err();
+    let done = {
+        let vouched = is_lost.then(|| planner.survey.covered());
+        let known = KnownBlocks::new(&planner.survey, &gone, vouched);
+        let mut objects = Objects::new(&planner.survey, &known, &gone, planner.options);
+        objects.roots()?;
+        objects.names()?;
+        objects.notes()?;
+        objects.done
+    };
+    planner.steps.roots.extend(done.steps);
+    planner.missing_packs();
+    planner.findings.extend(done.findings);
+    planner.restorable.extend(done.restorable);
+    let mut live = planner.survey.covered();
+    live.extend(&done.live);
+    live.normalize();
+    rest::plan(planner, live, gone, done.are_roots_lost)
+}
+
+struct Objects<'a> {
+    survey: &'a Survey,
+    known: &'a KnownBlocks<'a>,
+    options: &'a RepairOptions,
+    /// The bytes of good blocks.
+    sound: Coverage,
+    /// By object, what the pack says that its add ended in.
+    notes: HashMap<Cid, &'a ObjectNote>,
+    done: Done,
+}
+
+#[derive(Default)]
+struct Done {
+    findings: Vec<RepairFinding>,
+    restorable: Vec<RepairObject>,
+    steps: Vec<RootStep>,
+    /// What of objects was found, whether their roots could be made or not.
+    live: Coverage,
+    are_roots_lost: bool,
+}
+
+/// What came of putting an object together.
+enum Outcome {
+    Whole(Box<RootRecord>),
+    Lacking(Vec<(Cid, Lack)>),
+    Failed(StoreError),
+}
+
+/// What is known of an object besides its blocks.
+#[derive(Clone, Copy, Default)]
+struct Told<'a> {
+    head: Option<&'a Head>,
+    note: Option<&'a ObjectNote>,
+}
+
+impl<'a> Objects<'a> {
+    fn new(
+        survey: &'a Survey,
+        known: &'a KnownBlocks<'a>,
+        gone: &Gone,
+        options: &'a RepairOptions,
+    ) -> Self {
+        let notes = survey.packs.values().flat_map(|pack| &pack.notes);
+        Self {
+            survey,
+            known,
+            options,
+            sound: sound(survey, gone),
+            notes: notes.map(|note| (canonical(&note.cid.0), note)).collect(),
+            done: Done::default(),
+        }
+    }
+
+    fn told(&self, root: &'a RootFile, cid: &Cid) -> Told<'a> {
+        let head = match &root.state {
+            RootState::Whole(record) => Some(&record.head),
+            RootState::Damaged { remains, .. } => remains.head.as_ref(),
+            RootState::Foreign(_) => None,
+        };
+        Told {
+            head: head.filter(|head| canonical(&head.cid.0) == *cid),
+            note: self.notes.get(cid).copied(),
+        }
+    }
+
+    /// Looks at every root of an object.
+    fn roots(&mut self) -> Result<(), StoreError> {
+        let survey = self.survey;
+        for root in &survey.roots {
+            let Some(cid) = root.object() else { continue };
+            let (mut finding, keeps_old) = match &root.state {
+                RootState::Foreign(why) => {
+                    let finding =
+                        RepairFinding::of_error(Defect::Foreign, &root.path, why, Remedy::Left);
+                    self.done.findings.push(finding.advised(NEWER_OR_FOREIGN));
+                    continue;
+                }
+                RootState::Damaged { why, .. } => {
+                    let left = Remedy::Left;
+                    (
+                        RepairFinding::of_error(Defect::RootDamaged, &root.path, why, left),
+                        false,
+                    )
+                }
+                RootState::Whole(record) => match self.fault_of(record) {
+                    None => continue,
+                    Some(said) => {
+                        let left = Remedy::Left;
+                        (
+                            RepairFinding::new(Defect::RootPlaces, &root.path, said, left),
+                            true,
+                        )
+                    }
+                },
+            };
+            let told = self.told(root, &cid);
+            let object = self.object(cid, told);
+            self.restore(&cid, told, &mut finding, keeps_old)?;
+            self.done.findings.push(finding.with_objects(vec![object]));
+        }
+        Ok(())
+    }
+
+    /// Objects that a name points to and that have no root.
+    fn names(&mut self) -> Result<(), StoreError> {
+        let survey = self.survey;
+        let mut seen: HashSet<Cid> = survey.roots.iter().filter_map(RootFile::object).collect();
+        for pin in survey
+            .names
+            .iter()
+            .filter_map(|name| name.pin.as_ref().ok())
+        {
+            if !seen.insert(pin.cid) {
+                continue;
+            }
+            let path = root::object_path(&survey.folder, &pin.cid);
+            let expected = format!("the root of what the name {:?} points to", pin.name);
+            let said = ("file", expected, "no such file".to_owned());
+            let mut finding = RepairFinding::new(Defect::RootMissing, &path, said, Remedy::Left);
+            let told = Told {
+                head: None,
+                note: self.notes.get(&pin.cid).copied(),
+            };
+            let object = self.object(pin.cid, told);
+            self.restore(&pin.cid, told, &mut finding, false)?;
+            if finding.is_left() {
+                let advice = "add the same content again, or give the name up with `pin rm`";
+                finding = finding.advised(advice);
+            }
+            self.done.findings.push(finding.with_objects(vec![object]));
+        }
+        Ok(())
+    }
+
+    /// Objects that only packs speak of. One that lacks blocks was removed and collected, unless they are damaged.
+    fn notes(&mut self) -> Result<(), StoreError> {
+        let survey = self.survey;
+        let is_rooted = |cid: &Cid| {
+            let names = survey.roots.iter().map(|root| &root.name);
+            let mut cids = names.filter_map(|name| match name {
+                root::RootName::Object(cid) | root::RootName::Retired(cid) => Some(cid),
+                root::RootName::Loose => None,
+            });
+            cids.any(|rooted| rooted == cid)
+        };
+        let made: HashSet<Cid> = self.done.steps.iter().map(RootStep::cid).collect();
+        let pinned: HashSet<Cid> = survey.pins().map(|pin| pin.cid).collect();
+        let mut unrooted: Vec<(Cid, &ObjectNote)> = self
+            .notes
+            .iter()
+            .map(|(cid, note)| (*cid, *note))
+            .filter(|(cid, _)| !is_rooted(cid) && !made.contains(cid) && !pinned.contains(cid))
+            .collect();
+        unrooted.sort_by_cached_key(|(cid, _)| cid.to_string());
+        let is_lost = survey.roots.is_empty();
+        let mut restored = Vec::new();
+        for (cid, note) in unrooted {
+            let told = Told {
+                head: None,
+                note: Some(note),
+            };
+            let object = self.object(cid, told);
+            match self.put_together(&cid, told)? {
+                Outcome::Whole(record) if is_lost || self.options.restore => {
+                    self.publish(&cid, *record, false);
+                    restored.push(object);
+                }
+                Outcome::Whole(_) => self.done.restorable.push(object),
+                Outcome::Lacking(lacking)
+                    if is_lost && lacking.iter().any(|(_, why)| *why == Lack::Damaged) =>
+                {
+                    let path = root::object_path(&survey.folder, &cid);
+                    let expected = "the root of what a pack speaks of".to_owned();
+                    let said = ("file", expected, "no such file".to_owned());
+                    let finding =
+                        RepairFinding::new(Defect::RootMissing, &path, said, Remedy::Left);
+                    let mut finding = finding.with_objects(vec![object]).advised(INCOMPLETE);
+                    finding.lacking = lacking.into_iter().map(|(cid, _)| cid).collect();
+                    self.done.findings.push(finding);
+                }
+                Outcome::Lacking(_) | Outcome::Failed(_) => {}
+            }
+        }
+        self.say_restored(restored, is_lost);
+        Ok(())
+    }
+
+    fn say_restored(&mut self, restored: Vec<RepairObject>, is_lost: bool) {
+        let folder = &self.survey.folder;
+        let has_content = !self.survey.packs.is_empty();
+        let made = self.done.steps.len();
+        self.done.are_roots_lost = is_lost && has_content && made > 0;
+        // The only object of a store, if it has a name, is a root that is missing.
+        if self.done.are_roots_lost && (made > 1 || !restored.is_empty()) {
+            let expected = "a root for each object".to_owned();
+            let found = format!(
+                "no root; {} objects without a name are put together, and removed ones may be among them",
+                restored.len()
+            );
+            let said = ("roots", expected, found);
+            let finding =
+                RepairFinding::new(Defect::RootsLost, &folder.roots(), said, Remedy::Restored);
+            self.done.findings.push(finding.with_objects(restored));
+            return;
+        }
+        for object in restored {
+            let path = root::object_path(folder, &object.cid);
+            let expected = "the root of what a pack speaks of".to_owned();
+            let said = ("file", expected, "no such file".to_owned());
+            let finding = RepairFinding::new(Defect::RootMissing, &path, said, Remedy::Restored);
+            self.done.findings.push(finding.with_objects(vec![object]));
+        }
+    }
+
+    fn object(&self, cid: Cid, told: Told<'_>) -> RepairObject {
+        let name = told.head.map(|head| &head.name);
+        let name = name.or(told.note.map(|note| &note.name));
+        self.survey.object(cid, name.cloned().unwrap_or_default())
+    }
+
+    /// Puts an object's root together, or says what is lacking.
+    fn restore(
+        &mut self,
+        cid: &Cid,
+        told: Told<'_>,
+        finding: &mut RepairFinding,
+        keeps_old: bool,
+    ) -> Result<(), StoreError> {
+        match self.put_together(cid, told)? {
+            Outcome::Whole(record) => {
+                finding.remedy = Remedy::Restored;
+                self.publish(cid, *record, keeps_old);
+            }
+            Outcome::Lacking(lacking) => {
+                finding
+                    .found
+                    .push_str(&format!("; {} blocks are lacking", lacking.len()));
+                finding.lacking = lacking.into_iter().map(|(cid, _)| cid).collect();
+                finding.advice = Some(INCOMPLETE);
+            }
+            Outcome::Failed(e) => {
+                finding
+                    .found
+                    .push_str(&format!("; it cannot be put together: {e}"));
+                finding.advice = Some(INCOMPLETE);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, cid: &Cid, record: RootRecord, keeps_old: bool) {
+        self.done.live.add(&record);
+        self.done.steps.push(RootStep {
+            path: root::object_path(&self.survey.folder, cid),
+            record,
+            keeps_old,
+        });
+    }
+
+    fn put_together(&mut self, cid: &Cid, told: Told<'_>) -> Result<Outcome, StoreError> {
+        let census = match self.known.census(cid) {
+            Ok(census) => census,
+            Err(e @ StoreError::TooDeep { .. }) => return Ok(Outcome::Failed(e)),
+            Err(e) => return Err(e),
+        };
+        let keep = |live: &mut Coverage, place: &Place| live.add_range(place.pack, place.range());
+        census
+            .present
+            .iter()
+            .for_each(|place| keep(&mut self.done.live, place));
+        let made = if self.is_single(cid, told) && self.known.find(cid)?.is_some() {
+            single_block(self.known, cid)
+        } else if census.lacking.is_empty() {
+            assemble(self.known, cid)
+        } else {
+            return Ok(Outcome::Lacking(census.lacking));
+        };
+        match made {
+            Ok(record) => Ok(Outcome::Whole(Box::new(dressed(record, told)))),
+            Err(StoreError::File(e)) => Err(e.into()),
+            Err(e) => Ok(Outcome::Failed(e)),
+        }
+    }
+
+    /// Whether all that keeps an object is a pin of its one block.
+    fn is_single(&self, cid: &Cid, told: Told<'_>) -> bool {
+        let mut pins = self.survey.pins().filter(|pin| pin.cid == *cid).peekable();
+        let is_block = told.head.is_some_and(|head| head.kind == ObjectKind::Block);
+        let has_pins = pins.peek().is_some();
+        let is_pinned_so = has_pins && pins.all(|pin| pin.kind == PinKind::Direct);
+        is_block || (told.note.is_none() && told.head.is_none() && is_pinned_so)
+    }
+
+    /// What a root says that its packs do not.
+    fn fault_of(&self, record: &RootRecord) -> Option<(&'static str, String, String)> {
+        let is_readable = |id: &PackId| self.survey.packs.get(id).is_some_and(Pack::is_readable);
+        let lacking = record.packs.iter().filter(|id| !is_readable(id)).count();
+        if lacking > 0 {
+            let found = format!("{lacking} of {} cannot be read", record.packs.len());
+            return Some(("packs", "packs that are here".to_owned(), found));
+        }
+        let mut own = Coverage::default();
+        own.add(record);
+        own.normalize();
+        let bytes = own.bytes_outside(&self.sound);
+        if bytes > 0 {
+            let found = format!("{bytes} bytes that are of none");
+            return Some(("places", "those of good blocks".to_owned(), found));
+        }
+        let is_listed = |node: &&NodePlace| !self.lists(record.pack(node.pack), node);
+        let node = record.nodes.iter().find(is_listed)?;
+        let found = format!("{} where another block is", node.cid.0);
+        Some(("places", "those of its blocks".to_owned(), found))
+    }
+
+    fn lists(&self, pack: PackId, node: &NodePlace) -> bool {
+        let Some(pack) = self.survey.packs.get(&pack) else {
+            return false;
+        };
+        let first = pack.rows.partition_point(|row| row.offset < node.offset);
+        let mut here = pack.rows[first..]
+            .iter()
+            .take_while(|row| row.offset == node.offset);
+        here.any(|row| row.len == node.len && row.cid.0.hash() == node.cid.0.hash())
+    }
+}
+
+/// The bytes of all blocks that are not gone.
+fn sound(survey: &Survey, gone: &Gone) -> Coverage {
+    let mut sound = Coverage::default();
+    for pack in survey.packs.values().filter(|pack| pack.is_readable()) {
+        let taken = gone.of(pack.id).iter();
+        let taken: Vec<_> = taken.map(|gone| gone.start..gone.end).collect();
+        for row in &pack.rows {
+            let range = row.offset..row.offset + u64::from(row.len);
+            outside(&range, &taken).for_each(|part| sound.add_range(pack.id, part));
+        }
+    }
+    sound.normalize();
+    sound
+}
+
+/// A record with what its object was called.
+fn dressed(mut record: RootRecord, told: Told<'_>) -> RootRecord {
+    let head = &mut record.head;
+    if let Some(old) = told.head {
+        head.cid = old.cid;
+        head.profile.clone_from(&old.profile);
+        head.name.clone_from(&old.name);
+        head.created_ms = old.created_ms;
+    } else if let Some(note) = told.note {
+        head.cid = note.cid;
+        head.profile.clone_from(&note.profile);
+        head.name.clone_from(&note.name);
+    }
+    record
+}

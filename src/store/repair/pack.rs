@@ -1,0 +1,185 @@
+//! What state a pack is in.
+
+use std::path::{Path, PathBuf};
+
+use super::raw::{RawPack, pack_path};
+use super::tables;
+use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
+use crate::store::format::{StoreId, hex};
+use crate::store::pack::{Header, ObjectNote, PackId, PackKind, Row, Table};
+
+/// What is wrong with a pack, in the order in which it is looked for.
+#[derive(Debug)]
+pub(super) enum Condition {
+    /// Header and table are good.
+    Sound,
+    /// Another store's, a later version's, or no file.
+    Foreign(StoreError),
+    /// The header names another pack.
+    Misnamed(PackId),
+    /// The header is damaged. `is_ours` if it begins as one of a pack does.
+    NoHeader { why: StoreError, is_ours: bool },
+    /// The file is shorter than the header says.
+    Short(StoreError),
+    /// The file is longer than the header says, and good up to there.
+    Long(StoreError),
+    /// The table is damaged.
+    NoTable(StoreError),
+}
+
+/// A file in `packs/`.
+#[derive(Debug)]
+pub(super) struct Pack {
+    pub(super) id: PackId,
+    pub(super) path: PathBuf,
+    /// Of the file.
+    pub(super) len: u64,
+    pub(super) header: Option<Header>,
+    pub(super) condition: Condition,
+    /// The blocks that count, in the order of their offsets; of a damaged pack those that were hashed.
+    pub(super) rows: Vec<Row>,
+    pub(super) notes: Vec<ObjectNote>,
+    /// Each of the rows was hashed.
+    pub(super) is_hashed: bool,
+    /// Blocks end before this. Those of a reference pack lie in other files, at places of their own count.
+    pub(super) payload_end: u64,
+}
+
+impl Pack {
+    /// Whether its blocks lie in files outside the store, which no repair looks at.
+    pub(super) fn is_reference(&self) -> bool {
+        self.header
+            .is_some_and(|header| header.kind == PackKind::References)
+    }
+
+    /// Whether blocks can be read from it, once what is planned for it is done.
+    pub(super) fn is_readable(&self) -> bool {
+        match &self.condition {
+            Condition::Sound | Condition::Long(_) => true,
+            Condition::Foreign(_) | Condition::Misnamed(_) => false,
+            Condition::NoHeader { .. } | Condition::Short(_) | Condition::NoTable(_) => {
+                self.is_hashed
+            }
+        }
+    }
+
+    fn of(id: PackId, path: PathBuf, len: u64, condition: Condition) -> Self {
+        Self {
+            id,
+            path,
+            len,
+            header: None,
+            condition,
+            rows: Vec::new(),
+            notes: Vec::new(),
+            is_hashed: false,
+            payload_end: len.max(Header::BYTES as u64),
+        }
+    }
+
+    fn take(&mut self, table: Table) {
+        self.rows = table.rows;
+        self.notes = table.objects;
+        if !self.rows.is_sorted_by_key(|row| row.offset) {
+            self.rows.sort_by_key(|row| row.offset);
+        }
+    }
+}
+
+/// Looks at the pack that stands at `at`, or is to stand there under its id; none if it went meanwhile.
+pub(super) fn examine(
+    folder: &StoreFolder,
+    store: StoreId,
+    id: PackId,
+    at: &Path,
+) -> Result<Option<Pack>, StoreError> {
+    let path = pack_path(folder, id);
+    let raw = match RawPack::open(folder, at.to_path_buf()) {
+        Ok(raw) => raw,
+        Err(e) if super::raw::is_absent(&e) => return Ok(None),
+        Err(e @ StoreError::Damaged { .. }) => {
+            return Ok(Some(Pack::of(id, path, 0, Condition::Foreign(e))));
+        }
+        Err(e) => return Err(e),
+    };
+    let len = raw.len();
+    let header = match raw.header() {
+        Ok(header) => header,
+        Err(why @ StoreError::NewerFormat { .. }) => {
+            return Ok(Some(Pack::of(id, path, len, Condition::Foreign(why))));
+        }
+        Err(why) => {
+            let is_ours = !matches!(why, StoreError::Damaged { what: "magic", .. });
+            let condition = Condition::NoHeader { why, is_ours };
+            return Ok(Some(Pack::of(id, path, len, condition)));
+        }
+    };
+    let mut pack = Pack::of(id, path, len, Condition::Sound);
+    let damaged = |what, expected: String, found: String| StoreError::Damaged {
+        path: pack_path(folder, id),
+        what,
+        expected,
+        found,
+    };
+    if header.store != store {
+        let why = damaged("store id", hex(&store.0), hex(&header.store.0));
+        pack.condition = Condition::Foreign(why);
+        return Ok(Some(pack));
+    }
+    if header.pack != id {
+        pack.condition = Condition::Misnamed(header.pack);
+        return Ok(Some(pack));
+    }
+    let table_end = header.table_offset.checked_add(header.table_len);
+    if table_end != Some(header.file_len) || header.table_offset < Header::BYTES as u64 {
+        let found = format!("{} from {}", header.table_len, header.table_offset);
+        let why = damaged("table place", format!("up to {}", header.file_len), found);
+        let is_ours = true;
+        pack.condition = Condition::NoHeader { why, is_ours };
+        return Ok(Some(pack));
+    }
+    pack.header = Some(header);
+    pack.payload_end = match header.kind {
+        PackKind::Payload => header.table_offset,
+        PackKind::References => u64::MAX,
+    };
+    let length = || {
+        damaged(
+            "length",
+            format!("{} bytes", header.file_len),
+            format!("{len} bytes"),
+        )
+    };
+    if len < header.file_len {
+        pack.condition = Condition::Short(length());
+        return Ok(Some(pack));
+    }
+    match table(&raw, &header) {
+        Ok(table) => pack.take(table),
+        Err(why) => {
+            pack.condition = Condition::NoTable(why);
+            return Ok(Some(pack));
+        }
+    }
+    if len > header.file_len {
+        pack.condition = Condition::Long(length());
+    }
+    Ok(Some(pack))
+}
+
+fn table(raw: &RawPack, header: &Header) -> Result<Table, StoreError> {
+    let table = raw.table(header)?;
+    let is_good = |row: &Row| {
+        header.kind == PackKind::References || tables::row_fits(row, header.table_offset)
+    };
+    match table.rows.iter().find(|row| !is_good(row)) {
+        None => Ok(table),
+        Some(row) => Err(StoreError::Damaged {
+            path: raw.path().to_path_buf(),
+            what: "row of the table",
+            expected: format!("a block before {}", header.table_offset),
+            found: format!("{} bytes from {}", row.len, row.offset),
+        }),
+    }
+}

@@ -1,0 +1,328 @@
+//! Making a plan: a reading of the whole store, in the order in which one part makes up for another.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
+use std::path::Path;
+
+use rayon::ThreadPool;
+
+use super::finding::{Defect, Remedy, RepairFinding, RepairObject};
+use super::identity::identify;
+use super::pack::{self, Condition, Pack};
+use super::raw::pack_path;
+use super::salvage::{Rebuilt, Stated, rebuild};
+use super::steps::{PackStep, Seen, Steps};
+use super::survey::{RootFile, Survey};
+use super::{RepairOptions, RepairPlan, hash, index, objects};
+use crate::store::coverage::Covered;
+use crate::store::error::StoreError;
+use crate::store::folder::{FOLDERS, StoreFolder, not_a_folder};
+use crate::store::gone::{Gone, Why};
+use crate::store::inner::build_pool;
+use crate::store::pack::PackId;
+
+/// How often a store that another process changes meanwhile is looked at anew.
+const TRIES: usize = 3;
+
+/// Says what is wrong with a store and what a repair would do about it. Reads only, takes no lock, and works on a
+/// store that does not open.
+///
+/// What is inside the index is not looked at: [`apply_repair`](super::apply_repair) does that, under the lock.
+///
+/// # Errors
+/// [`StoreError::Absent`] and [`StoreError::NotAStore`] where there is none, [`StoreError::NewerFormat`] and
+/// [`StoreError::MissingFeature`] for a store of a later version, [`StoreError::Damaged`] for a symbolic link or a
+/// file in place of one of its folders, and [`StoreError::File`] for what the system refuses.
+pub fn plan_repair(
+    path: impl AsRef<Path>,
+    options: &RepairOptions,
+) -> Result<RepairPlan, StoreError> {
+    let folder = StoreFolder::new(path.as_ref());
+    let mut tries = 0;
+    loop {
+        let mut made = plan(&folder, options)?;
+        tries += 1;
+        made.is_settled = made.seen == Seen::of(&folder)?;
+        if made.is_settled || tries == TRIES {
+            return Ok(made);
+        }
+    }
+}
+
+pub(super) fn plan(
+    folder: &StoreFolder,
+    options: &RepairOptions,
+) -> Result<RepairPlan, StoreError> {
+    let seen = Seen::of(folder)?;
+    let identity = identify(folder)?;
+    check_folders(folder)?;
+    let mut planner = Planner {
+        options,
+        pool: build_pool(options.threads)?,
+        survey: Survey::read(folder, identity.id)?,
+        findings: Vec::new(),
+        restorable: Vec::new(),
+        steps: Steps::new(identity.id),
+        damaged: BTreeMap::new(),
+    };
+    planner.folders();
+    if let Some((bytes, finding)) = identity.anew {
+        planner.steps.format = Some(bytes);
+        planner.findings.push(finding);
+    }
+    planner.packs()?;
+    if options.rehash {
+        planner.rehash()?;
+    }
+    let needs_verify = planner.survey.gone.is_err();
+    objects::plan(&mut planner)?;
+    if let Some(finding) = index::look_at(folder, &planner.survey) {
+        planner.steps.index = true;
+        planner.findings.push(finding);
+    }
+    // What an index says of a pack that was made anew, or is not to be read any more, is not kept.
+    planner.steps.index |= !planner.steps.packs.is_empty() || planner.steps.gone.is_some();
+    Ok(RepairPlan {
+        path: folder.path().to_path_buf(),
+        findings: planner.findings,
+        restorable: planner.restorable,
+        needs_verify,
+        is_settled: true,
+        options: options.clone(),
+        steps: planner.steps,
+        seen,
+    })
+}
+
+/// Refuses a store in which something else stands for a folder.
+fn check_folders(folder: &StoreFolder) -> Result<(), StoreError> {
+    folder.refuse_links()?;
+    for path in [folder.packs(), folder.roots(), folder.names(), folder.tmp()] {
+        let there = folder.files().metadata_if_there(&path)?;
+        if there.is_some_and(|found| !found.is_dir()) {
+            return Err(not_a_folder(path, "a file"));
+        }
+    }
+    Ok(())
+}
+
+/// A plan under way.
+pub(super) struct Planner<'a> {
+    pub(super) options: &'a RepairOptions,
+    pub(super) pool: ThreadPool,
+    pub(super) survey: Survey,
+    pub(super) findings: Vec<RepairFinding>,
+    pub(super) restorable: Vec<RepairObject>,
+    pub(super) steps: Steps,
+    /// What is to be recorded as damaged.
+    pub(super) damaged: BTreeMap<PackId, Vec<Range<u64>>>,
+}
+
+impl Planner<'_> {
+    fn folders(&mut self) {
+        let folder = &self.survey.folder;
+        for name in FOLDERS {
+            let path = folder.path().join(name);
+            // The index makes its own.
+            if path == folder.db() || folder.files().is_dir(&path) {
+                continue;
+            }
+            let said = ("folder", "a folder".to_owned(), "nothing".to_owned());
+            let mut finding = RepairFinding::new(Defect::FolderMissing, &path, said, Remedy::Made);
+            if path == folder.names() {
+                finding = finding.advised(
+                    "every pin is lost with it: `pin add` what is to be kept, before a collection takes it",
+                );
+            }
+            self.findings.push(finding);
+            self.steps.folders.push(path);
+        }
+    }
+
+    fn packs(&mut self) -> Result<(), StoreError> {
+        let ids: Vec<PackId> = self.survey.packs.keys().copied().collect();
+        for id in &ids {
+            if let Condition::Misnamed(own) = self.survey.packs[id].condition {
+                self.misnamed(*id, own)?;
+            }
+        }
+        let ids: Vec<PackId> = self.survey.packs.keys().copied().collect();
+        for id in ids {
+            let Some(mut pack) = self.survey.packs.remove(&id) else {
+                continue;
+            };
+            let looked_at = self.pack(&mut pack);
+            self.survey.packs.insert(id, pack);
+            looked_at?;
+        }
+        Ok(())
+    }
+
+    /// A pack under another one's name gets its own back if a root needs it and the name is free.
+    fn misnamed(&mut self, id: PackId, own: PackId) -> Result<(), StoreError> {
+        let at = pack_path(&self.survey.folder, id);
+        let said = ("pack id", id.to_string(), own.to_string());
+        let objects = self.survey.objects_over(own);
+        let has_objects = self.survey.roots.iter().any(|root| root.is_object());
+        let is_needed = !objects.is_empty() || !has_objects;
+        if self.survey.packs.contains_key(&own) || !is_needed {
+            let finding = RepairFinding::new(Defect::PackName, &at, said, Remedy::Left).advised(
+                "it is the pack that its header names: give the file that name, or move it out of packs/",
+            );
+            self.findings.push(finding);
+            return Ok(());
+        }
+        let (folder, store) = (&self.survey.folder, self.survey.id);
+        if let Some(pack) = pack::examine(folder, store, own, &at)? {
+            let to = pack.path.clone();
+            self.steps.packs.push(PackStep::Rename {
+                from: at.clone(),
+                to,
+            });
+            self.survey.reader.misname(own, at.clone());
+            self.survey.packs.remove(&id);
+            self.survey.packs.insert(own, pack);
+        }
+        let finding = RepairFinding::new(Defect::PackName, &at, said, Remedy::Renamed);
+        self.findings.push(finding.with_objects(objects));
+        Ok(())
+    }
+
+    fn pack(&mut self, pack: &mut Pack) -> Result<(), StoreError> {
+        let objects = self.survey.objects_over(pack.id);
+        let path = pack.path.clone();
+        let (defect, why) = match &pack.condition {
+            Condition::Sound | Condition::Misnamed(_) => return Ok(()),
+            Condition::Foreign(why) => {
+                let finding = RepairFinding::of_error(Defect::Foreign, &path, why, Remedy::Left);
+                let finding = finding.advised(FOREIGN_PACK).with_objects(objects);
+                self.findings.push(finding);
+                return Ok(());
+            }
+            Condition::Long(why) => {
+                let finding = RepairFinding::of_error(Defect::PackLength, &path, why, Remedy::Cut);
+                self.findings.push(finding.with_objects(objects));
+                let len = pack.header.map_or(pack.len, |header| header.file_len);
+                self.steps.packs.push(PackStep::Cut { path, len });
+                return Ok(());
+            }
+            Condition::NoHeader { why, is_ours } => match *is_ours || !objects.is_empty() {
+                true => (Defect::PackHeader, why),
+                false => (Defect::Foreign, why),
+            },
+            Condition::Short(why) => (Defect::PackLength, why),
+            Condition::NoTable(why) => (Defect::PackTable, why),
+        };
+        let mut finding = RepairFinding::of_error(defect, &path, why, Remedy::Left);
+        let stated = Stated::by_roots(&self.survey, pack.id);
+        let raw = self.survey.reader.open(pack.id)?;
+        match rebuild(&self.pool, self.survey.id, pack, &raw, stated)? {
+            None if defect == Defect::Foreign => finding = finding.advised(FOREIGN_PACK),
+            None => {
+                finding
+                    .found
+                    .push_str("; no block in it could be found again");
+                finding = finding.advised(match objects.is_empty() {
+                    true => "nothing that is known needs it: move it out of packs/",
+                    false => "add the objects again, or heal them from a copy; then move it out of packs/",
+                });
+            }
+            Some(mut rebuilt) => {
+                if defect == Defect::Foreign {
+                    finding.defect = Defect::PackHeader;
+                }
+                if let Ok(gone) = &self.survey.gone {
+                    let is_dead = |range: &Range<u64>| gone.why(pack.id, range) == Some(Why::Dead);
+                    rebuilt.damaged.retain(|range| !is_dead(range));
+                }
+                finding.remedy = Remedy::Rebuilt;
+                finding.found.push_str(&told(pack, &rebuilt));
+                let damaged = std::mem::take(&mut rebuilt.damaged);
+                if !damaged.is_empty() {
+                    self.damaged.entry(pack.id).or_default().extend(damaged);
+                }
+                self.steps.packs.push(PackStep::Rebuild { path, rebuilt });
+            }
+        }
+        self.findings.push(finding.with_objects(objects));
+        Ok(())
+    }
+
+    /// Packs that are not there and that roots of objects name, those apart that are replaced.
+    pub(super) fn missing_packs(&mut self) {
+        let replaced: HashSet<&Path> = self.steps.roots.iter().map(|s| s.path.as_path()).collect();
+        let stays = |root: &&RootFile| root.is_object() && !replaced.contains(root.path.as_path());
+        let roots = self.survey.roots.iter().filter(stays);
+        let named: BTreeSet<PackId> = roots
+            .filter_map(|root| root.whole())
+            .flat_map(|record| record.packs.iter().copied())
+            .collect();
+        for id in named {
+            if self.survey.packs.contains_key(&id) {
+                continue;
+            }
+            let path = pack_path(&self.survey.folder, id);
+            let said = ("file", "a pack".to_owned(), "no such file".to_owned());
+            let finding = RepairFinding::new(Defect::PackMissing, &path, said, Remedy::Left)
+                .advised("bring the file back, or add the objects again")
+                .with_objects(self.survey.objects_over(id));
+            self.findings.push(finding);
+        }
+    }
+
+    /// Hashes the blocks of all packs whose tables were believed.
+    fn rehash(&mut self) -> Result<(), StoreError> {
+        let nothing = Gone::default();
+        let gone = self.survey.gone.as_ref().unwrap_or(&nothing);
+        for pack in self.survey.packs.values() {
+            if !pack.is_readable() || pack.is_hashed || pack.is_reference() {
+                continue;
+            }
+            let raw = self.survey.reader.open(pack.id)?;
+            let bad = hash::damaged(&self.pool, &raw, pack.id, &pack.rows, gone);
+            let is_new = |range: &Range<u64>| gone.why(pack.id, range) != Some(Why::Damaged);
+            let bad: Vec<Range<u64>> = bad.into_iter().filter(is_new).collect();
+            // While it is not known what is dead, bytes that no root covers are taken for that.
+            let bad = match self.survey.gone {
+                Ok(_) => bad,
+                Err(_) => rooted(&self.survey, pack.id, bad),
+            };
+            if bad.is_empty() {
+                continue;
+            }
+            let said = (
+                "blocks",
+                "the bytes of their CIDs".to_owned(),
+                format!("{} of {} are others", bad.len(), pack.rows.len()),
+            );
+            let finding = RepairFinding::new(Defect::Blocks, &pack.path, said, Remedy::Recorded)
+                .advised("`verify --heal FROM`, or add the same content again")
+                .with_objects(self.survey.objects_within(pack.id, &bad));
+            self.findings.push(finding);
+            self.damaged.entry(pack.id).or_default().extend(bad);
+        }
+        Ok(())
+    }
+}
+
+const FOREIGN_PACK: &str =
+    "it is not read: move it out of packs/, or back to the store that it is of";
+
+/// What of these ranges any readable root covers.
+fn rooted(survey: &Survey, pack: PackId, ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let all = Covered::from(survey.covered());
+    let is_covered = |range: &Range<u64>| all.within(pack, range.clone()) > 0;
+    ranges.into_iter().filter(is_covered).collect()
+}
+
+/// How much of a pack was found again.
+fn told(pack: &Pack, rebuilt: &Rebuilt) -> String {
+    let mut told = format!("; {} good blocks in it", pack.rows.len());
+    if !rebuilt.damaged.is_empty() {
+        told.push_str(&format!(", {} ranges are not good", rebuilt.damaged.len()));
+    }
+    if rebuilt.lost > 0 {
+        told.push_str(&format!(", {} of its table are lost", rebuilt.lost));
+    }
+    told
+}

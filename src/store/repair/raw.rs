@@ -1,0 +1,149 @@
+//! Reading packs whatever their headers say.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::block::{Cid, verify};
+use crate::dag::MAX_BLOCK_BYTES;
+use crate::error::FileError;
+use crate::fsio::Files;
+use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
+use crate::store::pack::{Header, PackId, Place, Table, read_table};
+
+/// A file in `packs/`, open for reading.
+#[derive(Debug)]
+pub(super) struct RawPack {
+    files: Files,
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl RawPack {
+    /// Refuses what is no file.
+    pub(super) fn open(folder: &StoreFolder, path: PathBuf) -> Result<Self, StoreError> {
+        let files = folder.files().clone();
+        let file = files.open(&path)?;
+        let metadata = files.file_metadata(&file, &path)?;
+        if !metadata.is_file() {
+            return Err(StoreError::Damaged {
+                path,
+                what: "kind of file",
+                expected: "a file".into(),
+                found: "something else".into(),
+            });
+        }
+        Ok(Self {
+            len: metadata.len(),
+            files,
+            file,
+            path,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn bytes(&self, offset: u64, len: usize) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = vec![0; len];
+        let files = &self.files;
+        files.read_exact_at(&self.file, &mut bytes, offset, &self.path)?;
+        Ok(bytes)
+    }
+
+    /// The header, checked against itself only.
+    pub(super) fn header(&self) -> Result<Header, StoreError> {
+        if self.len < Header::BYTES as u64 {
+            return Err(StoreError::Damaged {
+                path: self.path.clone(),
+                what: "length",
+                expected: format!("at least {} bytes", Header::BYTES),
+                found: format!("{} bytes", self.len),
+            });
+        }
+        let mut bytes = [0; Header::BYTES];
+        let files = &self.files;
+        files.read_exact_at(&self.file, &mut bytes, 0, &self.path)?;
+        Header::decode(&bytes, &self.path)
+    }
+
+    pub(super) fn table(&self, header: &Header) -> Result<Table, StoreError> {
+        read_table(&self.files, &self.file, &self.path, header)
+    }
+
+    /// Whether the bytes at a place are those of a block. What cannot be computed here cannot be wrong.
+    pub(super) fn holds(&self, cid: &Cid, offset: u64, len: u32) -> bool {
+        use crate::block::BlockError::Mismatch;
+        if len as usize > MAX_BLOCK_BYTES || offset.saturating_add(u64::from(len)) > self.len {
+            return false;
+        }
+        let read = self.bytes(offset, len as usize);
+        read.is_ok_and(|bytes| !matches!(verify(cid, &bytes), Err(Mismatch { .. })))
+    }
+}
+
+pub(super) fn pack_path(folder: &StoreFolder, id: PackId) -> PathBuf {
+    folder.packs().join(id.file_name())
+}
+
+/// Reads single blocks; the pack that was read last stays open.
+#[derive(Debug)]
+pub(super) struct RawReader {
+    folder: StoreFolder,
+    /// Packs that stand under another name.
+    misnamed: HashMap<PackId, PathBuf>,
+    last: Mutex<Option<(PackId, Arc<RawPack>)>>,
+}
+
+impl RawReader {
+    pub(super) fn new(folder: &StoreFolder) -> Self {
+        Self {
+            folder: folder.clone(),
+            misnamed: HashMap::new(),
+            last: Mutex::new(None),
+        }
+    }
+
+    /// From now on a pack is read at another path than its own.
+    pub(super) fn misname(&mut self, id: PackId, path: PathBuf) {
+        self.misnamed.insert(id, path);
+    }
+
+    pub(super) fn open(&self, id: PackId) -> Result<Arc<RawPack>, StoreError> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((open, pack)) = &*last
+            && *open == id
+        {
+            return Ok(Arc::clone(pack));
+        }
+        let path = self.misnamed.get(&id).cloned();
+        let path = path.unwrap_or_else(|| pack_path(&self.folder, id));
+        let pack = Arc::new(RawPack::open(&self.folder, path)?);
+        *last = Some((id, Arc::clone(&pack)));
+        Ok(pack)
+    }
+
+    /// A block's bytes, if they are its.
+    pub(super) fn block(&self, cid: &Cid, place: Place) -> Option<Vec<u8>> {
+        if place.len as usize > MAX_BLOCK_BYTES {
+            return None;
+        }
+        let pack = self.open(place.pack).ok()?;
+        let bytes = pack.bytes(place.offset, place.len as usize).ok()?;
+        verify(cid, &bytes).ok().map(|()| bytes)
+    }
+}
+
+/// Whether an error says that nothing stands there.
+pub(super) fn is_absent(error: &StoreError) -> bool {
+    matches!(error, StoreError::File(FileError { source, .. })
+        if source.kind() == std::io::ErrorKind::NotFound)
+}

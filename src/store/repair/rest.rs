@@ -1,0 +1,255 @@
+//! Names, roots that are of no object, files that are no roots, and `gone`.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::finding::{Defect, Remedy, RepairFinding};
+use super::hash::are_good;
+use super::plan::Planner;
+use super::steps::{NameStep, RootStep};
+use super::survey::{NameFile, RootState};
+use crate::block::{Cid, canonical, parse_cid};
+use crate::store::collect::{PackShape, sweep};
+use crate::store::coverage::Coverage;
+use crate::store::error::StoreError;
+use crate::store::gone::{Gone, outside};
+use crate::store::ingest::loose_record;
+use crate::store::names::{Pin, PinKind};
+use crate::store::pack::{Header, PackId, Row};
+use crate::store::root::{self, ObjectKind, RootName};
+use crate::store::time::now_ms;
+
+/// A damaged name that is called like its object points to that; of any other it cannot be known.
+pub(super) fn mend_names(planner: &mut Planner<'_>) {
+    let survey = &mut planner.survey;
+    let blocks: HashSet<Cid> = survey
+        .roots
+        .iter()
+        .filter(|root| {
+            root.remains()
+                .is_some_and(|r| r.head.kind == ObjectKind::Block)
+        })
+        .filter_map(|root| root.object())
+        .collect();
+    for file in &mut survey.names {
+        let Err(why) = &file.pin else { continue };
+        let mut finding = RepairFinding::of_error(Defect::Name, &file.path, why, Remedy::Left);
+        if let Some(cid) = called_by(file) {
+            finding.remedy = Remedy::Restored;
+            let pin = Pin {
+                name: file.name.clone(),
+                cid,
+                kind: match blocks.contains(&cid) {
+                    true => PinKind::Direct,
+                    false => PinKind::Recursive,
+                },
+                created_ms: now_ms(),
+            };
+            planner.steps.names.push(NameStep::Set(pin.clone()));
+            file.pin = Ok(pin);
+        } else if planner.options.drop_names {
+            finding.remedy = Remedy::Removed;
+            planner.steps.names.push(NameStep::Drop(file.name.clone()));
+        } else {
+            finding = finding.advised(
+                "what it pointed to cannot be known, and nothing is collected while it stands: `repair --drop-names` \
+                 removes it; then pin what it kept",
+            );
+        }
+        planner.findings.push(finding);
+    }
+}
+
+/// The object that a name is called after.
+fn called_by(file: &NameFile) -> Option<Cid> {
+    let cid = parse_cid(&file.name).ok()?;
+    let is_left_alone = matches!(
+        &file.pin,
+        Err(StoreError::NewerFormat { .. }
+            | StoreError::Damaged {
+                what: "store id",
+                ..
+            })
+    );
+    (!is_left_alone && canonical(&cid).to_string() == file.name).then(|| canonical(&cid))
+}
+
+/// `live` is what roots cover, and what was found of objects whose roots are made or cannot be.
+pub(super) fn plan(
+    planner: &mut Planner<'_>,
+    mut live: Coverage,
+    mut gone: Gone,
+    are_roots_lost: bool,
+) -> Result<(), StoreError> {
+    strangers(planner);
+    retired(planner);
+    let is_gone_lost = planner.survey.gone.is_err();
+    let mut loose = loose(planner);
+    if are_roots_lost {
+        loose.push(root::loose_path(&planner.survey.folder)?);
+    }
+    if !loose.is_empty() {
+        let whole = uncovered(planner, &mut live, &gone, is_gone_lost)?;
+        let record = loose_record(whole.clone(), Vec::new());
+        for path in loose
+            .into_iter()
+            .filter(|_| !whole.is_empty() || !are_roots_lost)
+        {
+            planner.steps.roots.push(RootStep {
+                path,
+                record: record.clone(),
+                keeps_old: false,
+            });
+        }
+    }
+    let before = match &planner.survey.gone {
+        Ok(before) => before.clone(),
+        Err(why) => {
+            let dead = all_dead(planner, &live, &mut gone);
+            let path = planner.survey.folder.gone();
+            let mut finding = RepairFinding::of_error(Defect::Gone, &path, why, Remedy::Made);
+            finding.found.push_str(&format!(
+                "; {dead} bytes that no root covers count as dead from now on"
+            ));
+            planner.findings.push(
+                finding.advised("what was recorded as damaged is not known any more: run `verify`"),
+            );
+            planner.steps.gone = Some(gone);
+            return Ok(());
+        }
+    };
+    if gone != before {
+        planner.steps.gone = Some(gone);
+    }
+    Ok(())
+}
+
+fn strangers(planner: &mut Planner<'_>) {
+    for path in &planner.survey.strangers {
+        let said = ("name", "that of a root".to_owned(), "another".to_owned());
+        let finding = RepairFinding::new(Defect::Foreign, path, said, Remedy::Left)
+            .advised("a collection stops at it: move it out of roots/");
+        planner.findings.push(finding);
+    }
+}
+
+fn retired(planner: &mut Planner<'_>) {
+    for root in &planner.survey.roots {
+        let RootName::Retired(cid) = root.name else {
+            continue;
+        };
+        let RootState::Damaged { why, .. } = &root.state else {
+            continue;
+        };
+        let object = planner.survey.object(cid, String::new());
+        let finding =
+            RepairFinding::of_error(Defect::RetiredRoot, &root.path, why, Remedy::Removed);
+        planner.findings.push(finding.with_objects(vec![object]));
+        planner.steps.retired.push(root.path.clone());
+    }
+}
+
+/// The damaged roots of single blocks and of imports.
+fn loose(planner: &mut Planner<'_>) -> Vec<std::path::PathBuf> {
+    let mut paths = Vec::new();
+    for root in &planner.survey.roots {
+        let (remedy, why) = match (&root.name, &root.state) {
+            (RootName::Loose, RootState::Damaged { why, .. }) => (Remedy::Covered, why),
+            (RootName::Loose | RootName::Retired(_), RootState::Foreign(why)) => {
+                (Remedy::Left, why)
+            }
+            _ => continue,
+        };
+        let (defect, advice) = match remedy {
+            Remedy::Left => (
+                Defect::Foreign,
+                "it is left alone: a collection stops at it until it is moved out of roots/",
+            ),
+            _ => (
+                Defect::LooseRoot,
+                "what no object covers stays for the grace time of a collection, as it would have",
+            ),
+        };
+        let finding = RepairFinding::of_error(defect, &root.path, why, remedy).advised(advice);
+        planner.findings.push(finding);
+        if remedy == Remedy::Covered {
+            paths.push(root.path.clone());
+        }
+    }
+    paths
+}
+
+/// The packs with good blocks that nothing covers. They are live from then on: while it is not known what is dead,
+/// those of their blocks that are good.
+fn uncovered(
+    planner: &Planner<'_>,
+    live: &mut Coverage,
+    gone: &Gone,
+    is_gone_lost: bool,
+) -> Result<Vec<PackId>, StoreError> {
+    let mut packs = Vec::new();
+    let mut more = Coverage::default();
+    for pack in planner
+        .survey
+        .packs
+        .values()
+        .filter(|pack| pack.is_readable() && !pack.is_reference())
+    {
+        let covered = live.of(pack.id);
+        let is_open = |row: &&Row| {
+            let range = row.offset..row.offset + u64::from(row.len);
+            let is_covered = outside(&range, covered).next().is_none();
+            !is_covered && gone.why(pack.id, &range).is_none()
+        };
+        let rows: Vec<Row> = pack.rows.iter().filter(is_open).copied().collect();
+        let good = match is_gone_lost && !rows.is_empty() {
+            true => {
+                let raw = planner.survey.reader.open(pack.id)?;
+                are_good(&planner.pool, &raw, &rows)
+            }
+            false => vec![true; rows.len()],
+        };
+        let good: Vec<&Row> = rows
+            .iter()
+            .zip(good)
+            .filter(|(_, good)| *good)
+            .map(|(row, _)| row)
+            .collect();
+        if !good.is_empty() {
+            packs.push(pack.id);
+        }
+        for row in good {
+            more.add_range(pack.id, row.offset..row.offset + u64::from(row.len));
+        }
+    }
+    live.extend(&more);
+    live.normalize();
+    Ok(packs)
+}
+
+/// Makes dead what is not live, and says how many bytes that is.
+fn all_dead(planner: &Planner<'_>, live: &Coverage, gone: &mut Gone) -> u64 {
+    let packs = planner
+        .survey
+        .packs
+        .values()
+        .filter(|pack| pack.is_readable());
+    let shapes: Vec<PackShape> = packs
+        .map(|pack| PackShape {
+            id: pack.id,
+            payload: Header::BYTES as u64..pack.payload_end,
+            is_reference: pack.is_reference(),
+        })
+        .collect();
+    let all = shapes.iter().map(|shape| shape.id).collect();
+    let swept = sweep(&shapes, live, &all, &Gone::default());
+    let mut bytes = 0;
+    for (id, dead) in swept.parts {
+        bytes += dead
+            .iter()
+            .map(|range: &Range<u64>| range.end - range.start)
+            .sum::<u64>();
+        gone.set_dead(id, &dead);
+    }
+    bytes
+}

@@ -1,0 +1,247 @@
+//! The blocks of a pack whose header or table is lost: taken from the table that ends the file, from what is left of
+//! the damaged one, and from the roots, and every one hashed.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use rayon::ThreadPool;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::hash::are_good;
+use super::pack::{Condition, Pack};
+use super::raw::RawPack;
+use super::survey::Survey;
+use super::tables;
+use crate::block::{Cid, HashFunction, canonical};
+use crate::store::coverage::Coverage;
+use crate::store::error::StoreError;
+use crate::store::format::{StoreId, StoredCid};
+use crate::store::gone::outside;
+use crate::store::pack::{
+    Header, MAX_TABLE_BYTES, ObjectNote, PackId, PackKind, Place, Row, SMALL_ALIGN, Table,
+};
+
+/// What makes a damaged pack whole again.
+#[derive(Debug)]
+pub(super) struct Rebuilt {
+    pub(super) header: Header,
+    /// Written before the header; none if the one in the file is good.
+    pub(super) table: Option<Vec<u8>>,
+    /// Blocks that roots place here and that are not here: they are to be recorded as damaged.
+    pub(super) damaged: Vec<Range<u64>>,
+    /// Blocks that the table listed, as far as that can be told, and that are lost.
+    pub(super) lost: u64,
+}
+
+/// Far more than a pack has; a root that says more is not believed.
+const MAX_PACK_BYTES: u64 = 1 << 40;
+
+/// What roots say of a pack.
+#[derive(Debug, Default)]
+pub(super) struct Stated {
+    pub(super) blocks: Vec<(Cid, Place)>,
+    pub(super) notes: Vec<ObjectNote>,
+}
+
+impl Stated {
+    /// What all readable roots, and what is left of the others, say of a pack.
+    pub(super) fn by_roots(survey: &Survey, pack: PackId) -> Self {
+        let mut stated = Self::default();
+        for root in &survey.roots {
+            let Some(record) = root.remains() else {
+                continue;
+            };
+            if !record.packs.contains(&pack) {
+                continue;
+            }
+            let blocks = super::leaves::blocks_of(record, &survey.reader);
+            let here = blocks.iter().filter(|(_, place)| place.pack == pack);
+            let top = canonical(&record.head.cid.0);
+            let mut holds_top = false;
+            for (cid, place) in here {
+                holds_top |= canonical(cid) == top;
+                stated.blocks.push((*cid, *place));
+            }
+            if holds_top && root.is_object() {
+                stated.notes.push(ObjectNote {
+                    cid: record.head.cid,
+                    profile: record.head.profile.clone(),
+                    name: record.head.name.clone(),
+                });
+            }
+        }
+        stated
+    }
+}
+
+/// Rebuilds a pack as far as it can be: its rows are then those that were found good. None where nothing says what
+/// is in it.
+pub(super) fn rebuild(
+    pool: &ThreadPool,
+    store: StoreId,
+    pack: &mut Pack,
+    raw: &RawPack,
+    stated: Stated,
+) -> Result<Option<Rebuilt>, StoreError> {
+    if matches!(pack.condition, Condition::NoHeader { .. })
+        && let Some((table_offset, table)) = tables::find(raw)
+    {
+        return with_table(pool, store, pack, raw, table_offset, table).map(Some);
+    }
+    let left = remains_of_table(pack, raw);
+    let listed = pack.header.map(|header| header.blocks);
+    let mut seen = HashSet::new();
+    let mut candidates: Vec<(Row, bool)> = Vec::new();
+    let rooted = stated.blocks.iter().map(|(cid, place)| {
+        let (cid, offset, len) = (StoredCid(*cid), place.offset, place.len);
+        (Row { cid, offset, len }, true)
+    });
+    for (row, is_rooted) in rooted.chain(left.rows.iter().map(|row| (*row, false))) {
+        if seen.insert((*row.cid.0.hash(), row.offset, row.len)) {
+            candidates.push((row, is_rooted));
+        }
+    }
+    let rows: Vec<Row> = candidates.iter().map(|(row, _)| *row).collect();
+    let good = are_good(pool, raw, &rows);
+    let mut damaged = Vec::new();
+    let mut unknown = Vec::new();
+    let mut kept = Vec::with_capacity(rows.len());
+    for ((row, is_rooted), good) in candidates.into_iter().zip(good) {
+        match (good, is_rooted) {
+            (true, _) => kept.push(row),
+            (false, true) => damaged.push(range_of(&row)),
+            (false, false) => unknown.push(row),
+        }
+    }
+    take_by_place(raw, &mut kept, unknown);
+    if kept.is_empty() {
+        return Ok(None);
+    }
+    let lost = listed.map_or(0, |listed| listed.saturating_sub(kept.len() as u64));
+    let mut notes = left.objects;
+    for note in stated.notes {
+        if !notes
+            .iter()
+            .any(|n| canonical(&n.cid.0) == canonical(&note.cid.0))
+        {
+            notes.push(note);
+        }
+    }
+    // What lay beyond the end of a file that was cut off is gone; its place stays, so that all others do.
+    let table_offset = match pack.header {
+        Some(header) if pack.len <= header.table_offset => header.table_offset,
+        Some(header) => header.file_len.next_multiple_of(SMALL_ALIGN),
+        None => end_of(pack.len, &damaged).next_multiple_of(SMALL_ALIGN),
+    };
+    if let Some(header) = pack.header.filter(|header| pack.len < header.table_offset) {
+        let from = pack.len.max(Header::BYTES as u64);
+        damaged.push(from..header.table_offset);
+    }
+    let table = Table {
+        rows: kept,
+        objects: notes,
+    };
+    let bytes = table.to_bytes();
+    let header = header(store, pack.id, table_offset, &bytes, table.rows.len());
+    pack.rows = table.rows;
+    pack.notes = table.objects;
+    pack.payload_end = table_offset;
+    pack.is_hashed = true;
+    Ok(Some(Rebuilt {
+        header,
+        table: Some(bytes),
+        damaged,
+        lost,
+    }))
+}
+
+/// Adds the blocks whose place a damaged row still tells though not their hash, where nothing else is known to lie: what
+/// they are is what their bytes say. The rows are in the order of their offsets then.
+fn take_by_place(raw: &RawPack, kept: &mut Vec<Row>, rows: Vec<Row>) {
+    let mut known = Coverage::default();
+    let here = PackId([0; 16]);
+    kept.iter()
+        .for_each(|row| known.add_range(here, range_of(row)));
+    known.normalize();
+    for row in rows {
+        let range = range_of(&row);
+        let is_free = outside(&range, known.of(here)).next() == Some(range);
+        let (cid, function) = (row.cid.0, HashFunction::from_code(row.cid.0.hash().code()));
+        let Some(function) = function.filter(|_| is_free && tables::row_fits(&row, raw.len()))
+        else {
+            continue;
+        };
+        if let Ok(bytes) = raw.bytes(row.offset, row.len as usize) {
+            let cid = StoredCid(Cid::new_v1(cid.codec(), function.digest(&bytes)));
+            kept.push(Row { cid, ..row });
+        }
+    }
+    kept.sort_by_key(|row| row.offset);
+}
+
+fn range_of(row: &Row) -> Range<u64> {
+    row.offset..row.offset.saturating_add(u64::from(row.len))
+}
+
+/// A pack of which only the header is lost. Nothing vouches for the table, so every row is hashed; one that is not
+/// good stays in it and is recorded.
+fn with_table(
+    pool: &ThreadPool,
+    store: StoreId,
+    pack: &mut Pack,
+    raw: &RawPack,
+    table_offset: u64,
+    mut table: Table,
+) -> Result<Rebuilt, StoreError> {
+    let bytes = raw.bytes(table_offset, (raw.len() - table_offset) as usize)?;
+    let header = header(store, pack.id, table_offset, &bytes, table.rows.len());
+    let good = are_good(pool, raw, &table.rows);
+    let bad = table.rows.iter().zip(&good).filter(|(_, good)| !**good);
+    let damaged = bad.map(|(row, _)| range_of(row)).collect();
+    let mut is_good = good.iter();
+    table.rows.retain(|_| is_good.next() == Some(&true));
+    table.rows.sort_by_key(|row| row.offset);
+    pack.rows = table.rows;
+    pack.notes = table.objects;
+    pack.payload_end = table_offset;
+    pack.is_hashed = true;
+    Ok(Rebuilt {
+        header,
+        table: None,
+        damaged,
+        lost: 0,
+    })
+}
+
+fn header(store: StoreId, pack: PackId, table_offset: u64, table: &[u8], blocks: usize) -> Header {
+    Header {
+        kind: PackKind::Payload,
+        store,
+        pack,
+        table_offset,
+        table_len: table.len() as u64,
+        table_check: xxh3_64(table),
+        file_len: table_offset + table.len() as u64,
+        blocks: blocks as u64,
+    }
+}
+
+/// Where the payload of a pack without a header ends: with the file, or with what roots place behind its end.
+fn end_of(len: u64, damaged: &[Range<u64>]) -> u64 {
+    let placed = damaged.iter().map(|range| range.end);
+    let placed = placed.filter(|end| *end <= MAX_PACK_BYTES).max();
+    placed.unwrap_or_default().max(len)
+}
+
+/// What can be read of the table where the header says that it is.
+fn remains_of_table(pack: &Pack, raw: &RawPack) -> Table {
+    let Some(header) = pack.header else {
+        return Table::default();
+    };
+    let end = header.file_len.min(raw.len());
+    let len = end.saturating_sub(header.table_offset).min(MAX_TABLE_BYTES);
+    match raw.bytes(header.table_offset, len as usize) {
+        Ok(bytes) if len > 0 => tables::rows_in(raw, &bytes),
+        _ => Table::default(),
+    }
+}

@@ -1,0 +1,98 @@
+//! What a plan does, in the order in which it is done, and what the store looked like when it was made.
+
+use std::path::PathBuf;
+
+use super::salvage::Rebuilt;
+use crate::block::{Cid, canonical};
+use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
+use crate::store::format::StoreId;
+use crate::store::gone::Gone;
+use crate::store::names::Pin;
+use crate::store::root::RootRecord;
+
+#[derive(Debug)]
+pub(super) struct Steps {
+    pub(super) id: StoreId,
+    pub(super) folders: Vec<PathBuf>,
+    pub(super) format: Option<Vec<u8>>,
+    pub(super) gone: Option<Gone>,
+    pub(super) packs: Vec<PackStep>,
+    pub(super) roots: Vec<RootStep>,
+    pub(super) names: Vec<NameStep>,
+    /// Damaged roots of removed objects.
+    pub(super) retired: Vec<PathBuf>,
+    /// The index is to be made anew.
+    pub(super) index: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum PackStep {
+    Rename { from: PathBuf, to: PathBuf },
+    Cut { path: PathBuf, len: u64 },
+    Rebuild { path: PathBuf, rebuilt: Rebuilt },
+}
+
+/// A root to be published.
+#[derive(Debug)]
+pub(super) struct RootStep {
+    pub(super) path: PathBuf,
+    pub(super) record: RootRecord,
+    /// The one that stands there can be read, and somebody may read by it.
+    pub(super) keeps_old: bool,
+}
+
+impl RootStep {
+    /// The object; of a loose root that of nothing.
+    pub(super) fn cid(&self) -> Cid {
+        canonical(&self.record.head.cid.0)
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum NameStep {
+    Set(Pin),
+    Drop(String),
+}
+
+impl Steps {
+    pub(super) fn new(id: StoreId) -> Self {
+        Self {
+            id,
+            folders: Vec::new(),
+            format: None,
+            gone: None,
+            packs: Vec::new(),
+            roots: Vec::new(),
+            names: Vec::new(),
+            retired: Vec::new(),
+            index: false,
+        }
+    }
+}
+
+/// Which files there were, told by their numbers and lengths. A file of a store never changes in place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Seen(Vec<(PathBuf, u64, u64)>);
+
+impl Seen {
+    pub(super) fn of(folder: &StoreFolder) -> Result<Self, StoreError> {
+        use std::os::unix::fs::MetadataExt;
+        let files = folder.files();
+        let mut paths = vec![folder.format(), folder.gone()];
+        for path in [folder.packs(), folder.roots(), folder.names()] {
+            if files.is_dir(&path) {
+                let names = files.list(&path)?;
+                paths.extend(names.into_iter().map(|name| path.join(name)));
+            }
+        }
+        paths.sort();
+        let mut seen = Vec::with_capacity(paths.len());
+        for path in paths {
+            if let Some(found) = files.metadata_if_there(&path)? {
+                seen.push((path, found.ino(), found.len()));
+            }
+        }
+        Ok(Self(seen))
+    }
+}

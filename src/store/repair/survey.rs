@@ -1,0 +1,273 @@
+//! Everything that a repair goes by: the files of a store, each read as far as it can be.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::finding::RepairObject;
+use super::pack::{self, Pack};
+use super::raw::{RawReader, pack_path};
+use crate::block::Cid;
+use crate::error::FileError;
+use crate::store::coverage::{Coverage, Covered};
+use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
+use crate::store::format::StoreId;
+use crate::store::gone::{self, Gone};
+use crate::store::inner;
+use crate::store::names::{self, Pin};
+use crate::store::pack::{Header, PackId};
+use crate::store::root::{ObjectKind, Remains, RootName, RootRecord};
+
+const ROOT_LIMIT: u64 = 4 << 30;
+
+pub(super) struct Survey {
+    pub(super) folder: StoreFolder,
+    pub(super) id: StoreId,
+    pub(super) reader: RawReader,
+    pub(super) packs: BTreeMap<PackId, Pack>,
+    pub(super) roots: Vec<RootFile>,
+    /// Files in `roots/` that are no roots.
+    pub(super) strangers: Vec<PathBuf>,
+    pub(super) names: Vec<NameFile>,
+    pub(super) gone: Result<Gone, StoreError>,
+}
+
+pub(super) struct RootFile {
+    pub(super) name: RootName,
+    pub(super) path: PathBuf,
+    pub(super) state: RootState,
+}
+
+pub(super) enum RootState {
+    Whole(RootRecord),
+    Damaged {
+        why: StoreError,
+        remains: Remains,
+    },
+    /// Another store's or a later version's, and left alone.
+    Foreign(StoreError),
+}
+
+pub(super) struct NameFile {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) pin: Result<Pin, StoreError>,
+}
+
+impl RootFile {
+    pub(super) fn whole(&self) -> Option<&RootRecord> {
+        match &self.state {
+            RootState::Whole(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// What it says, or what is left of that.
+    pub(super) fn remains(&self) -> Option<&RootRecord> {
+        match &self.state {
+            RootState::Whole(record) => Some(record),
+            RootState::Damaged { remains, .. } => remains.record.as_ref(),
+            RootState::Foreign(_) => None,
+        }
+    }
+
+    pub(super) fn is_object(&self) -> bool {
+        matches!(self.name, RootName::Object(_))
+    }
+
+    /// The object that it is the root of.
+    pub(super) fn object(&self) -> Option<Cid> {
+        match self.name {
+            RootName::Object(cid) => Some(cid),
+            _ => None,
+        }
+    }
+}
+
+impl Survey {
+    pub(super) fn read(folder: &StoreFolder, id: StoreId) -> Result<Self, StoreError> {
+        let mut survey = Self {
+            folder: folder.clone(),
+            id,
+            reader: RawReader::new(folder),
+            packs: BTreeMap::new(),
+            roots: Vec::new(),
+            strangers: Vec::new(),
+            names: Vec::new(),
+            gone: gone::read(folder, id),
+        };
+        // Names before roots and roots before packs: what is made meanwhile is made the other way round.
+        survey.read_names()?;
+        survey.read_roots()?;
+        if folder.files().is_dir(&folder.packs()) {
+            for pack in inner::list(folder)? {
+                let examined = pack::examine(folder, id, pack, &pack_path(folder, pack))?;
+                survey.packs.extend(examined.map(|found| (pack, found)));
+            }
+        }
+        Ok(survey)
+    }
+
+    fn read_names(&mut self) -> Result<(), StoreError> {
+        let folder = self.folder.names();
+        let files = self.folder.files();
+        if !files.is_dir(&folder) {
+            return Ok(());
+        }
+        for name in files.list(&folder)? {
+            let Some(name) = name.to_str() else { continue };
+            let pin = match names::read(&self.folder, self.id, name) {
+                Ok(None) => continue,
+                Ok(Some(pin)) => Ok(pin),
+                Err(e) => Err(e),
+            };
+            self.names.push(NameFile {
+                path: folder.join(name),
+                name: name.to_owned(),
+                pin,
+            });
+        }
+        self.names.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(())
+    }
+
+    fn read_roots(&mut self) -> Result<(), StoreError> {
+        let folder = self.folder.roots();
+        let files = self.folder.files();
+        if !files.is_dir(&folder) {
+            return Ok(());
+        }
+        for name in files.list(&folder)? {
+            let path = folder.join(&name);
+            let text = name.to_str().unwrap_or_default();
+            // What a network file system leaves of an unlinked file.
+            if text.starts_with(".nfs") {
+                continue;
+            }
+            match RootName::parse(text) {
+                None => self.strangers.push(path),
+                Some(name) => {
+                    let state = self.read_root(&name, &path)?;
+                    let root = state.map(|state| RootFile { name, path, state });
+                    self.roots.extend(root);
+                }
+            }
+        }
+        self.roots.sort_by(|a, b| a.path.cmp(&b.path));
+        self.strangers.sort();
+        Ok(())
+    }
+
+    fn read_root(&self, name: &RootName, path: &PathBuf) -> Result<Option<RootState>, StoreError> {
+        let files = self.folder.files();
+        let Some(file) = files.open_if_there(path)? else {
+            return Ok(None);
+        };
+        let bytes = match files.read_file(&file, path, ROOT_LIMIT) {
+            Ok(bytes) => bytes,
+            Err(why) => return Ok(Some(unreadable(why))),
+        };
+        let parsed = match name {
+            RootName::Object(cid) | RootName::Retired(cid) => {
+                RootRecord::parse(&bytes, self.id, cid, path, true)
+            }
+            RootName::Loose => RootRecord::parse_any(&bytes, self.id, path, true),
+        };
+        Ok(Some(match parsed {
+            Ok(record) => RootState::Whole(record),
+            Err(
+                why @ (StoreError::NewerFormat { .. }
+                | StoreError::Damaged {
+                    what: "store id", ..
+                }),
+            ) => RootState::Foreign(why),
+            Err(why) => RootState::Damaged {
+                remains: RootRecord::remains(&bytes, self.id, path),
+                why,
+            },
+        }))
+    }
+
+    /// The object under a CID, as roots and packs speak of it.
+    pub(super) fn object(&self, cid: Cid, name: String) -> RepairObject {
+        let pins = self.pins().filter(|pin| pin.cid == cid);
+        RepairObject {
+            cid,
+            name,
+            pins: pins.map(|pin| pin.name.clone()).collect(),
+        }
+    }
+
+    /// The objects whose roots need a pack.
+    pub(super) fn objects_over(&self, pack: PackId) -> Vec<RepairObject> {
+        let needs = |root: &&RootFile| {
+            root.remains()
+                .is_some_and(|record| record.packs.contains(&pack))
+        };
+        let roots = self.roots.iter().filter(needs);
+        let object = |root: &RootFile| {
+            let name = root.remains().map(|record| record.head.name.clone());
+            Some(self.object(root.object()?, name.unwrap_or_default()))
+        };
+        roots.filter_map(object).collect()
+    }
+
+    /// The objects whose roots place something in these ranges of a pack.
+    pub(super) fn objects_within(&self, pack: PackId, ranges: &[Range<u64>]) -> Vec<RepairObject> {
+        let mut wanted = Coverage::default();
+        for range in ranges {
+            wanted.add_range(pack, range.clone());
+        }
+        let wanted = Covered::from(wanted);
+        let mut objects = Vec::new();
+        for root in &self.roots {
+            let (Some(cid), Some(record)) = (root.object(), root.remains()) else {
+                continue;
+            };
+            let mut places = record.places().filter(|(of, _)| *of == pack);
+            if places.any(|(_, range)| wanted.within(pack, range) > 0) {
+                objects.push(self.object(cid, record.head.name.clone()));
+            }
+        }
+        objects
+    }
+
+    /// The pins that can be read.
+    pub(super) fn pins(&self) -> impl Iterator<Item = &Pin> + '_ {
+        self.names.iter().filter_map(|file| file.pin.as_ref().ok())
+    }
+
+    /// What all readable roots cover.
+    pub(super) fn covered(&self) -> Coverage {
+        let mut all = Coverage::default();
+        for record in self.roots.iter().filter_map(|root| root.whole()) {
+            all.extend(&self.coverage(record));
+        }
+        all.normalize();
+        all
+    }
+
+    /// What a root covers. One of single blocks or of an import covers packs as a whole in which it places nothing.
+    pub(super) fn coverage(&self, record: &RootRecord) -> Coverage {
+        let mut coverage = Coverage::default();
+        coverage.add(record);
+        if record.head.kind == ObjectKind::Loose {
+            let placed: std::collections::HashSet<PackId> =
+                record.places().map(|(pack, _)| pack).collect();
+            for id in record.packs.iter().filter(|id| !placed.contains(id)) {
+                if let Some(pack) = self.packs.get(id) {
+                    coverage.add_range(*id, Header::BYTES as u64..pack.payload_end);
+                }
+            }
+        }
+        coverage
+    }
+}
+
+fn unreadable(why: FileError) -> RootState {
+    RootState::Damaged {
+        why: why.into(),
+        remains: Remains::default(),
+    }
+}

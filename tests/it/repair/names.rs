@@ -1,0 +1,97 @@
+//! Names that are damaged.
+
+use std::fs;
+
+use ipfs_accelerate::{Defect, Explain, PinOptions, Remedy, RepairOptions, StoreReader};
+
+use super::*;
+
+#[test]
+fn a_damaged_name_stays_with_all_objects_until_it_is_dropped() {
+    let sample = Sample::small();
+    let name = sample.store().join("names/model");
+    let whole = fs::read(&name).unwrap();
+    for damage in ["bit", "cut", "empty", "foreign"] {
+        match damage {
+            "bit" => flip(&name, whole.len() - 9),
+            "cut" => change(&name, |content| content.truncate(30)),
+            "empty" => change(&name, Vec::clear),
+            _ => fs::write(
+                &name,
+                fs::read(Sample::small().store().join("names/model")).unwrap(),
+            )
+            .unwrap(),
+        }
+        let report = sample.repair();
+        assert_eq!(said(&report), [(Defect::Name, Remedy::Left)], "{damage}");
+        assert_eq!(report.findings[0].path, name);
+        assert!(report.findings[0].advice.unwrap().contains("--drop-names"));
+        let store = sample.stage.open();
+        let error = store.plan_gc(&Default::default()).unwrap_err();
+        assert_eq!(error.kind(), "damaged");
+        assert!(error.hint().unwrap().contains("repair"));
+        drop(store);
+        fs::write(&name, &whole).unwrap();
+    }
+    flip(&name, whole.len() - 9);
+    let mut options = RepairOptions::default();
+    options.drop_names = true;
+    let report = sample.repair_with(&options);
+    assert_eq!(said(&report), [(Defect::Name, Remedy::Removed)]);
+    assert!(!name.exists());
+    // The object stays.
+    let store = sample.stage.open();
+    store
+        .pin(&of(sample.object("model").cid), &PinOptions::named("model"))
+        .unwrap();
+    drop(store);
+    sample.assert_whole();
+}
+
+#[test]
+fn a_damaged_name_that_is_called_like_its_object_is_set_again() {
+    let sample = Sample::small();
+    let cid = sample.object("unpinned").cid;
+    let store = sample.stage.open();
+    store.pin(&of(cid), &PinOptions::default()).unwrap();
+    drop(store);
+    let name = sample.store().join("names").join(cid.to_string());
+    change(&name, |content| content.truncate(50));
+    // Its root is lost too.
+    fs::remove_file(sample.root("unpinned")).unwrap();
+    let report = sample.repair();
+    let expected = [
+        (Defect::Name, Remedy::Restored),
+        (Defect::RootMissing, Remedy::Restored),
+    ];
+    assert_eq!(said(&report), expected);
+    let pins = StoreReader::open(sample.store()).unwrap().pins().unwrap();
+    assert!(
+        pins.iter()
+            .any(|pin| pin.name == cid.to_string() && pin.cid == cid)
+    );
+    sample.stage.open().unpin(&of(cid)).unwrap();
+    sample.assert_whole();
+}
+
+#[test]
+fn a_name_whose_object_is_not_here_is_said() {
+    let sample = Sample::small();
+    // Packs and roots of it are gone.
+    let store = sample.stage.open();
+    let report = store
+        .add_reader(&bytes(70, 30_000)[..], &AddOptions::default().named("lost"))
+        .unwrap();
+    drop(store);
+    fs::remove_file(sample.pack_with(&bytes(70, 30_000)[..1_000])).unwrap();
+    fs::remove_file(sample.store().join("roots").join(report.cid.to_string())).unwrap();
+    let found = sample.repair();
+    assert_eq!(said(&found), [(Defect::RootMissing, Remedy::Left)]);
+    assert_eq!(found.findings[0].lacking, [report.cid]);
+    assert_eq!(found.findings[0].objects[0].pins, ["lost"]);
+    let store = sample.stage.open();
+    store.unpin(&target("lost")).unwrap();
+    drop(store);
+    assert_eq!(sample.repair().findings, []);
+    sample.assert_whole();
+}
