@@ -188,6 +188,11 @@ impl Store {
         Self { inner }
     }
 
+    #[cfg(test)]
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     /// The store's folder.
     pub fn path(&self) -> &Path {
         self.inner.folder().path()

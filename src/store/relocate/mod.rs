@@ -206,4 +206,4 @@ fn given_up(store: &Inner, moved: &[(Relocated, Place)]) -> HashMap<PackId, Vec<
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -94,7 +94,8 @@ fn from_its_place(store: &Inner, block: &Relocated) -> Result<Option<Good>, Stor
     Ok(Some(Good::Block(Block::verified(block.cid, data)?)))
 }
 
-fn move_all(store: &Inner) -> Result<Relocation, StoreError> {
+/// Moves everything that is alive into new packs.
+pub(crate) fn move_all(store: &Inner) -> Result<Relocation, StoreError> {
     let blocks = arrange(&store.core, all(store)?)?;
     relocate(
         store,

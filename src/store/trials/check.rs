@@ -13,7 +13,7 @@ use crate::store::gone::Why;
 use crate::store::index::Index;
 use crate::store::inner;
 use crate::store::read::ReadCore;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, VerifyOptions};
 
 /// Opens what is left of a store on a disk that is well, over an index that may know anything older, and checks
 /// that it keeps what it has promised; that it takes in all of `letters`, again or for the first time; and that
@@ -33,8 +33,14 @@ pub(super) fn check_what_is_left(
     let mut run = Run::over(path, files.clone(), index);
     run.ledger = ledger.clone();
     run.step(Step::Reopen, |_| {}).map_err(|e| e.to_string())?;
+    if ledger.has_damage() {
+        // What is damaged and not found to be is taken for content.
+        verify(&run).map_err(|e| e.to_string())?;
+    }
     check(&run).map_err(|e| format!("opened: {e}"))?;
     add_all(&mut run, letters)?;
+    // Adding writes again what is on record as damaged.
+    run.ledger.is_healed();
     check(&run).map_err(|e| format!("added again: {e}"))?;
     for scope in [Scope::Removed, Scope::Unpinned] {
         collect_twice(&mut run, scope).map_err(|e| format!("collecting {scope:?}: {e}"))?;
@@ -42,6 +48,11 @@ pub(super) fn check_what_is_left(
     }
     add_all(&mut run, letters)?;
     check(&run).map_err(|e| format!("added again after a collection: {e}"))
+}
+
+fn verify(run: &Run) -> Result<(), StoreError> {
+    let store = run.store().expect("open since the first step");
+    store.verify(&VerifyOptions::default()).map(drop)
 }
 
 fn add_all(run: &mut Run, letters: &[&'static str]) -> Result<(), String> {

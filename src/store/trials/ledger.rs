@@ -42,6 +42,7 @@ pub(super) struct Ledger {
     blocks: BTreeMap<Cid, Expected>,
     /// What a name may point to.
     names: BTreeMap<String, BTreeSet<Option<Cid>>>,
+    damaged: BTreeSet<Cid>,
     is_made: bool,
 }
 
@@ -80,6 +81,21 @@ impl Ledger {
         for block in blocks {
             Self::set(&mut self.blocks, *block.cid(), block.data(), Presence::Must);
         }
+    }
+
+    /// Some of its bytes are being damaged behind the store's back: they are wrong, or found to be, or whole.
+    pub(super) fn may_be_damaged(&mut self, cid: Cid) {
+        self.damaged.insert(cid);
+    }
+
+    /// Whether some object may be damaged.
+    pub(super) fn has_damage(&self) -> bool {
+        !self.damaged.is_empty()
+    }
+
+    /// What was damaged is whole again.
+    pub(super) fn is_healed(&mut self) {
+        self.damaged.clear();
     }
 
     /// What nobody has pinned is being collected.
@@ -168,6 +184,9 @@ impl Ledger {
                 return Err(format!("{cid}: {:?}, found {there}", expected.presence));
             }
             if !there {
+                continue;
+            }
+            if self.damaged.contains(cid) {
                 continue;
             }
             let read = reader.read(&(*cid).into());

@@ -220,6 +220,23 @@ fn an_object_that_is_removed_while_the_roots_are_read_stays_for_its_reader() {
 }
 
 #[test]
+fn an_object_that_is_removed_while_a_collection_is_planned_is_no_name_without_a_root() {
+    let scene = Scene::new();
+    scene.add("ab");
+    let pin = PinOptions::named("pinned");
+    scene.store.pin(&cid("ab").into(), &pin).unwrap();
+    let other = scene.store.clone();
+    // The names are listed, and the roots not yet.
+    scene.disk.once(Kind::List, "names", move || {
+        let removed = other.remove(&cid("ab").into(), &RemoveOptions::with_unpin());
+        removed.unwrap();
+    });
+    let plan = scene.store.plan_gc(&GcOptions::default()).unwrap();
+    scene.disk.has_all_happened();
+    assert_eq!(plan.objects.len(), 1, "that of what was removed");
+}
+
+#[test]
 fn a_pack_that_stands_there_before_its_root_is_not_collected() {
     let scene = Scene::new();
     scene.add("ab");

@@ -9,11 +9,15 @@ use super::indexes::SharedIndex;
 use super::ledger::{Ledger, Presence};
 use super::workload::{Pin, Scope, Step, add_options, block, chunk, cid, content, options};
 use crate::block::{Block, Cid};
+use crate::error::FileError;
 use crate::fsio::Files;
 use crate::store::folder::StoreFolder;
 use crate::store::index::{Index, MemoryIndex};
+use crate::store::relocate::tests::move_all;
 use crate::store::root;
-use crate::store::{GcOptions, GcReport, PinOptions, RemoveOptions, Store, StoreError};
+use crate::store::{
+    GcOptions, GcReport, HealOptions, PinOptions, RemoveOptions, Store, StoreError, VerifyOptions,
+};
 
 /// A store on some disk, and what it has promised so far.
 pub(super) struct Run {
@@ -113,7 +117,9 @@ impl Run {
             Step::Session(letters) => ledger.blocks_may_come(letters.bytes().map(block)),
             Step::SessionOfChunks(letters) => ledger.blocks_may_come(letters.bytes().map(chunk)),
             Step::Collect(Scope::Unpinned) => ledger.unpinned_may_go(),
+            Step::Heal(letters) => ledger.may_be_damaged(cid(letters)),
             Step::Collect(Scope::Removed)
+            | Step::MoveAll
             | Step::BreakOff(_)
             | Step::AddOverDamage(_)
             | Step::Read(_)
@@ -150,7 +156,9 @@ impl Run {
             Step::Session(letters) => ledger.blocks(letters.bytes().map(block)),
             Step::SessionOfChunks(letters) => ledger.blocks(letters.bytes().map(chunk)),
             Step::Collect(Scope::Unpinned) => ledger.unpinned_are_gone(),
+            Step::Heal(_) => ledger.is_healed(),
             Step::Collect(Scope::Removed)
+            | Step::MoveAll
             | Step::BreakOff(_)
             | Step::AddOverDamage(_)
             | Step::Read(_)
@@ -193,6 +201,13 @@ impl Run {
             Step::SessionOfChunks(letters) => put(store, letters.bytes().map(chunk))?,
             Step::Collect(scope) => {
                 collect(store, scope)?;
+            }
+            Step::MoveAll => {
+                move_all(store.inner())?;
+            }
+            Step::Heal(letters) => {
+                damage_first_chunk(&files, store, &cid(letters))?;
+                heal(store, letters)?;
             }
             Step::Read(letters) => {
                 let expected = content(letters);
@@ -247,6 +262,35 @@ fn damage(files: &Files, store: &Path, cid: &Cid) -> Result<(), StoreError> {
     files.read_exact_at(&file, &mut byte, last, &path)?;
     files.write_all_at(&file, &[byte[0] ^ 1], last, &path)?;
     Ok(())
+}
+
+fn damage_first_chunk(files: &Files, store: &Store, cid: &Cid) -> Result<(), StoreError> {
+    let not_there = || store.inner().core.not_published(cid);
+    let root = store.inner().core.open_root(cid, false)?;
+    let root = root.ok_or_else(not_there)?.record;
+    let place = root.extents.first().expect("it has chunks");
+    let pack = root.pack(place.pack);
+    let path = store.inner().packs_folder().join(pack.file_name());
+    let file = files.open_sealed(&path)?;
+    let mut byte = [0];
+    files.read_exact_at(&file, &mut byte, place.offset, &path)?;
+    files.write_all_at(&file, &[byte[0] ^ 1], place.offset, &path)?;
+    Ok(())
+}
+
+fn heal(store: &Store, letters: &str) -> Result<(), StoreError> {
+    let folder = super::scratch();
+    let good = folder.path().join("good");
+    std::fs::write(&good, content(letters)).unwrap();
+    let found = store.verify(&VerifyOptions::default())?;
+    let healed = store.heal(&found, &[good], &HealOptions::default())?;
+    match healed.remaining.first() {
+        None => Ok(()),
+        Some(finding) => {
+            let source = io::Error::other(format!("{finding:?}"));
+            Err(FileError::new("heal", store.path(), source).into())
+        }
+    }
 }
 
 fn put(store: &Store, blocks: impl Iterator<Item = Block>) -> Result<(), StoreError> {

@@ -32,6 +32,11 @@ pub(super) enum Step {
     /// As [`Step::Session`], with the chunks that contents are made of.
     SessionOfChunks(&'static str),
     Collect(Scope),
+    /// Moves every block into new packs.
+    MoveAll,
+    /// A byte of the object's first chunk, which no other one has, is damaged behind the store's back, found by a
+    /// verification, and healed from a file.
+    Heal(&'static str),
     Read(&'static str),
     /// Closes the store and opens it again.
     Reopen,
@@ -63,11 +68,12 @@ pub(super) struct Workload {
 
 /// Every step there is, and what shares what with another. Several, because what can be left after a cut grows
 /// with the square of the steps.
-pub(super) const WORKLOADS: [Workload; 5] = [
+pub(super) const WORKLOADS: [Workload; 6] = [
     of(&ADDS),
     of(&COLLECTIONS),
     of(&ROOTS),
     of(&IMPORTS),
+    of(&RELOCATIONS),
     Workload {
         steps: &MAKING_ROOM,
         max_bytes: Some(QUOTA_BYTES),
@@ -138,6 +144,18 @@ pub(super) const IMPORTS: [Step; 8] = [
     Step::Collect(Scope::Removed),
     Step::Remove("abcdefghijkl"),
     Step::Collect(Scope::Unpinned),
+];
+
+/// Blocks that get another place.
+pub(super) const RELOCATIONS: [Step; 8] = [
+    Step::Add("abc", Pin::Named("kept")),
+    Step::Add("dbe", Pin::No),
+    Step::Session("xy"),
+    Step::MoveAll,
+    Step::Read("abc"),
+    Step::Collect(Scope::Removed),
+    Step::Heal("dbe"),
+    Step::Collect(Scope::Removed),
 ];
 
 /// Room for two of the three contents.
