@@ -2,8 +2,8 @@
 //!
 //! Each pair of measurements alternates (A B A B), medians are printed, and nothing here is a test: machines
 //! drift by a factor of two, so only the ratios mean anything. `-- --size 1GiB` makes it quicker, `-- add`
-//! (or `load`, `residency`, `halves`, `reader`, `share`, `commit`, `block`, `small`, `verify`, `repair`) runs one part, `--dir DIR`
-//! chooses the disk.
+//! (or `load`, `residency`, `halves`, `reader`, `share`, `commit`, `block`, `small`, `repair`, `verify`) runs one
+//! part, `--dir DIR` chooses the disk.
 
 mod add;
 mod block;
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--size" => setup.size_bytes = value()?.parse::<ByteSize>()?.bytes(),
             "--dir" => setup.dir = value()?.into(),
             "add" | "load" | "residency" | "halves" | "reader" | "share" | "commit" | "block"
-            | "small" | "verify" | "repair" => parts.push(argument),
+            | "small" | "repair" | "verify" => parts.push(argument),
             other => return Err(format!("unknown argument {other}").into()),
         }
     }

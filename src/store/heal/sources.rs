@@ -149,15 +149,14 @@ impl Sources {
     }
 }
 
-/// Another place of a block in the store, if the bytes there are its own.
+/// Another place of a block in the store's own packs, if the bytes there are its own. Files of the user's are none:
+/// an object that was copied in stays so.
 fn stored_elsewhere(store: &Inner, cid: &Cid, from: &Place) -> Result<Option<Place>, StoreError> {
-    let Some(place) = store.place(cid.hash())?.filter(|place| place != from) else {
-        return Ok(None);
+    let is_other = |place: &Place| {
+        place != from && place.len == from.len && !store.core.packs.is_reference(place.pack)
     };
-    let read = store.core.packs.open(place.pack);
-    let read = read.and_then(|pack| pack.read(place.offset, place.len as usize));
-    let is_good = read.is_ok_and(|data| Block::verified(*cid, data).is_ok());
-    Ok((is_good && place.len == from.len).then_some(place))
+    let place = store.place(cid.hash())?.filter(is_other);
+    Ok(place.filter(|place| store.core.block(cid, place).is_ok()))
 }
 
 /// The roots of the objects that are concerned, as far as they can be read.
