@@ -49,7 +49,7 @@ pub(crate) fn run(scratch: &Scratch, source: &Path, bytes: u64) -> Result<(), Bo
     Ok(())
 }
 
-fn text(path: &Path) -> Result<&str, Box<dyn Error>> {
+pub(crate) fn text(path: &Path) -> Result<&str, Box<dyn Error>> {
     Ok(path.to_str().ok_or("a path that is not UTF-8")?)
 }
 
@@ -79,7 +79,7 @@ fn copy(source: &Path, target: &Path) -> std::io::Result<f64> {
 }
 
 /// Bytes a second that all cores hash in chunks of 1 MiB that are in memory already.
-fn hash_limit() -> f64 {
+pub(crate) fn hash_limit() -> f64 {
     const CHUNK: usize = 1 << 20;
     const CHUNKS: usize = 1_024;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

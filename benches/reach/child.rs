@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use ipfs_accelerate::checkpoint::LoadOptions;
 use ipfs_accelerate::{
-    AddOptions, Profile, Store, StoreOptions, StoreReader, load_checkpoint_and_dispatch,
+    AddOptions, Profile, Store, StoreOptions, StoreReader, VerifyOptions,
+    load_checkpoint_and_dispatch,
 };
 
 use crate::peak_memory::peak_bytes;
@@ -56,6 +57,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
                 .first()
                 .copied();
             println!("{first:?} {}", loaded.len());
+        }
+        "verify" => {
+            let begun = Instant::now();
+            let report = StoreReader::open(store)?.verify(&VerifyOptions::default())?;
+            let seconds = begun.elapsed().as_secs_f64();
+            if !report.findings.is_empty() {
+                return Err(format!("{:?}", report.findings).into());
+            }
+            println!("{seconds} {} {}", peak_bytes()?, report.blocks);
         }
         other => return Err(format!("unknown child {other}").into()),
     }

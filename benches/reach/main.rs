@@ -2,8 +2,8 @@
 //!
 //! Each pair of measurements alternates (A B A B), medians are printed, and nothing here is a test: machines
 //! drift by a factor of two, so only the ratios mean anything. `-- --size 1GiB` makes it quicker, `-- add`
-//! (or `load`, `residency`, `halves`, `reader`, `share`, `commit`, `block`, `small`, `repair`) runs one part, `--dir DIR`
-//! chooses the disk.
+//! (or `load`, `residency`, `halves`, `reader`, `share`, `commit`, `block`, `small`, `repair`, `verify`) runs one
+//! part, `--dir DIR` chooses the disk.
 
 mod add;
 mod block;
@@ -17,6 +17,7 @@ mod residency;
 mod scratch;
 mod share;
 mod small;
+mod verify;
 
 #[path = "../tools/checkpoint.rs"]
 mod checkpoint;
@@ -57,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--size" => setup.size_bytes = value()?.parse::<ByteSize>()?.bytes(),
             "--dir" => setup.dir = value()?.into(),
             "add" | "load" | "residency" | "halves" | "reader" | "share" | "commit" | "block"
-            | "small" | "repair" => parts.push(argument),
+            | "small" | "repair" | "verify" => parts.push(argument),
             other => return Err(format!("unknown argument {other}").into()),
         }
     }
@@ -83,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         halves::run(&scratch, setup.size_bytes)?;
         scratch.clear("store")?;
     }
-    if !["add", "load", "residency", "reader"]
+    if !["add", "load", "residency", "reader", "verify"]
         .iter()
         .any(|part| wants(part))
     {
@@ -112,6 +113,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if wants("reader") {
         reader::run(&scratch, &source)?;
+    }
+    if wants("verify") {
+        verify::run(&scratch, &source)?;
     }
     Ok(())
 }

@@ -392,7 +392,7 @@ pub(crate) mod seeds {
             kind,
             created_ms: 1_800_000_000_000,
         };
-        let blake3 = crate::Cid::new_v1(RAW, HashFunction::Blake3.digest(b"x"));
+        let blake3 = crate::block::Cid::new_v1(RAW, HashFunction::Blake3.digest(b"x"));
         [
             pin(cid(b"x").0, PinKind::Recursive),
             pin(blake3, PinKind::Direct),

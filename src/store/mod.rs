@@ -13,6 +13,7 @@ mod format;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzz;
 mod gone;
+mod heal;
 mod index;
 mod ingest;
 mod inner;
@@ -56,6 +57,7 @@ pub use desired::{
 };
 pub use error::StoreError;
 pub(crate) use folder::VERSION as FORMAT_VERSION;
+pub use heal::{HealOptions, HealReport, HealedBlock, HealedBy};
 pub use ingest::{
     AddNote, AddOptions, AddProgress, AddReport, PendingCid, PinAs, SessionReport, SharedWith,
     WriteSession,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::collect::{self, GcOptions, GcPlan, GcReport};
 use super::desired::{self, DesiredPins, PinPlan, PinSyncOptions, PinSyncReport};
 use super::error::StoreError;
 use super::folder::StoreFolder;
+use super::heal::{self, HealOptions, HealReport};
 use super::ingest::{self, AddOptions, AddReport, WriteSession};
 use super::inner::Inner;
 use super::names::Pin;
@@ -521,6 +522,36 @@ impl Store {
             store: Some(&self.inner),
         };
         verify::verify(&access, options)
+    }
+
+    /// Heals what a verification found, as far as good bytes are there: in the store itself, or in `from`, which
+    /// are files, folders and other stores. Files are cut as the damaged objects were; each block is hashed before
+    /// it is used. Healed blocks get a new place, the objects over them are rewritten in one step each, and readers
+    /// that have one open keep what they have. What is not healed stays on record.
+    ///
+    /// ```
+    /// use ipfs_accelerate::{AddOptions, HealOptions, Store, VerifyOptions};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let original = dir.path().join("model.safetensors");
+    /// # std::fs::write(&original, b"{}")?;
+    /// let store = Store::create(dir.path().join("store"))?;
+    /// store.add_path(&original, &AddOptions::default())?;
+    /// let found = store.verify(&VerifyOptions::default())?;
+    /// let report = store.heal(&found, &[original], &HealOptions::default())?;
+    /// assert!(report.remaining.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError::File`] for what cannot be read or written, [`StoreError::Cancelled`]. What was healed by then
+    /// stays so.
+    pub fn heal(
+        &self,
+        report: &VerifyReport,
+        from: &[PathBuf],
+        options: &HealOptions,
+    ) -> Result<HealReport, StoreError> {
+        heal::heal(&self.inner, report, from, options)
     }
 
     /// Counters of the memory tier since the store was opened.

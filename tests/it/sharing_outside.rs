@@ -156,7 +156,7 @@ impl Other {
     }
 
     /// Lets it go, and ends with it.
-    fn is_whole_and_ends(mut self) {
+    fn ends_whole(mut self) {
         self.told.write_all(b"\n").unwrap();
         assert_eq!(self.says(), "whole");
         assert!(self.child.wait().unwrap().success());
@@ -195,7 +195,7 @@ fn removed_and_held(store: &Store, cid: Cid, other: Other) -> GcReport {
     let held = gc(store);
     assert_eq!((held.freed_bytes, held.pending.len()), (0, 1), "{held:?}");
     assert_eq!(held.pending[0].cid, Some(cid));
-    other.is_whole_and_ends();
+    other.ends_whole();
     let report = gc(store);
     assert!(report.freed_bytes >= 4 << 20, "{report:?}");
     assert_eq!(report.pending.len(), 0);
@@ -222,7 +222,10 @@ fn another_uid_reads_and_loads_and_holds_and_cannot_write() {
     let role = Other::role(&["hold", path, &cid.to_string()]);
     let mut other = Other::start(under(&NOBODY, &role));
     let refused = other.says();
-    assert!(refused.starts_with("refused io"), "{refused}");
+    assert!(
+        refused.starts_with("refused permission_denied"),
+        "{refused}"
+    );
     assert!(refused.contains("lock"), "{refused}");
     assert_eq!(OnDisk::of(store.path()), before);
     removed_and_held(&store, cid, other);
@@ -249,7 +252,7 @@ fn a_writer_with_a_private_umask_keeps_others_out_by_its_folders_alone() {
     let role = Other::role(&["hold", path.to_str().unwrap(), &cid]);
     let mut other = Other::start(under(&NOBODY, &role));
     let refused = other.says();
-    assert!(refused.starts_with("io"), "{refused}");
+    assert!(refused.starts_with("permission_denied"), "{refused}");
     assert!(refused.contains(path.to_str().unwrap()), "{refused}");
     assert!(other.child.wait().unwrap().success());
 
@@ -262,8 +265,8 @@ fn a_writer_with_a_private_umask_keeps_others_out_by_its_folders_alone() {
         open(&path.join(folder));
     }
     let mut other = Other::start(under(&NOBODY, &role));
-    assert!(other.says().starts_with("refused io"));
-    other.is_whole_and_ends();
+    assert!(other.says().starts_with("refused permission_denied"));
+    other.ends_whole();
 }
 
 #[test]
@@ -281,7 +284,10 @@ fn a_mount_for_reading_only_is_read_from_and_holds_what_it_is_a_mount_of() {
     let role = Other::role(&["hold", to, &cid.to_string()]);
     let mut other = Other::start(under(&outer, &role));
     let refused = other.says();
-    assert!(refused.starts_with("refused io"), "{refused}");
+    assert!(
+        refused.starts_with("refused read_only_file_system"),
+        "{refused}"
+    );
     removed_and_held(&store, cid, other);
 }
 

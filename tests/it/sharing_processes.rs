@@ -103,7 +103,7 @@ fn processes_load_whole_or_not_at_all_beside_one_that_adds_removes_and_collects(
     let begun = std::time::Instant::now();
     let mut freed = 0;
     while begun.elapsed() < std::time::Duration::from_secs(4) {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(std::time::Duration::from_millis(50));
         // Only its own half goes, as a hole in its pack or with it.
         remove(&store, moving_cid);
         freed += gc(&store).freed_bytes;

@@ -1,11 +1,14 @@
 //! `verify`: whether everything in the store is what it was.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use ipfs_accelerate::{
-    Affected, Finding, FindingKind, Target, VerifyOptions, VerifyProgress, VerifyReport,
+    Affected, ClearedBlock, FileError, Finding, FindingKind, HealOptions, HealReport, HealedBlock,
+    HealedBy, Store, Target, VerifyOptions, VerifyProgress, VerifyReport,
 };
 use serde::Serialize;
 
@@ -26,20 +29,25 @@ const SHOWN: usize = 40;
 /// lies. Damaged blocks are recorded: from then on every reader refuses them, and adding the same content writes
 /// them anew. One that was recorded and reads well now is taken off the record.
 ///
-/// Exit code 0 without findings, 1 with some, 2 when it was stopped before the end without any. What the page
-/// cache holds is not read from the disk.
+/// --heal takes good bytes from a file, a folder or another store, and from what the store has itself: a file is
+/// cut as the damaged object was, each block is hashed before it is used, and the object keeps its CID.
+///
+/// Exit code 0 without findings, or when all were healed; 1 with some; 2 when it was stopped before the end
+/// without any. What the page cache holds is not read from the disk.
 ///
 /// With --json: blocks, of_blocks, bytes, objects, packs, findings [{kind, affected [{object, name, path}],
 /// block, file, offset, len, expected, found}], cleared [{block, file, offset}], unused_damaged, recorded,
-/// complete, seconds; kinds are corrupt_block, unreadable_block, missing_block, pack, root, name and structure.
-/// With -q: the CIDs of what is concerned.
+/// complete, healed [{block, by, from}] and left [as findings] with --heal, seconds; kinds are corrupt_block,
+/// unreadable_block, missing_block, pack, root, name and structure. With -q: the CIDs of what is concerned still.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   ipfs-accelerate verify
   ipfs-accelerate verify llama-3/model-00001-of-00004.safetensors
   ipfs-accelerate verify --sample 5%                 a random twentieth of the blocks, for a daily look
-  ipfs-accelerate verify --read-only                 beside a writer, or from a read-only mount")]
+  ipfs-accelerate verify --read-only                 beside a writer, or from a read-only mount
+  ipfs-accelerate verify --heal ~/models/llama-3     damaged blocks from the original files
+  ipfs-accelerate verify llama-3 --heal /backup/store --heal ~/Downloads")]
 pub(crate) struct VerifyArgs {
     /// What to verify: CID or name, and a path below it. Everything, if there is none.
     #[arg(value_name = "TARGET")]
@@ -48,8 +56,11 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     sample: Option<f64>,
     /// Record nothing, and need no lock.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "heal")]
     read_only: bool,
+    /// Take good bytes for damaged blocks from a file, a folder or another store's folder; may be given again.
+    #[arg(long, value_name = "FROM")]
+    heal: Vec<PathBuf>,
     #[command(flatten)]
     lock: LockArgs,
 }
@@ -80,7 +91,16 @@ struct Verified<'a> {
     unused_damaged: u64,
     recorded: bool,
     complete: bool,
+    healed: Option<Vec<Healed>>,
+    left: Option<Vec<Found<'a>>>,
     seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Healed {
+    block: String,
+    by: &'static str,
+    from: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -111,22 +131,41 @@ struct Cleared {
 
 pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let targets: Result<Vec<Target>, _> = args.targets.iter().map(|text| text.parse()).collect();
+    for path in &args.heal {
+        fs::metadata(path).map_err(FileError::at("open", path))?;
+    }
     let mut options = VerifyOptions::default().with_targets(targets?);
     options.sample = args.sample;
     let begun = Instant::now();
-    let report = match args.read_only {
-        true => {
-            let reader = context.reader()?;
-            let _bar = follow(context, &mut options)?;
-            reader.verify(&options)?
-        }
-        false => {
-            let store = context.writer(&args.lock)?;
-            let _bar = follow(context, &mut options)?;
-            store.verify(&options)?
-        }
+    if args.read_only {
+        let reader = context.reader()?;
+        let _bar = follow(context, &mut options)?;
+        let report = reader.verify(&options)?;
+        return Ok(output(&report, None, args.sample, begun));
+    }
+    let store = context.writer(&args.lock)?;
+    let bar = follow(context, &mut options)?;
+    let report = store.verify(&options)?;
+    drop(bar);
+    let healed = match args.heal.is_empty() || !report.is_complete {
+        true => None,
+        false => Some(heal(&store, &report, &args.heal, &options, context)?),
     };
-    Ok(output(&report, args.sample, begun.elapsed().as_secs_f64()))
+    Ok(output(&report, healed.as_ref(), args.sample, begun))
+}
+
+fn heal(
+    store: &Store,
+    report: &VerifyReport,
+    from: &[PathBuf],
+    verified: &VerifyOptions,
+    context: &Context<'_>,
+) -> Result<HealReport, CliError> {
+    let progress = context.progress("reading", &from[0], Some(0));
+    let mut options = HealOptions::default();
+    options.cancel.clone_from(&verified.cancel);
+    options.progress = Some(progress.follow());
+    Ok(store.heal(report, from, &options)?)
 }
 
 /// Shows how far it is, and stops it at a signal.
@@ -141,52 +180,81 @@ fn follow(context: &Context<'_>, options: &mut VerifyOptions) -> Result<Progress
     Ok(progress)
 }
 
-fn output(report: &VerifyReport, sample: Option<f64>, seconds: f64) -> Output {
-    let findings = &report.findings;
+fn output(
+    report: &VerifyReport,
+    healed: Option<&HealReport>,
+    sample: Option<f64>,
+    begun: Instant,
+) -> Output {
+    let seconds = begun.elapsed().as_secs_f64();
     let output = Output::new(&Verified {
         blocks: report.blocks,
         of_blocks: report.of_blocks,
         bytes: report.bytes,
         objects: report.objects,
         packs: report.packs,
-        findings: findings.iter().map(found).collect(),
-        cleared: report
-            .cleared
-            .iter()
-            .map(|one| Cleared {
-                block: one.block.to_string(),
-                file: one.file.display().to_string(),
-                offset: one.offset,
-            })
-            .collect(),
+        findings: report.findings.iter().map(found).collect(),
+        cleared: report.cleared.iter().map(cleared).collect(),
         unused_damaged: report.unused_damaged,
         recorded: report.is_recorded,
         complete: report.is_complete,
+        healed: healed.map(|healed| healed.healed.iter().map(healed_block).collect()),
+        left: healed.map(|healed| healed.remaining.iter().map(found).collect()),
         seconds,
     });
     let mut output = output.line(summary(report, sample, seconds));
-    if !findings.is_empty() {
+    if let Some(healed) = healed {
+        output = output.line(format!(
+            "healed {}, {} written",
+            text::count(healed.healed.len() as u64, "block"),
+            text::size(healed.new_bytes)
+        ));
+    }
+    let left = healed.map_or(&report.findings, |healed| &healed.remaining);
+    if !left.is_empty() {
         output = output.view(View::Table(Table {
             columns: &["FINDING", "IN", "BLOCK", "WHERE", "FOUND"],
-            rows: findings.iter().take(SHOWN).map(row).collect(),
+            rows: left.iter().take(SHOWN).map(row).collect(),
             empty: "",
         }));
     }
-    if findings.len() > SHOWN {
-        let more = findings.len() - SHOWN;
+    if left.len() > SHOWN {
+        let more = left.len() - SHOWN;
         output = output.line(format!("and {more} more; --json lists all"));
     }
-    for finding in findings {
-        for affected in &finding.affected {
-            output = output.quiet(affected.object.to_string());
-        }
-    }
-    notes(report)
+    let mut concerned: Vec<String> = left
+        .iter()
+        .flat_map(|finding| &finding.affected)
+        .map(|affected| affected.object.to_string())
+        .collect();
+    concerned.sort();
+    concerned.dedup();
+    output = concerned.into_iter().fold(output, Output::quiet);
+    notes(report, left)
         .into_iter()
         .map(Note::Note)
         .fold(output, Output::note)
-        .no(!findings.is_empty())
+        .no(!left.is_empty())
         .stopped(!report.is_complete)
+}
+
+fn cleared(one: &ClearedBlock) -> Cleared {
+    Cleared {
+        block: one.block.to_string(),
+        file: one.file.display().to_string(),
+        offset: one.offset,
+    }
+}
+
+fn healed_block(one: &HealedBlock) -> Healed {
+    Healed {
+        block: one.block.to_string(),
+        by: one.by.name(),
+        from: match &one.by {
+            HealedBy::Store(path) | HealedBy::File(path) => Some(path.display().to_string()),
+            _ => None,
+        },
+    }
 }
 
 fn summary(report: &VerifyReport, sample: Option<f64>, seconds: f64) -> String {
@@ -216,20 +284,20 @@ fn summary(report: &VerifyReport, sample: Option<f64>, seconds: f64) -> String {
     )
 }
 
-fn notes(report: &VerifyReport) -> Vec<String> {
+fn notes(report: &VerifyReport, left: &[Finding]) -> Vec<String> {
     let mut notes = Vec::new();
-    let blocks = report.findings.iter().filter(|one| one.kind.is_block());
+    let blocks = left.iter().filter(|one| one.kind.is_block());
     let has_blocks = blocks.count() > 0;
     match (has_blocks, report.is_recorded) {
         (true, true) => notes.push(
-            "what is damaged is recorded, and refused to every reader; adding the same content again \
-             writes it anew"
+            "what is damaged is recorded, and refused to every reader; --heal FROM takes good bytes from \
+             elsewhere, and adding the same content again writes it anew"
                 .into(),
         ),
         (true, false) => notes.push("nothing was recorded; `verify` without --read-only does".into()),
         (false, _) => {}
     }
-    if report.findings.iter().any(|one| !one.kind.is_block()) {
+    if left.iter().any(|one| !one.kind.is_block()) {
         notes.push("`repair` mends roots, names, and headers and tables of packs".into());
     }
     if !report.cleared.is_empty() {

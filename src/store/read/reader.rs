@@ -34,6 +34,14 @@ pub struct ReaderOptions {
 /// Reads a store beside its writer, from any number of processes, from a read-only mount and under another
 /// uid.
 ///
+/// Who may read is what the store's folders say, which are made as the writer's umask has it: under `umask 077` only
+/// its own user. The files in them are made for all to read and for their owner to write, whatever the umask, so
+/// opening the folders is enough: `chmod a+rx STORE STORE/packs STORE/roots STORE/names`. Where only reading is
+/// allowed the use of an object is not noted.
+///
+/// What a reader holds is kept from being collected as long as any process has it: a forked child goes on reading
+/// what its parent has dropped.
+///
 /// It knows the published objects, every path and CID of a file or folder below them, and the pins; inner
 /// nodes and leaves are [`NotPublished`](StoreError::NotPublished) here.
 ///

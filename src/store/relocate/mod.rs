@@ -204,3 +204,6 @@ fn given_up(store: &Inner, moved: &[(Relocated, Place)]) -> HashMap<PackId, Vec<
     }
     given_up
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::finding::RepairObject;
 use super::pack::{self, Pack};
@@ -39,6 +39,7 @@ pub(super) struct RootFile {
     pub(super) state: RootState,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each root, made once")]
 pub(super) enum RootState {
     Whole(RootRecord),
     Damaged {
@@ -159,7 +160,7 @@ impl Survey {
         Ok(())
     }
 
-    fn read_root(&self, name: &RootName, path: &PathBuf) -> Result<Option<RootState>, StoreError> {
+    fn read_root(&self, name: &RootName, path: &Path) -> Result<Option<RootState>, StoreError> {
         let files = self.folder.files();
         let Some(file) = files.open_if_there(path)? else {
             return Ok(None);

@@ -3,14 +3,17 @@
 //! [`recorder`] notes what a store does to its files, [`replay`] makes of that the folders that a power cut
 //! could leave, [`faults`] lets single operations fail; [`indexes`] does the same for the index, whose files are
 //! not among them. [`workload`] is what the store is put to meanwhile, by [`run`]; [`ledger`] keeps what was
-//! promised on the way, and [`check`] compares what is left with it.
+//! promised on the way, and [`check`] compares what is left with it. [`events`] lets something else happen
+//! between two operations, for [`races`].
 
 mod check;
 mod crash;
+mod events;
 mod failing;
-mod faults;
+pub(crate) mod faults;
 mod indexes;
 mod ledger;
+mod races;
 mod recorder;
 mod replay;
 mod run;

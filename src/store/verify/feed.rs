@@ -35,6 +35,9 @@ impl Piece {
     }
 }
 
+/// What will be read soon.
+type Ahead = (Arc<PackFile>, Range<u64>);
+
 /// Which blocks are wanted.
 pub(super) enum Wanted {
     All,
@@ -109,9 +112,7 @@ impl<'a> Feed<'a> {
     }
 
     /// The next piece, and what is to be asked for meanwhile.
-    pub(super) fn next(
-        &mut self,
-    ) -> Result<Option<(Piece, Vec<(Arc<PackFile>, Range<u64>)>)>, StoreError> {
+    pub(super) fn next(&mut self) -> Result<Option<(Piece, Vec<Ahead>)>, StoreError> {
         while self.queue.len() <= AHEAD {
             let Some(id) = self.packs.next() else { break };
             self.load(id)?;
@@ -280,7 +281,7 @@ impl Draw {
         self.state ^= self.state << 25;
         self.state ^= self.state >> 27;
         let random = self.state.wrapping_mul(0x2545_F491_4F6C_DD1D);
-        (u128::from(random) * u128::from(end) >> 64) as u64
+        ((u128::from(random) * u128::from(end)) >> 64) as u64
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) use access::Access;
 pub use report::{
     Affected, ClearedBlock, Finding, FindingKind, VerifyOptions, VerifyProgress, VerifyReport,
 };
+pub(crate) use tables::{Known, Tables};
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -31,6 +32,8 @@ use self::structure::Structure;
 use super::error::StoreError;
 use super::inner::{self, Inner};
 use super::pack::{PackId, Place};
+use super::target::Target;
+use crate::block::Cid;
 
 /// Verifies; the writer records what it finds.
 pub(crate) fn verify(
@@ -63,6 +66,18 @@ pub(crate) fn verify(
         ..VerifyReport::default()
     };
     finish(access, findings, scanned, report)
+}
+
+/// Follows objects once more, without reading their leaves: what is lost below nodes that were healed.
+pub(crate) fn follow_again(
+    access: &Access<'_>,
+    objects: impl IntoIterator<Item = Cid>,
+) -> Result<Vec<Finding>, StoreError> {
+    let options = VerifyOptions::default();
+    let mut structure = Structure::new(access, &options);
+    let targets: Vec<Target> = objects.into_iter().map(Target::from).collect();
+    structure.targets(&targets)?;
+    Ok(structure.findings.into_list())
 }
 
 /// Says whose the damaged blocks are, and records them.
@@ -114,20 +129,32 @@ fn finish(
     Ok(report)
 }
 
+/// What changes of the record of a pack.
+#[derive(Default)]
+struct Changes {
+    damaged: Vec<Range<u64>>,
+    good: Vec<Range<u64>>,
+}
+
 /// Puts into `gone` what is damaged, and takes out what reads well again.
 fn record(store: &Inner, damaged: &[Place], good: &[Place]) -> Result<(), StoreError> {
-    let mut changes: HashMap<PackId, (Vec<Range<u64>>, Vec<Range<u64>>)> = HashMap::new();
+    let mut changes: HashMap<PackId, Changes> = HashMap::new();
     // A file of the user's may be put back.
     let is_ours = |place: &&Place| !store.core.packs.is_reference(place.pack);
     for place in damaged.iter().filter(is_ours) {
-        changes.entry(place.pack).or_default().0.push(place.range());
+        let of_pack = changes.entry(place.pack).or_default();
+        of_pack.damaged.push(place.range());
     }
     for place in good {
-        changes.entry(place.pack).or_default().1.push(place.range());
+        changes
+            .entry(place.pack)
+            .or_default()
+            .good
+            .push(place.range());
     }
     let before = store.registry.gone();
     store.registry.change_gone(|gone| {
-        for (pack, (damaged, good)) in changes {
+        for (pack, Changes { damaged, good }) in changes {
             gone.change_damaged(pack, damaged, &good);
         }
     });
@@ -140,3 +167,6 @@ fn record(store: &Inner, damaged: &[Place], good: &[Place]) -> Result<(), StoreE
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

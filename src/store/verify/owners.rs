@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 
 use super::access::{Access, is_lost};
 use super::report::Affected;
 use super::scan::Bad;
 use crate::store::error::StoreError;
 use crate::store::pack::PackId;
-use crate::store::root::{self, ROOT_LIMIT, RootName, RootRecord};
+use crate::store::root::{ROOT_LIMIT, RootName, RootRecord};
 
 /// What a damaged block concerns.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +33,10 @@ pub(super) fn of(access: &Access<'_>, bad: &[Bad]) -> Result<Vec<Owner>, StoreEr
     for of_pack in by_pack.values_mut() {
         of_pack.sort_by_key(|(range, _)| range.start);
     }
-    let search = Search { by_pack };
+    let mut search = Search {
+        is_blind: false,
+        by_pack,
+    };
     let core = access.core;
     let folder = core.folder.roots();
     for name in core.folder.files().list(&folder)? {
@@ -40,28 +44,37 @@ pub(super) fn of(access: &Access<'_>, bad: &[Bad]) -> Result<Vec<Owner>, StoreEr
             Some(RootName::Object(cid)) => match core.open_root(&cid, true) {
                 Ok(Some(opened)) => search.object(&opened.record, &mut owners),
                 Ok(None) => {}
-                Err(e) if is_lost(&e) => {}
+                Err(e) if is_lost(&e) => search.is_blind = true,
                 Err(e) => return Err(e),
             },
-            Some(RootName::Loose) => {
-                let path = folder.join(&name);
-                let files = core.folder.files();
-                let Some(file) = files.open_if_there(&path)? else {
-                    continue;
-                };
-                let bytes = files.read_file(&file, &path, ROOT_LIMIT)?;
-                if let Ok(record) = RootRecord::parse_any(&bytes, core.id, &path, true) {
-                    search.loose(&record, &mut owners);
-                }
-            }
+            Some(RootName::Loose) => match read_loose(access, &folder.join(&name)) {
+                Ok(Some(record)) => search.loose(&record, &mut owners),
+                Ok(None) => {}
+                Err(e) if is_lost(&e) => search.is_blind = true,
+                Err(e) => return Err(e),
+            },
             // What was replaced or removed goes at the next collection.
             Some(RootName::Retired(_)) | None => {}
         }
     }
+    // A root that cannot be read may be over any of them.
+    owners
+        .iter_mut()
+        .for_each(|owner| owner.is_used |= search.is_blind);
     Ok(owners)
 }
 
+fn read_loose(access: &Access<'_>, path: &Path) -> Result<Option<RootRecord>, StoreError> {
+    let files = access.core.folder.files();
+    let Some(file) = files.open_if_there(path)? else {
+        return Ok(None);
+    };
+    let bytes = files.read_file(&file, path, ROOT_LIMIT)?;
+    RootRecord::parse_any(&bytes, access.core.id, path, true).map(Some)
+}
+
 struct Search {
+    is_blind: bool,
     by_pack: HashMap<PackId, Vec<(Range<u64>, usize)>>,
 }
 
@@ -117,7 +130,7 @@ impl Search {
 }
 
 impl Owner {
-    fn add(&mut self, record: &root::RootRecord, path: &str) {
+    fn add(&mut self, record: &RootRecord, path: &str) {
         self.is_used = true;
         let affected = Affected {
             object: record.head.cid.0,

@@ -12,7 +12,7 @@ const MAX_ROWS: usize = 400_000;
 
 /// What is known of a pack.
 #[derive(Clone, Debug)]
-pub(super) enum Known {
+pub(crate) enum Known {
     /// Its rows, in the order of their offsets.
     Rows(Arc<PackFile>, Arc<[Row]>),
     /// The table is damaged; blocks may be read all the same.
@@ -21,7 +21,7 @@ pub(super) enum Known {
     Lost(Arc<StoreError>),
 }
 
-pub(super) struct Tables<'a> {
+pub(crate) struct Tables<'a> {
     access: &'a Access<'a>,
     known: HashMap<PackId, (Known, u64)>,
     rows: usize,
@@ -29,7 +29,7 @@ pub(super) struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    pub(super) fn new(access: &'a Access<'a>) -> Self {
+    pub(crate) fn new(access: &'a Access<'a>) -> Self {
         Self {
             access,
             known: HashMap::new(),
@@ -40,7 +40,7 @@ impl<'a> Tables<'a> {
 
     /// # Errors
     /// What says nothing of the pack: too many open files, for instance.
-    pub(super) fn of(&mut self, pack: PackId) -> Result<Known, StoreError> {
+    pub(crate) fn of(&mut self, pack: PackId) -> Result<Known, StoreError> {
         self.clock += 1;
         if let Some((known, used)) = self.known.get_mut(&pack) {
             *used = self.clock;

@@ -141,3 +141,35 @@ fn a_locked_store_is_verified_by_reading_only() {
     sandbox.ok(&["verify", "--read-only"]);
     drop(held);
 }
+
+#[test]
+fn damaged_blocks_are_healed_from_the_original() {
+    let (sandbox, cid, content) = damaged();
+    sandbox.refused(&["verify", "--heal", "nowhere"], "file_not_found");
+    let ran = sandbox.run(&["verify", "--heal", "model", "--read-only"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    sandbox.write("other/weights", noise(3 << 20, 2));
+    let ran = sandbox.run(&["verify", "--json", "--heal", "other"]);
+    assert_eq!(ran.code, Some(1));
+    let json: Value = serde_json::from_str(&ran.text()).unwrap();
+    assert_eq!(json["healed"], serde_json::json!([]));
+    assert_eq!(json["left"], json["findings"]);
+
+    let ran = sandbox.run(&["verify", "--json", "--heal", "other", "--heal", "model"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let json: Value = serde_json::from_str(&ran.text()).unwrap();
+    assert_eq!(json["left"], serde_json::json!([]));
+    assert_eq!(json["healed"][0]["block"], json["findings"][0]["block"]);
+    assert_eq!(json["healed"][0]["by"], "file");
+    let from = json["healed"][0]["from"].as_str().unwrap();
+    assert!(from.ends_with("model/weights"), "{from}");
+    assert_eq!(sandbox.run(&["cat", "m/weights"]).stdout, content);
+    assert_eq!(
+        sandbox.json(&["pin", "ls"])["entries"][0]["cid"],
+        cid.as_str()
+    );
+    sandbox.ok(&["gc"]);
+    sandbox.ok(&["verify"]);
+    let text = sandbox.ok(&["verify", "--heal", "model"]);
+    assert!(text.contains("healed 0 blocks"), "{text}");
+}

@@ -257,8 +257,10 @@ fn base() -> (Stage, Cid, Cid) {
     (stage, model, other)
 }
 
-/// One defect each, under its name.
-fn damages() -> Vec<(&'static str, fn(&Stage, Cid))> {
+/// A defect under its name, and what brings it about in a store with an object.
+type Damage = (&'static str, fn(&Stage, Cid));
+
+fn damages() -> Vec<Damage> {
     fn first(stage: &Stage) -> PathBuf {
         let packs = stage.stored("packs").into_iter();
         let holds = |path: &PathBuf| {
