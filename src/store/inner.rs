@@ -11,7 +11,7 @@ use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::StoreId;
 use super::gone;
-use super::index::{IndexSlot, PackTables};
+use super::index::{IndexSlot, PackTables, Rival};
 use super::pack::{PackFile, PackId, Place, SealedPack};
 use super::quota::Quota;
 use super::read::ReadCore;
@@ -214,12 +214,15 @@ impl Inner {
         sealed: &SealedPack,
         instead_of: &HashSet<PackId>,
     ) -> Result<(), StoreError> {
-        let stays = |place: &Place| {
-            self.registry.is_good(place)
-                && !instead_of.contains(&place.pack)
-                && !self.core.packs.is_reference(place.pack)
+        let rival = |known: &Place| {
+            let is_reference = self.core.packs.is_reference(known.pack);
+            let moved = instead_of.contains(&known.pack);
+            Rival {
+                keeps: self.registry.is_good(known) && !moved && !is_reference,
+                ..self.rival(known, sealed.id)
+            }
         };
-        self.index.insert(self, sealed.id, &sealed.rows, &stays)
+        self.index.insert(self, sealed.id, &sealed.rows, &rival)
     }
 
     /// Makes blocks of reference packs known again that the index forgot with a pack that had them too.
@@ -229,8 +232,8 @@ impl Inner {
                 continue;
             }
             let rows = self.core.packs.open(id)?.table()?.rows;
-            let keeps = |known: &Place| self.keeps(known, id);
-            self.index.insert(self, id, &rows, &keeps)?;
+            let rival = |known: &Place| self.rival(known, id);
+            self.index.insert(self, id, &rows, &rival)?;
         }
         Ok(())
     }
@@ -278,6 +281,25 @@ impl PackTables for Inner {
         self.registry.packs()
     }
 
+    fn rival(&self, known: &Place, pack: PackId) -> Rival {
+        let references = [known.pack, pack].map(|pack| self.core.packs.is_reference(pack));
+        Rival {
+            keeps: self.keeps(known, pack),
+            // A large list of files is not learned again at each opening.
+            both: references == [false, false] && !self.is_dead(known),
+        }
+    }
+
+    fn is_dead(&self, place: &Place) -> bool {
+        self.registry.gone().is_dead(place)
+    }
+
+    fn open(&self, id: PackId) -> Result<Arc<PackFile>, StoreError> {
+        self.core.packs.open(id)
+    }
+}
+
+impl Inner {
     fn keeps(&self, known: &Place, pack: PackId) -> bool {
         let packs = &self.core.packs;
         if !self.registry.is_good(known) || !packs.is_reference(known.pack) {
@@ -289,10 +311,6 @@ impl PackTables for Inner {
             found.is_ok_and(|found| found.is_some_and(|(_, source)| source.looks_unchanged()))
         };
         packs.is_reference(pack) && packs.open(known.pack).is_ok_and(looks_unchanged)
-    }
-
-    fn open(&self, id: PackId) -> Result<Arc<PackFile>, StoreError> {
-        self.core.packs.open(id)
     }
 }
 

@@ -60,9 +60,16 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         free::punch(store, *pack, dead, new, &mut freed)?;
     }
     if freed.packs > 0 || freed.ranges > 0 {
-        // What is not known again now is so once the database is made anew.
-        if let Err(e) = store.index_references() {
-            tracing::debug!("referenced blocks stay out of the index: {e}");
+        // What is not known again now is so once the store is opened again; of what is referenced, once the
+        // database is made anew.
+        let left: Vec<PackId> = settled
+            .iter()
+            .copied()
+            .filter(|pack| store.registry.has_pack(*pack))
+            .collect();
+        let learned = store.index.learn_again(store, &left);
+        if let Err(e) = learned.and_then(|()| store.index_references()) {
+            tracing::debug!("blocks that lie elsewhere too stay out of the index: {e}");
         }
     }
     drop(collecting);

@@ -55,9 +55,11 @@ pub(crate) fn heal(
     let needed: HashSet<&PathBuf> = left.iter().map(|finding| &finding.file).collect();
     // A pack that is missing is missed no more once everything that lay in it lies elsewhere.
     let is_missed = |finding: &Finding| {
+        // One that cannot even be looked for is not known to be missing.
+        let there = store.folder().files().metadata_if_there(&finding.file);
         finding.kind != FindingKind::Pack
             || needed.contains(&finding.file)
-            || store.folder().files().exists(&finding.file)
+            || !matches!(there, Ok(None))
     };
     healed.remaining = others.into_iter().filter(is_missed).collect();
     healed.remaining.append(&mut left);

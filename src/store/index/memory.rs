@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Index, IndexError};
+use super::{Index, IndexError, Rival};
 use crate::block::Multihash;
 use crate::store::pack::{PackId, Place, Row};
 
@@ -38,21 +38,30 @@ impl Index for MemoryIndex {
         &self,
         pack: PackId,
         rows: &[Row],
-        keeps: &dyn Fn(&Place) -> bool,
+        rival: &dyn Fn(&Place) -> Rival,
     ) -> Result<(), IndexError> {
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let mut all = true;
         for row in rows {
-            let place = Place {
-                pack,
-                offset: row.offset,
-                len: row.len,
-            };
+            let place = row.place(pack);
             let known = state.places.entry(*row.cid.0.hash()).or_insert(place);
-            if !keeps(known) {
-                *known = place;
+            if known.pack != pack {
+                let Rival { keeps, both } = rival(known);
+                if keeps {
+                    all &= !both;
+                    continue;
+                }
+                if both {
+                    state.marked.remove(&known.pack);
+                }
             }
+            *known = place;
         }
-        state.marked.insert(pack);
+        match all {
+            true => state.marked.insert(pack),
+            false => state.marked.remove(&pack),
+        };
         Ok(())
     }
 

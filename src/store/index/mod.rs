@@ -19,17 +19,26 @@ use crate::block::Multihash;
 #[error("the index failed: {0}")]
 pub(crate) struct IndexError(pub(crate) String);
 
+/// A block's place in another pack, which the index knows when it learns a pack that has the block too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rival {
+    /// It stays what is known.
+    pub(crate) keeps: bool,
+    /// The one that is not known is needed once the other one is gone, so its pack is learned again then.
+    pub(crate) both: bool,
+}
+
 /// Block to place, and one marker for each pack whose blocks are all in.
 pub(crate) trait Index: Send + Sync {
     fn get(&self, hash: &Multihash) -> Result<Option<Place>, IndexError>;
 
-    /// Learns a pack's blocks, then its marker. A block that is known keeps its place only if `keeps` says
-    /// that the place is still good.
+    /// Learns a pack's blocks, then its marker; `rival` says what becomes of a block's place in another pack. A
+    /// pack has no marker while an other one is known for a block in its stead.
     fn insert(
         &self,
         pack: PackId,
         rows: &[Row],
-        keeps: &dyn Fn(&Place) -> bool,
+        rival: &dyn Fn(&Place) -> Rival,
     ) -> Result<(), IndexError>;
 
     /// The packs whose marker is there.
@@ -65,7 +74,8 @@ mod tests {
         let (a, b) = (PackId([1; 16]), PackId([2; 16]));
         let rows: Vec<Row> = (0..200).map(row).collect();
         assert_eq!(index.get(rows[0].cid.0.hash()).unwrap(), None);
-        index.insert(a, &rows, &|_| true).unwrap();
+        let rival = |keeps, both| move |_: &Place| Rival { keeps, both };
+        index.insert(a, &rows, &rival(true, true)).unwrap();
         for row in &rows {
             let place = index.get(row.cid.0.hash()).unwrap().unwrap();
             assert_eq!(
@@ -82,7 +92,10 @@ mod tests {
 
         // A place that is still good stays, one that is not is replaced.
         index
-            .insert(b, &rows[..2], &|place| place.offset == rows[0].offset)
+            .insert(b, &rows[..2], &|place| Rival {
+                keeps: place.offset == rows[0].offset,
+                both: false,
+            })
             .unwrap();
         assert_eq!(index.get(rows[0].cid.0.hash()).unwrap().unwrap().pack, a);
         assert_eq!(index.get(rows[1].cid.0.hash()).unwrap().unwrap().pack, b);
@@ -94,6 +107,20 @@ mod tests {
         assert_eq!(index.get(rows[1].cid.0.hash()).unwrap().unwrap().pack, b);
         assert_eq!(index.get(rows[2].cid.0.hash()).unwrap(), None);
         assert_eq!(index.len().unwrap(), 198);
+
+        // A pack that is not known for a block that it has is learned again later.
+        index.insert(a, &rows[..2], &rival(true, true)).unwrap();
+        assert_eq!(index.marked().unwrap(), [b]);
+        index.insert(a, &rows[..2], &rival(false, true)).unwrap();
+        assert_eq!(index.marked().unwrap(), [a]);
+        index.insert(b, &rows[..2], &rival(true, false)).unwrap();
+        assert_eq!(index.marked().unwrap(), [a, b]);
+        index.insert(b, &rows[..2], &rival(false, false)).unwrap();
+        assert_eq!(index.marked().unwrap(), [a, b]);
+        assert_eq!(index.get(rows[0].cid.0.hash()).unwrap().unwrap().pack, b);
+        // Its own places are no rivals.
+        index.insert(b, &rows[..2], &rival(true, true)).unwrap();
+        assert_eq!(index.marked().unwrap(), [a, b]);
 
         index.unmark(a).unwrap();
         assert_eq!(index.marked().unwrap(), [b]);
@@ -109,7 +136,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         conforms(&SledIndex::open(&dir.path().join("db")).unwrap());
         let again = SledIndex::open(&dir.path().join("db")).unwrap();
-        assert_eq!(again.len().unwrap(), 198);
+        assert_eq!(again.len().unwrap(), 199);
         assert_eq!(again.marked().unwrap(), [PackId([2; 16])]);
     }
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Index, IndexError};
+use super::{Index, IndexError, Rival};
 use crate::block::Multihash;
 use crate::store::pack::{PackId, Place, Row};
 
@@ -83,27 +83,33 @@ impl Index for SledIndex {
         &self,
         pack: PackId,
         rows: &[Row],
-        keeps: &dyn Fn(&Place) -> bool,
+        rival: &dyn Fn(&Place) -> Rival,
     ) -> Result<(), IndexError> {
+        let mut all = true;
         let mut chunks = rows.chunks(BATCH_ROWS).peekable();
         loop {
             let chunk = chunks.next().unwrap_or_default();
             let mut batch = ::sled::Batch::default();
             for row in chunk {
                 let hash = row.cid.0.hash();
-                if self.get(hash)?.is_some_and(|place| keeps(&place)) {
-                    continue;
+                if let Some(known) = self.get(hash)?.filter(|known| known.pack != pack) {
+                    let Rival { keeps, both } = rival(&known);
+                    if keeps {
+                        all &= !both;
+                        continue;
+                    }
+                    if both {
+                        batch.remove(marker_key(known.pack).as_slice());
+                    }
                 }
-                let place = Place {
-                    pack,
-                    offset: row.offset,
-                    len: row.len,
-                };
+                let place = row.place(pack);
                 batch.insert(hash.to_bytes(), place.to_bytes().as_slice());
             }
             let last = chunks.peek().is_none();
-            if last {
-                batch.insert(marker_key(pack).as_slice(), &[]);
+            match (last, all) {
+                (false, _) => {}
+                (true, true) => batch.insert(marker_key(pack).as_slice(), &[]),
+                (true, false) => batch.remove(marker_key(pack).as_slice()),
             }
             guarded(|| self.db.apply_batch(batch))?;
             if last {

@@ -1,9 +1,10 @@
 //! Holds the index, and replaces one that fails.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use super::{Index, IndexError, MemoryIndex, SledIndex};
+use super::{Index, IndexError, MemoryIndex, Rival, SledIndex};
 use crate::block::Multihash;
 use crate::error::FileError;
 use crate::fsio::Files;
@@ -93,9 +94,9 @@ impl IndexSlot {
         packs: &dyn PackTables,
         pack: PackId,
         rows: &[Row],
-        keeps: &dyn Fn(&Place) -> bool,
+        rival: &dyn Fn(&Place) -> Rival,
     ) -> Result<(), StoreError> {
-        self.ask(packs, |index| index.insert(pack, rows, keeps))
+        self.ask(packs, |index| index.insert(pack, rows, rival))
     }
 }
 
@@ -122,9 +123,11 @@ impl IndexSlot {
 /// The packs that an index is made from.
 pub(crate) trait PackTables {
     fn ids(&self) -> Vec<PackId>;
-    /// Whether a block keeps the place that is known although a pack has it too: it can be read there, and is not
-    /// in a file of the user's while the pack has payload.
-    fn keeps(&self, known: &Place, pack: PackId) -> bool;
+    /// What becomes of the place that is known for a block that a pack has too: it stays if it can be read there,
+    /// and is not in a file of the user's while the pack has payload.
+    fn rival(&self, known: &Place, pack: PackId) -> Rival;
+    /// Whether nothing is there any more.
+    fn is_dead(&self, place: &Place) -> bool;
     fn open(&self, id: PackId) -> Result<std::sync::Arc<PackFile>, StoreError>;
 }
 
@@ -143,12 +146,18 @@ pub(crate) fn fill(index: &dyn Index, packs: &dyn PackTables) -> Result<(), Stor
     for gone in marked.iter().filter(|id| !ids.contains(id)) {
         index.unmark(*gone).map_err(failed)?;
     }
-    let known: std::collections::HashSet<PackId> = marked.into_iter().collect();
-    for id in ids.iter().filter(|id| !known.contains(id)) {
-        match packs.open(*id).and_then(|pack| pack.table()) {
-            Ok(table) => index
-                .insert(*id, &table.rows, &|known| packs.keeps(known, *id))
-                .map_err(failed)?,
+    learn(index, packs, &ids).map_err(failed)
+}
+
+/// Learns those of some packs that have no marker.
+fn learn(index: &dyn Index, packs: &dyn PackTables, ids: &[PackId]) -> Result<(), IndexError> {
+    let marked: HashSet<PackId> = index.marked()?.into_iter().collect();
+    for &id in ids.iter().filter(|id| !marked.contains(id)) {
+        match packs.open(id).and_then(|pack| pack.table()) {
+            Ok(mut table) => {
+                table.rows.retain(|row| !packs.is_dead(&row.place(id)));
+                index.insert(id, &table.rows, &|known| packs.rival(known, id))?;
+            }
             Err(e) => tracing::warn!("pack {id} is left out of the index: {e}"),
         }
     }
@@ -156,6 +165,16 @@ pub(crate) fn fill(index: &dyn Index, packs: &dyn PackTables) -> Result<(), Stor
 }
 
 impl IndexSlot {
+    /// Learns packs again that were not known for all of their blocks, because others had them too: of those the
+    /// ones that a collection took are not known any more.
+    pub(crate) fn learn_again(
+        &self,
+        packs: &dyn PackTables,
+        ids: &[PackId],
+    ) -> Result<(), StoreError> {
+        self.ask(packs, |index| learn(index, packs, ids))
+    }
+
     /// See [`fill`].
     pub(crate) fn catch_up(&self, packs: &dyn PackTables) -> Result<(), StoreError> {
         self.ask(packs, |index| {
@@ -203,7 +222,7 @@ mod tests {
             &self,
             _: PackId,
             _: &[Row],
-            _: &dyn Fn(&Place) -> bool,
+            _: &dyn Fn(&Place) -> Rival,
         ) -> Result<(), IndexError> {
             Err(IndexError("insert".into()))
         }
@@ -228,8 +247,14 @@ mod tests {
             let packs = inner::list(&self.0.folder).unwrap();
             packs.into_iter().collect()
         }
-        fn keeps(&self, known: &Place, _: PackId) -> bool {
-            self.ids().contains(&known.pack)
+        fn rival(&self, known: &Place, _: PackId) -> Rival {
+            Rival {
+                keeps: self.ids().contains(&known.pack),
+                both: true,
+            }
+        }
+        fn is_dead(&self, _: &Place) -> bool {
+            false
         }
         fn open(&self, id: PackId) -> Result<Arc<PackFile>, StoreError> {
             self.0.packs.open(id)

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::{PackId, Place};
 use crate::store::error::StoreError;
 use crate::store::format::{self, StoredCid};
 
@@ -13,6 +14,17 @@ pub(crate) struct Row {
     pub(crate) cid: StoredCid,
     pub(crate) offset: u64,
     pub(crate) len: u32,
+}
+
+impl Row {
+    /// Where it lies, as a block of that pack.
+    pub(crate) fn place(&self, pack: PackId) -> Place {
+        Place {
+            pack,
+            offset: self.offset,
+            len: self.len,
+        }
+    }
 }
 
 /// An object whose add ended in this pack: what a lost root could be made again from.

@@ -168,6 +168,25 @@ fn packs_are_joined_into_one_and_files_become_whole() {
 }
 
 #[test]
+fn a_block_that_lies_in_two_packs_is_known_whichever_of_them_an_index_learned_first() {
+    // Which one that is goes by their ids, which are random.
+    for _ in 0..8 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        sample(&path);
+        let store = open(&path, Files::real()).unwrap();
+        let blocks = all(&store).unwrap();
+        move_all(&store).unwrap();
+        drop(store);
+        let store = open(&path, Files::real()).unwrap();
+        collect(&store);
+        for (cid, _) in blocks {
+            assert!(store.place(cid.hash()).unwrap().is_some(), "{cid}");
+        }
+    }
+}
+
+#[test]
 fn what_the_source_has_nothing_for_stays_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::recorder::RecordingDisk;
 use crate::block::Multihash;
-use crate::store::index::{Index, IndexError, MemoryIndex};
+use crate::store::index::{Index, IndexError, MemoryIndex, Rival};
 use crate::store::pack::{PackId, Place, Row};
 
 /// One index for all openings of a store.
@@ -21,9 +21,9 @@ impl Index for SharedIndex {
         &self,
         pack: PackId,
         rows: &[Row],
-        keeps: &dyn Fn(&Place) -> bool,
+        rival: &dyn Fn(&Place) -> Rival,
     ) -> Result<(), IndexError> {
-        self.0.insert(pack, rows, keeps)
+        self.0.insert(pack, rows, rival)
     }
 
     fn marked(&self) -> Result<Vec<PackId>, IndexError> {
@@ -80,14 +80,14 @@ impl Index for RememberingIndex {
         &self,
         pack: PackId,
         rows: &[Row],
-        keeps: &dyn Fn(&Place) -> bool,
+        rival: &dyn Fn(&Place) -> Rival,
     ) -> Result<(), IndexError> {
         // A database that takes rows by the batch may keep some of them, without the marker.
         let half = self.index.copy();
-        half.insert(pack, &rows[..rows.len() / 2], keeps)?;
+        half.insert(pack, &rows[..rows.len() / 2], rival)?;
         half.unmark(pack)?;
         self.remember(half);
-        self.index.insert(pack, rows, keeps)?;
+        self.index.insert(pack, rows, rival)?;
         self.remember(self.index.copy());
         Ok(())
     }
@@ -155,9 +155,9 @@ impl Index for FaultyIndex {
         &self,
         pack: PackId,
         rows: &[Row],
-        keeps: &dyn Fn(&Place) -> bool,
+        rival: &dyn Fn(&Place) -> Rival,
     ) -> Result<(), IndexError> {
-        self.meet()?.insert(pack, rows, keeps)
+        self.meet()?.insert(pack, rows, rival)
     }
 
     fn marked(&self) -> Result<Vec<PackId>, IndexError> {
