@@ -194,7 +194,7 @@ pub fn target(data: &[u8]) -> bool {
 #[cfg(test)]
 pub(crate) mod seeds {
     use super::*;
-    use crate::block::{HashFunction, RAW};
+    use crate::block::{Cid, HashFunction, RAW};
     use crate::dag::{Profile, leaf};
     use crate::store::format::StoredCid;
     use crate::store::names::PinKind;
@@ -314,7 +314,7 @@ pub(crate) mod seeds {
             kind,
             created_ms: 1_800_000_000_000,
         };
-        let blake3 = crate::Cid::new_v1(RAW, HashFunction::Blake3.digest(b"x"));
+        let blake3 = Cid::new_v1(RAW, HashFunction::Blake3.digest(b"x"));
         [
             pin(cid(b"x").0, PinKind::Recursive),
             pin(blake3, PinKind::Direct),
