@@ -14,7 +14,8 @@ pub fn config_file(data: &[u8]) -> bool {
         return false;
     };
     let unchanged = config.edited(path).expect("a file that was loaded");
-    let expected = text.replace("\r\n", "\n");
+    let unmarked = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let expected = unmarked.replace("\r\n", "\n");
     assert!(
         unchanged == expected || unchanged == format!("{expected}\n"),
         "{unchanged:?}, {text:?}"

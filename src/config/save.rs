@@ -20,8 +20,8 @@ impl Config {
     /// Writes the configuration to `path`, or to the file it was loaded from.
     ///
     /// Only what the program changed since loading, by [`set`](Config::set),
-    /// [`unset`](Config::unset) or in the fields, is changed in the text; comments and order stay, and
-    /// lines end with `\n`.
+    /// [`unset`](Config::unset) or in the fields, is changed in the text; comments and order stay.
+    /// Lines end with `\n`, and a byte order mark is left out.
     /// (A key that is taken out takes the comment right above it along.) What the environment and
     /// flags gave is not written, so that a key given for one run does not end up in a file. If
     /// there was no file, the shipped one with its comments is the start, and its folder is made.

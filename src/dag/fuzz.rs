@@ -70,9 +70,8 @@ pub fn hamt_folder(data: &[u8]) -> bool {
     let cid = some_cid();
     let mut entries: BTreeMap<&str, FolderEntry> = BTreeMap::new();
     for (name, tsize) in names.zip(1..) {
-        let name_of = name.to_owned();
         let entry = FolderEntry {
-            name: name_of,
+            name: name.to_owned(),
             cid,
             tsize,
         };

@@ -233,9 +233,9 @@ fn locked(file: &str) -> BTreeMap<String, Vec<String>> {
     versions
 }
 
-/// None of these is in a package.
 #[test]
 fn what_is_fuzzed_has_the_dependencies_that_are_shipped() {
+    // A package is without `fuzz/`.
     if root().join("Cargo.toml.orig").exists() {
         return;
     }
