@@ -482,7 +482,7 @@ impl Store {
     /// # let dir = tempfile::tempdir()?;
     /// let store = Store::create(dir.path().join("store"))?;
     /// let added = store.add_reader(&vec![7; 1 << 20][..], &AddOptions::default())?;
-    /// store.remove(&added.cid.into(), &RemoveOptions::default())?;
+    /// store.remove(&added.cid.into(), &RemoveOptions::with_unpin())?;
     /// let plan = store.plan_gc(&GcOptions::default())?;
     /// assert_eq!(plan.objects.len(), 1);
     /// let report = store.apply_gc(&plan)?;

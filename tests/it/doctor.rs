@@ -257,7 +257,7 @@ fn what_is_missing_or_damaged_is_a_problem() {
     );
     for folder in ["packs", "roots", "names"] {
         let found = problems(&|store| fs::remove_dir_all(store.join(folder)).unwrap());
-        assert_eq!(found, ["folders"], "{folder}");
+        assert_eq!(found, ["reading", "folders"], "{folder}");
         let found = problems(&|store| {
             fs::rename(store.join(folder), store.join("elsewhere")).unwrap();
             std::os::unix::fs::symlink("elsewhere", store.join(folder)).unwrap();

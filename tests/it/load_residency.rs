@@ -14,10 +14,7 @@ use ipfs_accelerate::checkpoint::{
 use ipfs_accelerate::{AddOptions, CopyReason, Explain, StoreReader, Target};
 
 use crate::load_files::*;
-
-#[path = "../../benches/payload/loop_disk.rs"]
-#[expect(dead_code, reason = "the bench itself uses the rest")]
-mod loop_disk;
+use crate::loop_disk;
 
 #[test]
 fn every_residency_gives_the_same_bytes_from_every_source() {

@@ -26,6 +26,8 @@ mod load_shared;
 mod load_slow;
 mod load_store;
 mod load_verify;
+#[path = "../../benches/payload/loop_disk.rs"]
+mod loop_disk;
 mod model;
 mod mounts;
 mod power_cut;

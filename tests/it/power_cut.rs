@@ -13,10 +13,7 @@ use super::death::{times, worker};
 use super::store_kit::*;
 use super::worker::{Promises, Random, Workplace, options};
 
-#[path = "../../benches/payload/loop_disk.rs"]
-mod loop_disk;
-
-use loop_disk::LoopDisk;
+use super::loop_disk::LoopDisk;
 
 const DIRECTOR: &str = "IPFS_ACCELERATE_TEST_POWER_CUT";
 const DISK_BYTES: u64 = 256 << 20;

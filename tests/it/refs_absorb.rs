@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ipfs_accelerate::{
-    AbsorbOptions, AddOptions, Explain, FindingKind, GcOptions, PinOptions, Profile, StoreError,
-    StoreReader, VerifyOptions,
+    AbsorbOptions, AddOptions, Explain, FindingKind, GcOptions, PinKind, PinOptions, Profile,
+    Store, StoreError, StoreReader, SyncOptions, VerifyOptions,
 };
 
 use super::gc::gc;
@@ -202,6 +202,40 @@ fn an_object_over_several_packs_of_places_is_absorbed_whole() {
     fs::remove_file(&path).unwrap();
     assert!(store.to_reader().read(&of(cid)).unwrap() == content);
     assert_eq!(store.stat(&of(cid)).unwrap().extents, 1);
+}
+
+#[test]
+fn another_store_gets_the_bytes_and_needs_no_file() {
+    let stage = Stage::new();
+    let there = Store::create(stage.path("there")).unwrap();
+    let content = bytes(10, 3_000_000);
+    let path = stage.file("model", &content);
+    let cid = refer(&there, &path).cid;
+    let leaf = ipfs_accelerate::leaf(&content[..1 << 20], &Profile::default()).cid;
+    let mut direct = PinOptions::named("leaf");
+    direct.kind = PinKind::Direct;
+    there.pin(&of(leaf), &direct).unwrap();
+    let source = StoreReader::open(stage.path("there")).unwrap();
+
+    // One that refers to the file too has no copy of it yet.
+    let here = stage.create();
+    refer(&here, &path);
+    let report = here.sync_from(&source, &SyncOptions::default()).unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!((report.copied(), report.there()), (2, 0));
+    let again = here.sync_from(&source, &SyncOptions::default()).unwrap();
+    assert_eq!((again.copied(), again.there()), (0, 2));
+    fs::remove_file(&path).unwrap();
+    assert!(here.to_reader().read(&of(cid)).unwrap() == content);
+    assert!(here.get_block(&leaf).unwrap().data() == &content[..1 << 20]);
+    assert_eq!(here.stat(&of(cid)).unwrap().referenced_bytes, 0);
+
+    // What the source cannot give is told, and nothing is kept of it.
+    let other = Store::create(stage.path("other")).unwrap();
+    let report = other.sync_from(&source, &SyncOptions::default()).unwrap();
+    assert!(!report.is_complete() && report.copied() == 0, "{report:?}");
+    assert!(format!("{report:?}").contains("SourceGone"), "{report:?}");
+    assert_eq!(other.objects().unwrap(), []);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod folders;
 mod names;
 mod packs;
 mod pairs;
+mod references;
 mod roots;
 
 use std::collections::BTreeMap;

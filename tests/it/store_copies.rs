@@ -114,7 +114,9 @@ fn what_holds_the_writers_lock_copies_beside_readers_and_without_writers() {
 /// Copies what stands in some folders of a store, one folder after the other, as `cp` would.
 fn copy_in_order(from: &Path, to: &Path, folders: &[&str]) {
     fs::create_dir_all(to).unwrap();
-    fs::copy(from.join("FORMAT"), to.join("FORMAT")).unwrap();
+    for file in ["FORMAT", "gone"] {
+        fs::copy(from.join(file), to.join(file)).unwrap();
+    }
     for folder in folders {
         fs::create_dir_all(to.join(folder)).unwrap();
         for entry in fs::read_dir(from.join(folder)).unwrap() {

@@ -361,6 +361,7 @@ fn a_file_and_a_folder_are_compared_file_by_file_from_their_roots_alone() {
     // Neither the database nor the payload is there.
     for gone in ["db", "packs"] {
         fs::rename(stage.store_path().join(gone), stage.path(gone)).unwrap();
+        fs::create_dir(stage.store_path().join(gone)).unwrap();
     }
     let reader = StoreReader::open(stage.store_path()).unwrap();
     let shared = reader.compare(&of(folder), &of(file)).unwrap();

@@ -56,8 +56,8 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         store.publish_gone()?;
     }
     store.tier.clear();
-    for (id, dead, new) in &decided.parts {
-        free::punch(store, *id, dead, new, &mut freed)?;
+    for DeadPart { pack, dead, new } in &decided.parts {
+        free::punch(store, *pack, dead, new, &mut freed)?;
     }
     if freed.packs > 0 || freed.ranges > 0 {
         // What is not known again now is so once the database is made anew.
@@ -94,10 +94,17 @@ fn read_roots(store: &Inner) -> Result<Roots, StoreError> {
     roots::read(&store.core)
 }
 
+/// What is dead of a pack that stays.
+struct DeadPart {
+    pack: PackId,
+    dead: Vec<Range<u64>>,
+    /// What of it was not dead before.
+    new: Vec<Range<u64>>,
+}
+
 struct Decided {
     whole: Vec<PackId>,
-    /// By pack what is dead, and what of it was not dead before.
-    parts: Vec<(PackId, Vec<Range<u64>>, Vec<Range<u64>>)>,
+    parts: Vec<DeadPart>,
     changed: bool,
     /// Bytes that only this process relies on.
     registered_bytes: u64,
@@ -119,7 +126,11 @@ fn decide(
     for (id, dead) in sweep.parts {
         let new = before.not_yet_dead(id, &dead);
         gone.set_dead(id, &dead);
-        parts.push((id, dead, new));
+        parts.push(DeadPart {
+            pack: id,
+            dead,
+            new,
+        });
     }
     let mut ours = Coverage::default();
     for shape in shapes.iter().filter(|shape| !shape.is_reference) {

@@ -230,7 +230,7 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
 }
 
 /// Whether a root rests on files outside the store.
-fn refers(store: &Inner, record: &RootRecord) -> bool {
+pub(crate) fn refers(store: &Inner, record: &RootRecord) -> bool {
     let packs = &record.packs;
     packs
         .iter()

@@ -19,7 +19,7 @@ mod walk;
 mod window;
 mod writer;
 
-pub(crate) use add::{add_path, add_reader, commit, is_whole, publish_root, sync_folder};
+pub(crate) use add::{add_path, add_reader, commit, is_whole, publish_root, refers, sync_folder};
 pub(crate) use compute::{compute_path, compute_reader, hash_path, hash_reader};
 pub(crate) use hash::Buffers;
 pub use options::{AddNote, AddOptions, AddProgress, AddReport, PinAs, SharedWith};

@@ -1,6 +1,7 @@
 //! Reading: resolving targets, the bytes of files, and the reader that needs no writer.
 
 mod core;
+mod count;
 mod entry;
 mod export;
 mod file;

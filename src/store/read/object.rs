@@ -10,12 +10,11 @@ use super::export::{ExportOptions, ExportReport, export};
 use super::file::{Backing, Extent, StoredFile};
 use super::proof::Prover;
 use super::referenced::Referenced;
-use crate::block::{Block, Cid, RAW, canonical};
-use crate::dag::{self, Node};
+use crate::block::{Cid, RAW, canonical};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::pack::{PackFile, PackId};
-use crate::store::root::{EntryKind, LeasedRoot, NodePlace, ObjectKind, PathEntry, RootRecord};
+use crate::store::root::{EntryKind, LeasedRoot, ObjectKind, PathEntry, RootRecord};
 
 /// An object of the store, or a file or folder inside one.
 ///
@@ -23,8 +22,8 @@ use crate::store::root::{EntryKind, LeasedRoot, NodePlace, ObjectKind, PathEntry
 /// lives. It outlives the store it came from.
 #[derive(Clone, Debug)]
 pub struct Object {
-    core: Arc<ReadCore>,
-    root: LeasedRoot,
+    pub(super) core: Arc<ReadCore>,
+    pub(super) root: LeasedRoot,
     /// Below the root's object; empty for the object itself.
     path: String,
     /// The CID that was asked for, and where the root says that it stands, if that is inside the object.
@@ -389,58 +388,6 @@ impl Object {
     pub(crate) fn prover(&self) -> Result<Prover, StoreError> {
         let record = self.record_with_nodes()?;
         Ok(Prover::new(&self.core, record))
-    }
-
-    /// Counts the blocks of a DAG inside the object by reading its nodes, each once: what a node holds
-    /// several times counts as often.
-    fn count_blocks(&self) -> Result<u64, StoreError> {
-        let record = self.record_with_nodes()?;
-        let places: HashMap<Cid, &NodePlace> =
-            record.nodes.iter().map(|node| (node.cid.0, node)).collect();
-        let mut counts: HashMap<Cid, u64> = HashMap::new();
-        // A node is looked at again once everything below it is counted.
-        let mut open = vec![(self.cid(), None)];
-        while let Some((cid, below)) = open.pop() {
-            let below: Vec<Cid> = match below {
-                Some(below) => below,
-                None if counts.contains_key(&cid) => continue,
-                None if cid.codec() == RAW => Vec::new(),
-                None => {
-                    let below = self.children_of(&cid, &record, &places)?;
-                    open.push((cid, Some(below.clone())));
-                    open.extend(below.into_iter().map(|child| (child, None)));
-                    continue;
-                }
-            };
-            let sum = below.iter().fold(1_u64, |sum, child| {
-                sum.saturating_add(counts.get(child).copied().unwrap_or(0))
-            });
-            counts.insert(cid, sum);
-        }
-        Ok(counts.get(&self.cid()).copied().unwrap_or(0))
-    }
-
-    fn children_of(
-        &self,
-        cid: &Cid,
-        record: &RootRecord,
-        places: &HashMap<Cid, &NodePlace>,
-    ) -> Result<Vec<Cid>, StoreError> {
-        let place = places.get(cid).ok_or_else(|| StoreError::BlockAbsent {
-            cid: *cid,
-            path: self.core.folder.path().to_path_buf(),
-        })?;
-        let pack = self.core.packs.open(record.pack(place.pack))?;
-        self.core.refuse_known_damage(cid, pack.id(), place)?;
-        let data = pack.read(place.offset, place.len as usize)?;
-        // Checked, so that no node can lead back to itself.
-        let block = Block::verified(*cid, data)?;
-        Ok(match dag::decode(cid, block.data())? {
-            Node::File { children, .. } => children.iter().map(|c| c.cid).collect(),
-            Node::Folder { entries } => entries.iter().map(|e| e.cid).collect(),
-            Node::Shard { links, .. } => links.iter().map(|l| l.cid).collect(),
-            _ => Vec::new(),
-        })
     }
 }
 

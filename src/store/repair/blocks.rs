@@ -31,7 +31,7 @@ pub(super) struct KnownBlocks<'a> {
     path: &'a Path,
     reader: &'a RawReader,
     packs: Vec<&'a Pack>,
-    hashed: HashSet<PackId>,
+    proven: HashSet<PackId>,
     /// Pack and row, in the order of the hashes.
     order: Vec<(u32, u32)>,
     gone: &'a Gone,
@@ -48,11 +48,16 @@ impl<'a> KnownBlocks<'a> {
             order.extend((0..pack.rows.len()).map(|row| (number as u32, row as u32)));
         }
         let hash = |&(pack, row): &(u32, u32)| packs[pack as usize].rows[row as usize].cid.0;
-        order.sort_unstable_by(|a, b| by_hash(hash(a).hash(), hash(b).hash()).then(a.cmp(b)));
+        // What the store has itself comes before what lies in the user's files.
+        let rank = |at: &(u32, u32)| (packs[at.0 as usize].is_reference(), *at);
+        order.sort_unstable_by(|a, b| {
+            let by_hash = by_hash(hash(a).hash(), hash(b).hash());
+            by_hash.then_with(|| rank(a).cmp(&rank(b)))
+        });
         Self {
             path: survey.folder.path(),
             reader: &survey.reader,
-            hashed: packs.iter().filter(|p| p.is_hashed).map(|p| p.id).collect(),
+            proven: packs.iter().filter(|p| p.is_proven).map(|p| p.id).collect(),
             packs,
             order,
             gone,
@@ -86,7 +91,7 @@ impl<'a> KnownBlocks<'a> {
         let is_known = match &self.vouched {
             None => true,
             Some(vouched) => {
-                self.hashed.contains(&place.pack)
+                self.proven.contains(&place.pack)
                     || vouched.within(place.pack, place.range()) == u64::from(place.len)
             }
         };

@@ -28,6 +28,8 @@ pub enum Defect {
     PackHeader,
     /// The table of a pack is damaged.
     PackTable,
+    /// The list of the files that the blocks of a reference pack lie in is damaged.
+    PackSources,
     /// Blocks are not those of their CIDs.
     Blocks,
     /// An object that a name or a pack speaks of has no root.
@@ -61,6 +63,7 @@ impl Defect {
             Self::PackLength => "pack_length",
             Self::PackHeader => "pack_header",
             Self::PackTable => "pack_table",
+            Self::PackSources => "pack_sources",
             Self::Blocks => "blocks",
             Self::RootMissing => "root_missing",
             Self::RootDamaged => "root_damaged",

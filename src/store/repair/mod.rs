@@ -17,6 +17,7 @@ mod objects;
 mod pack;
 mod plan;
 mod raw;
+mod references;
 mod rest;
 mod salvage;
 mod steps;

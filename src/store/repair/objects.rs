@@ -124,7 +124,9 @@ impl<'a> Objects<'a> {
                 RootState::Foreign(why) => {
                     let finding =
                         RepairFinding::of_error(Defect::Foreign, &root.path, why, Remedy::Left);
-                    self.done.findings.push(finding.advised(NEWER_OR_FOREIGN));
+                    let object = self.object(cid, self.told(root, &cid));
+                    let finding = finding.advised(NEWER_OR_FOREIGN);
+                    self.done.findings.push(finding.with_objects(vec![object]));
                     continue;
                 }
                 RootState::Damaged { why, .. } => {

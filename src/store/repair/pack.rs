@@ -1,9 +1,10 @@
 //! What state a pack is in.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::raw::{RawPack, pack_path};
-use super::tables;
+use super::{references, tables};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::{StoreId, hex};
@@ -26,6 +27,8 @@ pub(super) enum Condition {
     Long(StoreError),
     /// The table is damaged.
     NoTable(StoreError),
+    /// The list of the user's files is damaged in which the blocks lie.
+    NoSources(StoreError),
 }
 
 /// A file in `packs/`.
@@ -37,29 +40,39 @@ pub(super) struct Pack {
     pub(super) len: u64,
     pub(super) header: Option<Header>,
     pub(super) condition: Condition,
-    /// The blocks that count, in the order of their offsets; of a damaged pack those that were hashed.
+    pub(super) kind: PackKind,
+    /// The blocks that count, in the order of their offsets; of a damaged pack those that were found good.
     pub(super) rows: Vec<Row>,
     pub(super) notes: Vec<ObjectNote>,
-    /// Each of the rows was hashed.
-    pub(super) is_hashed: bool,
-    /// Blocks end before this. Those of a reference pack lie in other files, at places of their own count.
+    /// The rows need no other proof: each was hashed, or is at every reading.
+    pub(super) is_proven: bool,
+    /// It was damaged, and is good once what is planned for it is done.
+    pub(super) is_rebuilt: bool,
+    /// Where the table begins, before which the blocks of a pack with payload end.
     pub(super) payload_end: u64,
 }
 
 impl Pack {
     /// Whether its blocks lie in files outside the store, which no repair looks at.
     pub(super) fn is_reference(&self) -> bool {
-        self.header
-            .is_some_and(|header| header.kind == PackKind::References)
+        self.kind == PackKind::References
+    }
+
+    /// The offsets that blocks can have.
+    pub(super) fn offsets(&self) -> Range<u64> {
+        match self.kind {
+            PackKind::Payload => Header::BYTES as u64..self.payload_end,
+            PackKind::References => 0..u64::MAX,
+        }
     }
 
     /// Whether blocks can be read from it, once what is planned for it is done.
     pub(super) fn is_readable(&self) -> bool {
         match &self.condition {
             Condition::Sound | Condition::Long(_) => true,
-            Condition::Foreign(_) | Condition::Misnamed(_) => false,
+            Condition::Foreign(_) | Condition::Misnamed(_) | Condition::NoSources(_) => false,
             Condition::NoHeader { .. } | Condition::Short(_) | Condition::NoTable(_) => {
-                self.is_hashed
+                self.is_rebuilt
             }
         }
     }
@@ -71,14 +84,16 @@ impl Pack {
             len,
             header: None,
             condition,
+            kind: PackKind::Payload,
             rows: Vec::new(),
             notes: Vec::new(),
-            is_hashed: false,
+            is_proven: false,
+            is_rebuilt: false,
             payload_end: len.max(Header::BYTES as u64),
         }
     }
 
-    fn take(&mut self, table: Table) {
+    pub(super) fn take(&mut self, table: Table) {
         self.rows = table.rows;
         self.notes = table.objects;
         if !self.rows.is_sorted_by_key(|row| row.offset) {
@@ -140,10 +155,15 @@ pub(super) fn examine(
         return Ok(Some(pack));
     }
     pack.header = Some(header);
-    pack.payload_end = match header.kind {
-        PackKind::Payload => header.table_offset,
-        PackKind::References => u64::MAX,
-    };
+    pack.kind = header.kind;
+    pack.payload_end = header.table_offset;
+    pack.is_proven = pack.is_reference();
+    if pack.is_reference()
+        && let Err(why) = references::sources(&raw)
+    {
+        pack.condition = Condition::NoSources(why);
+        return Ok(Some(pack));
+    }
     let length = || {
         damaged(
             "length",

@@ -13,7 +13,7 @@ use super::raw::pack_path;
 use super::salvage::{Rebuilt, Stated, rebuild};
 use super::steps::{PackStep, Seen, Steps};
 use super::survey::{RootFile, Survey};
-use super::{RepairOptions, RepairPlan, hash, index, objects};
+use super::{RepairOptions, RepairPlan, hash, index, objects, references};
 use crate::store::coverage::Covered;
 use crate::store::error::StoreError;
 use crate::store::folder::{FOLDERS, StoreFolder, not_a_folder};
@@ -212,11 +212,29 @@ impl Planner<'_> {
             },
             Condition::Short(why) => (Defect::PackLength, why),
             Condition::NoTable(why) => (Defect::PackTable, why),
+            Condition::NoSources(why) => {
+                let finding =
+                    RepairFinding::of_error(Defect::PackSources, &path, why, Remedy::Left)
+                        .advised("add the files by reference again; then move it out of packs/")
+                        .with_objects(objects);
+                self.findings.push(finding);
+                return Ok(());
+            }
         };
         let mut finding = RepairFinding::of_error(defect, &path, why, Remedy::Left);
         let stated = Stated::by_roots(&self.survey, pack.id);
         let raw = self.survey.reader.open(pack.id)?;
-        match rebuild(&self.pool, self.survey.id, pack, &raw, stated)? {
+        let has_list = matches!(pack.condition, Condition::NoHeader { .. });
+        let sources = match pack.is_reference() || has_list {
+            true => references::sources(&raw).ok(),
+            false => None,
+        };
+        let rebuilt = match sources {
+            Some(sources) => references::rebuild(self.survey.id, pack, &raw, stated, &sources)?,
+            None if pack.is_reference() => None,
+            None => rebuild(&self.pool, self.survey.id, pack, &raw, stated)?,
+        };
+        match rebuilt {
             None if defect == Defect::Foreign => finding = finding.advised(FOREIGN_PACK),
             None => {
                 finding
@@ -275,7 +293,7 @@ impl Planner<'_> {
         let nothing = Gone::default();
         let gone = self.survey.gone.as_ref().unwrap_or(&nothing);
         for pack in self.survey.packs.values() {
-            if !pack.is_readable() || pack.is_hashed || pack.is_reference() {
+            if !pack.is_readable() || pack.is_proven {
                 continue;
             }
             let raw = self.survey.reader.open(pack.id)?;

@@ -15,7 +15,7 @@ use crate::store::error::StoreError;
 use crate::store::gone::{Gone, outside};
 use crate::store::ingest::loose_record;
 use crate::store::names::{Pin, PinKind};
-use crate::store::pack::{Header, PackId, Row};
+use crate::store::pack::{PackId, Row};
 use crate::store::root::{self, ObjectKind, RootName};
 use crate::store::time::now_ms;
 
@@ -193,7 +193,7 @@ fn uncovered(
         .survey
         .packs
         .values()
-        .filter(|pack| pack.is_readable() && !pack.is_reference())
+        .filter(|pack| pack.is_readable())
     {
         let covered = live.of(pack.id);
         let is_open = |row: &&Row| {
@@ -202,7 +202,7 @@ fn uncovered(
             !is_covered && gone.why(pack.id, &range).is_none()
         };
         let rows: Vec<Row> = pack.rows.iter().filter(is_open).copied().collect();
-        let good = match is_gone_lost && !rows.is_empty() {
+        let good = match is_gone_lost && !pack.is_proven && !rows.is_empty() {
             true => {
                 let raw = planner.survey.reader.open(pack.id)?;
                 are_good(&planner.pool, &raw, &rows)
@@ -237,7 +237,7 @@ fn all_dead(planner: &Planner<'_>, live: &Coverage, gone: &mut Gone) -> u64 {
     let shapes: Vec<PackShape> = packs
         .map(|pack| PackShape {
             id: pack.id,
-            payload: Header::BYTES as u64..pack.payload_end,
+            payload: pack.offsets(),
             is_reference: pack.is_reference(),
         })
         .collect();

@@ -84,7 +84,7 @@ pub(super) fn rebuild(
     stated: Stated,
 ) -> Result<Option<Rebuilt>, StoreError> {
     if matches!(pack.condition, Condition::NoHeader { .. })
-        && let Some((table_offset, table)) = tables::find(raw)
+        && let Some((table_offset, table)) = tables::find(raw, &tables::fits)
     {
         return with_table(pool, store, pack, raw, table_offset, table).map(Some);
     }
@@ -118,35 +118,22 @@ pub(super) fn rebuild(
         return Ok(None);
     }
     let lost = listed.map_or(0, |listed| listed.saturating_sub(kept.len() as u64));
-    let mut notes = left.objects;
-    for note in stated.notes {
-        if !notes
-            .iter()
-            .any(|n| canonical(&n.cid.0) == canonical(&note.cid.0))
-        {
-            notes.push(note);
-        }
-    }
-    // What lay beyond the end of a file that was cut off is gone; its place stays, so that all others do.
-    let table_offset = match pack.header {
-        Some(header) if pack.len <= header.table_offset => header.table_offset,
-        Some(header) => header.file_len.next_multiple_of(SMALL_ALIGN),
-        None => end_of(pack.len, &damaged).next_multiple_of(SMALL_ALIGN),
-    };
+    let table_offset = table_place(pack, &damaged);
     if let Some(header) = pack.header.filter(|header| pack.len < header.table_offset) {
         let from = pack.len.max(Header::BYTES as u64);
         damaged.push(from..header.table_offset);
     }
     let table = Table {
         rows: kept,
-        objects: notes,
+        objects: notes_of(left.objects, stated.notes),
     };
     let bytes = table.to_bytes();
-    let header = header(store, pack.id, table_offset, &bytes, table.rows.len());
-    pack.rows = table.rows;
-    pack.notes = table.objects;
+    let of = (store, pack.id, PackKind::Payload);
+    let header = header(of, table_offset, &bytes, table.rows.len());
+    pack.take(table);
     pack.payload_end = table_offset;
-    pack.is_hashed = true;
+    pack.is_proven = true;
+    pack.is_rebuilt = true;
     Ok(Some(Rebuilt {
         header,
         table: Some(bytes),
@@ -194,17 +181,17 @@ fn with_table(
     mut table: Table,
 ) -> Result<Rebuilt, StoreError> {
     let bytes = raw.bytes(table_offset, (raw.len() - table_offset) as usize)?;
-    let header = header(store, pack.id, table_offset, &bytes, table.rows.len());
+    let of = (store, pack.id, PackKind::Payload);
+    let header = header(of, table_offset, &bytes, table.rows.len());
     let good = are_good(pool, raw, &table.rows);
     let bad = table.rows.iter().zip(&good).filter(|(_, good)| !**good);
     let damaged = bad.map(|(row, _)| range_of(row)).collect();
     let mut is_good = good.iter();
     table.rows.retain(|_| is_good.next() == Some(&true));
-    table.rows.sort_by_key(|row| row.offset);
-    pack.rows = table.rows;
-    pack.notes = table.objects;
+    pack.take(table);
     pack.payload_end = table_offset;
-    pack.is_hashed = true;
+    pack.is_proven = true;
+    pack.is_rebuilt = true;
     Ok(Rebuilt {
         header,
         table: None,
@@ -213,9 +200,14 @@ fn with_table(
     })
 }
 
-fn header(store: StoreId, pack: PackId, table_offset: u64, table: &[u8], blocks: usize) -> Header {
+pub(super) fn header(
+    (store, pack, kind): (StoreId, PackId, PackKind),
+    table_offset: u64,
+    table: &[u8],
+    blocks: usize,
+) -> Header {
     Header {
-        kind: PackKind::Payload,
+        kind,
         store,
         pack,
         table_offset,
@@ -223,6 +215,28 @@ fn header(store: StoreId, pack: PackId, table_offset: u64, table: &[u8], blocks:
         table_check: xxh3_64(table),
         file_len: table_offset + table.len() as u64,
         blocks: blocks as u64,
+    }
+}
+
+/// What is left of a table's notes, and what roots tell besides.
+pub(super) fn notes_of(left: Vec<ObjectNote>, stated: Vec<ObjectNote>) -> Vec<ObjectNote> {
+    let mut notes = left;
+    for note in stated {
+        let cid = canonical(&note.cid.0);
+        if !notes.iter().any(|known| canonical(&known.cid.0) == cid) {
+            notes.push(note);
+        }
+    }
+    notes
+}
+
+/// Where a new table goes: behind everything that is there. What lay beyond the end of a file that was cut off is gone;
+/// its place stays, so that all others do.
+pub(super) fn table_place(pack: &Pack, damaged: &[Range<u64>]) -> u64 {
+    match pack.header {
+        Some(header) if pack.len <= header.table_offset => header.table_offset,
+        Some(header) => header.file_len.next_multiple_of(SMALL_ALIGN),
+        None => end_of(pack.len, damaged).next_multiple_of(SMALL_ALIGN),
     }
 }
 
@@ -234,7 +248,7 @@ fn end_of(len: u64, damaged: &[Range<u64>]) -> u64 {
 }
 
 /// What can be read of the table where the header says that it is.
-fn remains_of_table(pack: &Pack, raw: &RawPack) -> Table {
+pub(super) fn remains_of_table(pack: &Pack, raw: &RawPack) -> Table {
     let Some(header) = pack.header else {
         return Table::default();
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::finding::RepairObject;
 use super::pack::{self, Pack};
@@ -16,7 +16,7 @@ use crate::store::format::StoreId;
 use crate::store::gone::{self, Gone};
 use crate::store::inner;
 use crate::store::names::{self, Pin};
-use crate::store::pack::{Header, PackId};
+use crate::store::pack::PackId;
 use crate::store::root::{ObjectKind, Remains, RootName, RootRecord};
 
 const ROOT_LIMIT: u64 = 4 << 30;
@@ -39,6 +39,7 @@ pub(super) struct RootFile {
     pub(super) state: RootState,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each root, made once")]
 pub(super) enum RootState {
     Whole(RootRecord),
     Damaged {
@@ -159,7 +160,7 @@ impl Survey {
         Ok(())
     }
 
-    fn read_root(&self, name: &RootName, path: &PathBuf) -> Result<Option<RootState>, StoreError> {
+    fn read_root(&self, name: &RootName, path: &Path) -> Result<Option<RootState>, StoreError> {
         let files = self.folder.files();
         let Some(file) = files.open_if_there(path)? else {
             return Ok(None);
@@ -257,7 +258,7 @@ impl Survey {
                 record.places().map(|(pack, _)| pack).collect();
             for id in record.packs.iter().filter(|id| !placed.contains(id)) {
                 if let Some(pack) = self.packs.get(id) {
-                    coverage.add_range(*id, Header::BYTES as u64..pack.payload_end);
+                    coverage.add_range(*id, pack.offsets());
                 }
             }
         }

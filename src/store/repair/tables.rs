@@ -15,8 +15,11 @@ const WINDOW: u64 = 1 << 20;
 /// Places that look like the beginning of a table and are none, before it is given up.
 const MAX_TRIES: usize = 64;
 
+/// Whether the rows of a table that begins at an offset lie where they may.
+pub(super) type Fits<'a> = &'a dyn Fn(&Table, u64) -> bool;
+
 /// The table that ends where the file does, and where it begins.
-pub(super) fn find(pack: &RawPack) -> Option<(u64, Table)> {
+pub(super) fn find(pack: &RawPack, fits: Fits<'_>) -> Option<(u64, Table)> {
     let (first, end) = (Header::BYTES as u64, pack.len());
     let first = first.max(end.saturating_sub(MAX_TABLE_BYTES));
     let first = first.next_multiple_of(SMALL_ALIGN);
@@ -37,7 +40,7 @@ pub(super) fn find(pack: &RawPack) -> Option<(u64, Table)> {
             if !may_begin(&window[(at - from) as usize..], end - at) {
                 continue;
             }
-            if let Some(table) = whole(pack, at) {
+            if let Some(table) = whole(pack, at, fits) {
                 return Some((at, table));
             }
             tries += 1;
@@ -66,8 +69,8 @@ fn may_begin(bytes: &[u8], len: u64) -> bool {
         && matches!(bytes[16..18], [0x01, _] | [0x12, 0x20])
 }
 
-/// The table between a place and the end, if it decodes and its rows lie before it.
-fn whole(pack: &RawPack, at: u64) -> Option<Table> {
+/// The table between a place and the end, if it decodes and its rows lie where they may.
+fn whole(pack: &RawPack, at: u64, fits: Fits<'_>) -> Option<Table> {
     let bytes = pack.bytes(at, (pack.len() - at) as usize).ok()?;
     let table = Table::parse(&bytes, pack.path()).ok()?;
     fits(&table, at).then_some(table)

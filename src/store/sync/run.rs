@@ -15,7 +15,7 @@ use super::source::SourceObject;
 use crate::block::canonical;
 use crate::error::FileError;
 use crate::store::error::StoreError;
-use crate::store::ingest::is_whole;
+use crate::store::ingest::{is_whole, refers};
 use crate::store::inner::Inner;
 use crate::store::read::{EntryType, ReadCore, StoreReader};
 use crate::store::root::{LeasedRoot, ObjectKind};
@@ -187,7 +187,10 @@ impl Run<'_> {
         let is_it = |root: &LeasedRoot| {
             let is_block = root.record.head.kind == ObjectKind::Block;
             let wants_block = wanted.kind == Some(EntryType::Block);
-            (!is_block || wants_block) && is_whole(self.store, &root.record)
+            // What is over files of the user's is no copy yet.
+            (!is_block || wants_block)
+                && is_whole(self.store, &root.record)
+                && !refers(self.store, &root.record)
         };
         Ok(there.filter(is_it))
     }

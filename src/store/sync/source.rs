@@ -8,7 +8,7 @@ use super::error::SyncObjectError;
 use crate::block::{Block, BlockError, Cid, Multihash, verify};
 use crate::dag::{Chunker, Profile};
 use crate::store::error::StoreError;
-use crate::store::pack::PackFile;
+use crate::store::pack::{PackFile, Place};
 use crate::store::read::{Object, ReadCore, StoredFile};
 use crate::store::root::{self, ObjectKind, RootRecord};
 
@@ -103,6 +103,13 @@ impl SourceObject {
 
     /// Reads a block where it lies, and checks it.
     pub(super) fn read(&self, cid: &Cid, place: &BlockPlace) -> Result<Block, SyncObjectError> {
+        if place.pack.is_reference() {
+            // A leaf that a direct pin keeps, in a file of the user's.
+            let (pack, offset, len) = (place.pack.id(), place.offset, place.len);
+            let place = Place { pack, offset, len };
+            let block = self.core.block(cid, &place);
+            return block.map_err(|e| self.unreadable(e));
+        }
         let bytes = place.pack.read(place.offset, place.len as usize);
         let bytes = bytes.map_err(|e| self.unreadable(e))?;
         Block::verified(*cid, bytes)

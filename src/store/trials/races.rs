@@ -325,6 +325,8 @@ fn what_a_reader_holds_through_a_root_that_was_replaced_stays() {
         root.record.pack(root.record.extents.last().unwrap().pack)
     };
     std::fs::remove_file(scene.path().join("packs").join(lost.file_name())).unwrap();
+    // A pack that is open when it is lost would still be read.
+    let scene = scene.reopened();
     scene.add("abcdefghijkl");
     scene.is_whole("abcdefghijkl");
     remove(&scene.store, "abcdefghijkl");

@@ -25,7 +25,7 @@ fn add_says_the_cid_what_was_new_and_that_it_is_pinned() {
     assert!(seconds > 0.0 && seconds < 60.0);
     let expected = json!({
         "status": "success", "cid": HELLO, "name": "hello.txt", "kind": "file", "size": 11,
-        "new_bytes": 0, "shared_bytes": 11,
+        "new_bytes": 0, "shared_bytes": 11, "referenced_bytes": 0,
             "shared_most_with": null, "blocks": 1, "files": 1, "pin": "greeting",
         "profile": "unixfs-v1-2025", "stored": true, "notes": [], "seconds": seconds,
     });

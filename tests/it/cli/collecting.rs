@@ -111,12 +111,15 @@ fn gc_that_meets_an_unreadable_root_stops_and_says_what_to_do() {
     let (a, b) = two(&sandbox);
     sandbox.ok(&["rm", &b]);
     std::fs::write(sandbox.store().join("roots").join(a), b"x").unwrap();
-    let error = sandbox.refused(&["gc"], "damaged");
+    let error = sandbox.refused(&["gc", "--dry-run"], "damaged");
     assert!(
         error["hint"].as_str().unwrap().contains("repair"),
         "{error}"
     );
-    sandbox.refused(&["gc", "--dry-run"], "damaged");
+    // Opening for writing says so first.
+    let ran = sandbox.run(&["gc"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("; run `repair`"), "{}", ran.stderr);
     sandbox.refused(&["df"], "damaged");
 }
 

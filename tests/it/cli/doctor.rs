@@ -74,9 +74,12 @@ fn a_problem_ends_with_1_its_advice_below_it_and_its_name_for_scripts() {
         lines[at.unwrap() + 1].trim_start().starts_with("-> "),
         "{said}"
     );
-    assert!(lines.last().unwrap().starts_with("1 problem"), "{said}");
+    assert!(lines.last().unwrap().starts_with("2 problems"), "{said}");
     let quiet = sandbox.run(&["doctor", "-q"]);
-    assert_eq!((quiet.code, quiet.text().as_str()), (Some(1), "folders\n"));
+    assert_eq!(
+        (quiet.code, quiet.text().as_str()),
+        (Some(1), "reading\nfolders\n")
+    );
     let json = sandbox.run(&["doctor", "--json"]);
     assert_eq!(json.code, Some(1));
     assert!(

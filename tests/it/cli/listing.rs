@@ -41,6 +41,7 @@ fn ls_shows_every_object_with_its_pins() {
     let expected = json!({
         "cid": HELLO, "name": "hello.txt", "kind": "file", "size": 11, "profile": "unixfs-v1-2025",
         "pinned": true, "pins": ["greeting"], "created": times[0], "last_used": times[1],
+        "damaged_bytes": 0,
     });
     assert_eq!(*hello, expected);
     let unpinned = entries
@@ -124,7 +125,7 @@ fn stat_of_a_target_says_what_it_is_and_what_keeps_it() {
     let expected = json!({
         "status": "success", "cid": HELLO, "size": 11, "blocks": 1, "kind": "file", "pinned": true,
         "codec": "raw", "hash": "sha2-256", "pins": ["model"], "object": cid,
-        "profile": "unixfs-v1-2025", "extents": 1,
+        "profile": "unixfs-v1-2025", "extents": 1, "damaged_bytes": 0, "referenced_bytes": 0,
     });
     assert_eq!(sandbox.json(&["stat", "model/hello.txt"]), expected);
     let folder = sandbox.json(&["stat", "model"]);

@@ -26,12 +26,14 @@ fn is_writing(what: &str) -> bool {
     std::env::var(WRITE).is_ok_and(|wanted| wanted == what || wanted == "stores")
 }
 
-/// What git keeps of a store: no index, no lock, no empty folders.
+/// What is kept of a store: no index, no lock, no space held for a full disk, and no empty folders.
 fn check_in(store: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     for (path, (_, content)) in snapshot(store) {
         let inside = path.strip_prefix(store).unwrap();
-        let is_kept = !inside.starts_with("db") && !inside.starts_with("lock");
+        let is_kept = !["db", "lock", "reserve"]
+            .iter()
+            .any(|left| inside.starts_with(left));
         if path.is_file() && is_kept {
             let to = to.join(inside);
             fs::create_dir_all(to.parent().unwrap()).unwrap();
@@ -255,8 +257,10 @@ fn base() -> (Stage, Cid, Cid) {
     (stage, model, other)
 }
 
-/// One defect each, under its name.
-fn damages() -> Vec<(&'static str, fn(&Stage, Cid))> {
+/// A defect under its name, and what brings it about in a store with an object.
+type Damage = (&'static str, fn(&Stage, Cid));
+
+fn damages() -> Vec<Damage> {
     fn first(stage: &Stage) -> PathBuf {
         let packs = stage.stored("packs").into_iter();
         let holds = |path: &PathBuf| {
