@@ -133,7 +133,7 @@ fn has_answers_with_its_exit_code() {
         );
     }
     assert_eq!(sandbox.ok(&["has", "-q", "m"]), "");
-    let yes = json!({"status": "success", "has": true, "target": "m"});
+    let yes = json!({"status": "success", "has": true, "target": "m", "damaged_bytes": 0});
     assert_eq!(sandbox.json(&["has", "m"]), yes);
     let no = sandbox.run(&["has", "n", "--json"]);
     let expected = "{\"status\":\"success\",\"has\":false,\"target\":\"n\"}\n";
