@@ -13,7 +13,7 @@
 //! | `ls TARGET` | `entries: [{name, kind, size, cid, link}]` |
 //! | `stat` | `store`, `objects`, `pins`, `packs`, `blocks`, `content_bytes`, `pack_bytes`, `pack_disk_bytes`, `referenced_bytes`, `index_disk_bytes`, `cache: {hits, misses, evictions, entries, bytes, budget_bytes}` |
 //! | `stat TARGET` | `cid`, `size`, `blocks`, `kind`, `pinned`, `codec`, `hash`, `pins`, `object`, `profile`, `extents`, `damaged_bytes`, `referenced_bytes` |
-//! | `has` | `has`, `target` |
+//! | `has` | `has`, `target`, `damaged_bytes` |
 //! | `check` | `match`, `profile`, `cid`, `name`, `kind`, `size`, `files`, `computed: {profile: cid}`, `differences: [{path, difference, stored, found, offset}]` with `{kind, size, target}` or null for `stored` and `found`, `notes`, `seconds` |
 //! | `rm` | `cid`, `unpinned`, `freeable_bytes`, `shared_bytes`, `freed_bytes` (always 0: `gc` frees) |
 //! | `gc` | `dry_run`, `objects: [{cid, name, reason, last_used, exclusive_bytes, shared_bytes}]` (`cid` is null for single blocks; `reason` is `removed`, `expired`, `unpinned` or `quota`), `freeable_bytes`, `freed_bytes`, `packs`, `ranges`, `pending: [{cid, name, bytes, holders: [{pid, command}]}]`, `not_freeable: [{reason, bytes}]` (`partial_pages` or `no_holes`), `used_bytes` |

@@ -6,14 +6,15 @@ use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::cli::output::Output;
+use crate::cli::output::{Note, Output};
+use crate::cli::text;
 
 /// Tell whether a file, folder or pin is in the store
 ///
 /// Prints yes with exit code 0, or no with exit code 1. Knows the objects, every path and CID of a file or
-/// folder below them, and the pins. Works beside a writer.
+/// folder below them, and the pins. What of it is recorded as damaged is said in a warning. Works beside a writer.
 ///
-/// With --json: has, target. With -q: nothing.
+/// With --json: has, target, damaged_bytes. With -q: nothing.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -29,15 +30,31 @@ pub(crate) struct HasArgs {
 struct Has {
     has: bool,
     target: String,
+    damaged_bytes: u64,
 }
 
 pub(crate) fn run(args: HasArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let target: Target = args.target.parse()?;
-    let has = context.reader()?.has(&target)?;
-    Ok(Output::new(&Has {
+    let reader = context.reader()?;
+    let has = reader.has(&target)?;
+    let damaged_bytes = match has {
+        true => reader.resolve(&target)?.damaged_bytes()?,
+        false => 0,
+    };
+    let output = Output::new(&Has {
         has,
         target: target.to_string(),
+        damaged_bytes,
     })
     .line(if has { "yes" } else { "no" })
-    .no(!has))
+    .no(!has);
+    Ok(match damaged_bytes {
+        0 => output,
+        bytes => {
+            let bytes = text::size(bytes);
+            output.note(Note::Warning(format!(
+                "{bytes} of it are recorded as damaged"
+            )))
+        }
+    })
 }

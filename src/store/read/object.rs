@@ -352,8 +352,12 @@ impl Object {
         })
     }
 
-    /// Bytes at or below this path that are recorded as damaged; nodes count where all of the object is meant.
-    fn damaged_bytes(&self) -> Result<u64, StoreError> {
+    /// Bytes at or below this path that are recorded as damaged, and are refused; the nodes of the DAG count
+    /// where all of the object is meant.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a root that cannot be read.
+    pub fn damaged_bytes(&self) -> Result<u64, StoreError> {
         // A store without the list has nothing on record.
         let gone = self.core.gone().ok();
         let Some(gone) = gone.filter(|gone| gone.damaged().next().is_some()) else {

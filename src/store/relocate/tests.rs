@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -16,6 +17,7 @@ use crate::store::index::{IndexSlot, MemoryIndex};
 use crate::store::inner;
 use crate::store::read::ReadCore;
 use crate::store::trials::faults::{Failure, Fault, FaultyDisk};
+use crate::store::trials::scratch;
 use crate::store::{
     AddOptions, GcOptions, Store, StoreOptions, StoreReader, VerifyOptions, writer_lock,
 };
@@ -26,6 +28,8 @@ fn options() -> StoreOptions {
     StoreOptions {
         threads: 1,
         memory_bytes: 0,
+        // A child that another test starts may hold a copy of the lock for a moment.
+        lock_timeout: Duration::from_secs(30),
         ..StoreOptions::default()
     }
 }
@@ -215,7 +219,7 @@ fn what_the_source_has_nothing_for_stays_where_it_is() {
 
 #[test]
 fn an_operation_that_fails_leaves_roots_that_are_old_or_new_and_whole() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let template = dir.path().join("template");
     let objects = sample(&template);
     let listed = |path: &Path, folder: &str| -> BTreeSet<std::ffi::OsString> {

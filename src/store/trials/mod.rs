@@ -58,7 +58,7 @@ pub(crate) fn open_reader(path: &Path, files: &Files) -> Result<StoreReader, Sto
 }
 
 /// An empty folder in memory where there is such a file system: what is tried here is tried often.
-fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     match memory.is_dir() {
         true => tempfile::tempdir_in(memory).unwrap(),

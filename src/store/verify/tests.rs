@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -14,7 +15,7 @@ use crate::store::index::MemoryIndex;
 use crate::store::read::ReadCore;
 use crate::store::root::{EntryKind, RootRecord, object_path};
 use crate::store::trials::faults::{Failure, Fault, FaultyDisk, Kind};
-use crate::store::trials::{open_over, open_reader};
+use crate::store::trials::{open_over, open_reader, scratch};
 use crate::store::{AddOptions, Store, StoreOptions, StoreReader};
 
 fn content(len: usize) -> Vec<u8> {
@@ -109,13 +110,15 @@ fn a_root_that_says_something_else_than_its_blocks_is_a_finding() {
 /// the disk is well.
 #[test]
 fn what_the_disk_does_not_give_is_found_and_is_served_again_once_it_does() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let (store, cid) = sample(dir.path(), &Profile::default());
     drop(store);
     let path = dir.path().join("store");
     let options = StoreOptions {
         memory_bytes: 0,
         threads: 1,
+        // A child that another test starts may hold a copy of the lock for a moment.
+        lock_timeout: Duration::from_secs(30),
         ..StoreOptions::default()
     };
     let one_thread = VerifyOptions {

@@ -133,10 +133,10 @@ fn has_answers_with_its_exit_code() {
         );
     }
     assert_eq!(sandbox.ok(&["has", "-q", "m"]), "");
-    let yes = json!({"status": "success", "has": true, "target": "m"});
+    let yes = json!({"status": "success", "has": true, "target": "m", "damaged_bytes": 0});
     assert_eq!(sandbox.json(&["has", "m"]), yes);
     let no = sandbox.run(&["has", "n", "--json"]);
-    let expected = "{\"status\":\"success\",\"has\":false,\"target\":\"n\"}\n";
+    let expected = "{\"status\":\"success\",\"has\":false,\"target\":\"n\",\"damaged_bytes\":0}\n";
     assert_eq!((no.code, no.text().as_str()), (Some(1), expected));
 }
 

@@ -105,6 +105,13 @@ fn damage_is_shown_with_its_file_recorded_and_refused() {
     assert!(hint.contains("verify --heal"), "{hint}");
     let stat = sandbox.json(&["stat", "m"]);
     assert_eq!(stat["damaged_bytes"], 1 << 20);
+    let ran = sandbox.run(&["has", "m/weights"]);
+    assert_eq!((ran.code, ran.text().as_str()), (Some(0), "yes\n"));
+    assert!(
+        ran.stderr.starts_with("warning: 1.0 MiB of it"),
+        "{}",
+        ran.stderr
+    );
     let ran = sandbox.run(&["ls"]);
     assert_eq!(ran.code, Some(0));
     assert!(
