@@ -66,6 +66,14 @@ impl Pack {
         }
     }
 
+    /// Whether its header or table is lost.
+    pub(super) fn is_damaged(&self) -> bool {
+        matches!(
+            self.condition,
+            Condition::NoHeader { .. } | Condition::Short(_) | Condition::NoTable(_)
+        )
+    }
+
     /// Whether blocks can be read from it, once what is planned for it is done.
     pub(super) fn is_readable(&self) -> bool {
         match &self.condition {

@@ -1,7 +1,7 @@
 //! The blocks of a pack whose header or table is lost: taken from the table that ends the file, from what is left of
 //! the damaged one, and from the roots, and every one hashed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use rayon::ThreadPool;
@@ -44,30 +44,32 @@ pub(super) struct Stated {
 }
 
 impl Stated {
-    /// What all readable roots, and what is left of the others, say of a pack.
-    pub(super) fn by_roots(survey: &Survey, pack: PackId) -> Self {
-        let mut stated = Self::default();
+    /// What all readable roots, and what is left of the others, say of packs.
+    pub(super) fn by_roots(survey: &Survey, packs: &HashSet<PackId>) -> HashMap<PackId, Self> {
+        let mut stated: HashMap<PackId, Self> = HashMap::new();
         for root in &survey.roots {
             let Some(record) = root.remains() else {
                 continue;
             };
-            if !record.packs.contains(&pack) {
+            if !record.packs.iter().any(|pack| packs.contains(pack)) {
                 continue;
             }
-            let blocks = super::leaves::blocks_of(record, &survey.reader);
-            let here = blocks.iter().filter(|(_, place)| place.pack == pack);
             let top = canonical(&record.head.cid.0);
-            let mut holds_top = false;
-            for (cid, place) in here {
-                holds_top |= canonical(cid) == top;
-                stated.blocks.push((*cid, *place));
-            }
-            if holds_top && root.is_object() {
-                stated.notes.push(ObjectNote {
-                    cid: record.head.cid,
-                    profile: record.head.profile.clone(),
-                    name: record.head.name.clone(),
-                });
+            let mut holds_top = HashSet::new();
+            for (cid, place) in super::leaves::blocks_of(record, &survey.reader) {
+                if !packs.contains(&place.pack) {
+                    continue;
+                }
+                let stated = stated.entry(place.pack).or_default();
+                stated.blocks.push((cid, place));
+                // The add of an object ended in the pack of its first block, which is written last.
+                if root.is_object() && canonical(&cid) == top && holds_top.insert(place.pack) {
+                    stated.notes.push(ObjectNote {
+                        cid: record.head.cid,
+                        profile: record.head.profile.clone(),
+                        name: record.head.name.clone(),
+                    });
+                }
             }
         }
         stated
@@ -81,14 +83,14 @@ pub(super) fn rebuild(
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
-    stated: Stated,
+    stated: impl FnOnce() -> Stated,
 ) -> Result<Option<Rebuilt>, StoreError> {
     if matches!(pack.condition, Condition::NoHeader { .. })
         && let Some((table_offset, table)) = tables::find(raw, &tables::fits)
     {
         return with_table(pool, store, pack, raw, table_offset, table).map(Some);
     }
-    let left = remains_of_table(pack, raw);
+    let (left, stated) = (remains_of_table(pack, raw), stated());
     let listed = pack.header.map(|header| header.blocks);
     let mut seen = HashSet::new();
     let mut candidates: Vec<(Row, bool)> = Vec::new();
