@@ -49,7 +49,7 @@ pub fn plan_repair(
     }
 }
 
-pub(super) fn plan(
+pub(crate) fn plan(
     folder: &StoreFolder,
     options: &RepairOptions,
 ) -> Result<RepairPlan, StoreError> {
@@ -202,9 +202,7 @@ impl Planner<'_> {
         let (defect, why) = match &pack.condition {
             Condition::Sound | Condition::Misnamed(_) => return Ok(()),
             Condition::Foreign(why) => {
-                let finding = RepairFinding::of_error(Defect::Foreign, &path, why, Remedy::Left);
-                let finding = finding.advised(FOREIGN_PACK).with_objects(objects);
-                self.findings.push(finding);
+                self.leave((Defect::Foreign, &path), why, FOREIGN_PACK, objects);
                 return Ok(());
             }
             Condition::Long(why) => {
@@ -220,12 +218,13 @@ impl Planner<'_> {
             },
             Condition::Short(why) => (Defect::PackLength, why),
             Condition::NoTable(why) => (Defect::PackTable, why),
+            Condition::Unreadable(why) => {
+                self.leave((Defect::Unreadable, &path), why, UNREADABLE, objects);
+                return Ok(());
+            }
             Condition::NoSources(why) => {
-                let finding =
-                    RepairFinding::of_error(Defect::PackSources, &path, why, Remedy::Left)
-                        .advised("add the files by reference again; then move it out of packs/")
-                        .with_objects(objects);
-                self.findings.push(finding);
+                let advice = "add the files by reference again; then move it out of packs/";
+                self.leave((Defect::PackSources, &path), why, advice, objects);
                 return Ok(());
             }
         };
@@ -278,6 +277,19 @@ impl Planner<'_> {
         }
         self.findings.push(finding.with_objects(objects));
         Ok(())
+    }
+
+    /// A finding that a repair does nothing about.
+    fn leave(
+        &mut self,
+        (defect, path): (Defect, &Path),
+        why: &StoreError,
+        advice: &'static str,
+        objects: Vec<RepairObject>,
+    ) {
+        let finding = RepairFinding::of_error(defect, path, why, Remedy::Left);
+        let finding = finding.advised(advice).with_objects(objects);
+        self.findings.push(finding);
     }
 
     /// Packs that are not there and that roots of objects name, those apart that are replaced.
@@ -337,6 +349,8 @@ impl Planner<'_> {
     }
 }
 
+const UNREADABLE: &str =
+    "the disk refuses to be read there: copy what can be read to another disk, and repair that";
 const FOREIGN_PACK: &str =
     "it is not read: move it out of packs/, or back to the store that it is of";
 

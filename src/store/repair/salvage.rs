@@ -7,9 +7,9 @@ use std::ops::Range;
 use rayon::ThreadPool;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::hash::are_good;
+use super::hash::{are_good, held};
 use super::pack::{Condition, Pack};
-use super::raw::RawPack;
+use super::raw::{Held, RawPack};
 use super::survey::Survey;
 use super::tables;
 use crate::block::{Cid, HashFunction, canonical};
@@ -104,34 +104,43 @@ pub(super) fn rebuild(
         }
     }
     let rows: Vec<Row> = candidates.iter().map(|(row, _)| *row).collect();
-    let good = are_good(pool, raw, &rows);
+    let held = held(pool, raw, &rows);
     let mut damaged = Vec::new();
     let mut unknown = Vec::new();
+    // They stay in the table, for who brings their bytes back, or reads them after all.
+    let mut bad = Vec::new();
     let mut kept = Vec::with_capacity(rows.len());
-    for ((row, is_rooted), good) in candidates.into_iter().zip(good) {
-        match (good, is_rooted) {
-            (true, _) => kept.push(row),
-            (false, true) => damaged.push(range_of(&row)),
-            (false, false) => unknown.push(row),
+    for ((row, is_rooted), held) in candidates.into_iter().zip(held) {
+        match (held, is_rooted) {
+            (Held::Good, _) => kept.push(row),
+            (Held::Other, false) => unknown.push(row),
+            (Held::Other, true) | (Held::Unreadable, _) => {
+                damaged.push(range_of(&row));
+                bad.push(row);
+            }
         }
     }
     take_by_place(raw, &mut kept, unknown);
     if kept.is_empty() {
         return Ok(None);
     }
-    let lost = listed.map_or(0, |listed| listed.saturating_sub(kept.len() as u64));
     let table_offset = table_place(pack, &damaged);
     if let Some(header) = pack.header.filter(|header| pack.len < header.table_offset) {
         let from = pack.len.max(Header::BYTES as u64);
         damaged.push(from..header.table_offset);
     }
-    let table = Table {
-        rows: kept,
+    let mut rows = kept.clone();
+    rows.extend(bad);
+    rows.sort_by_key(|row| row.offset);
+    let lost = listed.map_or(0, |listed| listed.saturating_sub(rows.len() as u64));
+    let mut table = Table {
+        rows,
         objects: notes_of(left.objects, stated.notes),
     };
     let bytes = table.to_bytes();
     let of = (store, pack.id, PackKind::Payload);
     let header = header(of, table_offset, &bytes, table.rows.len());
+    table.rows = kept;
     pack.take(table);
     pack.payload_end = table_offset;
     pack.is_proven = true;

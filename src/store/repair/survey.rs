@@ -90,6 +90,11 @@ impl RootFile {
 
 impl Survey {
     pub(super) fn read(folder: &StoreFolder, id: StoreId) -> Result<Self, StoreError> {
+        let gone = match gone::read(folder, id) {
+            // What is not read now may be read later: it is not to be made again for that.
+            Err(e @ StoreError::File(_)) => return Err(e),
+            read => read,
+        };
         let mut survey = Self {
             folder: folder.clone(),
             id,
@@ -99,7 +104,7 @@ impl Survey {
             strangers: Vec::new(),
             names: Vec::new(),
             pinned: HashMap::new(),
-            gone: gone::read(folder, id),
+            gone,
         };
         // Names before roots and roots before packs: what is made meanwhile is made the other way round.
         survey.read_names()?;
