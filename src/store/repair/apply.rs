@@ -47,17 +47,24 @@ use crate::store::writer_lock;
 /// refuses, and those of [`plan_repair`](super::plan_repair). Nothing is lost by an error; what was done by then
 /// stays done.
 pub fn apply_repair(made: &RepairPlan) -> Result<RepairReport, StoreError> {
-    let folder = StoreFolder::new(&made.path);
+    apply_on(&StoreFolder::new(&made.path), made)
+}
+
+/// As [`apply_repair`], on the disk that the plan was made on.
+pub(crate) fn apply_on(
+    folder: &StoreFolder,
+    made: &RepairPlan,
+) -> Result<RepairReport, StoreError> {
     let options = StoreOptions {
         lock_timeout: made.options.lock_timeout,
         ..StoreOptions::default()
     };
-    let lock = writer_lock::take(&folder, &options)?;
-    if made.seen == Seen::of(&folder)? {
-        return carry_out(&folder, made, lock);
+    let lock = writer_lock::take(folder, &options)?;
+    if made.seen == Seen::of(folder)? {
+        return carry_out(folder, made, lock);
     }
-    let anew = plan(&folder, &made.options)?;
-    carry_out(&folder, &anew, lock)
+    let anew = plan(folder, &made.options)?;
+    carry_out(folder, &anew, lock)
 }
 
 fn carry_out(

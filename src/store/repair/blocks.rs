@@ -84,9 +84,9 @@ impl<'a> KnownBlocks<'a> {
         })
     }
 
-    fn is_good(&self, cid: &Cid, place: &Place) -> bool {
+    fn is_good(&self, cid: &Cid, place: &Place) -> Result<bool, StoreError> {
         if self.gone.why_not(place).is_some() {
-            return false;
+            return Ok(false);
         }
         let is_known = match &self.vouched {
             None => true,
@@ -95,7 +95,10 @@ impl<'a> KnownBlocks<'a> {
                     || vouched.within(place.pack, place.range()) == u64::from(place.len)
             }
         };
-        is_known || self.reader.block(cid, *place).is_some()
+        match is_known {
+            true => Ok(true),
+            false => self.reader.holds(cid, *place),
+        }
     }
 
     /// Why a block that is not here is not.
@@ -170,9 +173,12 @@ fn by_hash(a: &Multihash, b: &Multihash) -> Ordering {
 
 impl Blocks for KnownBlocks<'_> {
     fn find(&self, cid: &Cid) -> Result<Option<Place>, StoreError> {
-        Ok(self
-            .places(*cid.hash())
-            .find(|place| self.is_good(cid, place)))
+        for place in self.places(*cid.hash()) {
+            if self.is_good(cid, &place)? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
     }
 
     fn node(&self, cid: &Cid) -> Result<Arc<Node>, StoreError> {

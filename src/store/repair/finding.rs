@@ -46,6 +46,8 @@ pub enum Defect {
     RetiredRoot,
     /// A name is damaged.
     Name,
+    /// The disk refuses to be read where the file lies.
+    Unreadable,
     /// A file is another store's, or no file of a store at all.
     Foreign,
 }
@@ -72,6 +74,7 @@ impl Defect {
             Self::LooseRoot => "loose_root",
             Self::RetiredRoot => "retired_root",
             Self::Name => "name",
+            Self::Unreadable => "unreadable",
             Self::Foreign => "foreign",
         }
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use super::raw::RawPack;
+use super::raw::{Held, RawPack};
 use crate::store::gone::{Gone, Why};
 use crate::store::pack::{PackId, Row};
 
@@ -14,12 +14,16 @@ const STEP: usize = 16;
 
 /// For each row, whether the bytes at its place are those of its block.
 pub(super) fn are_good(pool: &ThreadPool, pack: &RawPack, rows: &[Row]) -> Vec<bool> {
-    let is_good = |row: &Row| pack.holds(&row.cid.0, row.offset, row.len);
+    let held = held(pool, pack, rows).into_iter();
+    held.map(|held| held == Held::Good).collect()
+}
+
+/// For each row, what stands at its place.
+pub(super) fn held(pool: &ThreadPool, pack: &RawPack, rows: &[Row]) -> Vec<Held> {
+    let held = |row: &Row| pack.holds(&row.cid.0, row.offset, row.len);
     pool.install(|| {
         let steps = rows.par_chunks(STEP);
-        steps
-            .flat_map_iter(|step| step.iter().map(is_good))
-            .collect()
+        steps.flat_map_iter(|step| step.iter().map(held)).collect()
     })
 }
 

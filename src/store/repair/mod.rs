@@ -24,9 +24,13 @@ mod steps;
 mod survey;
 mod tables;
 
+#[cfg(test)]
+pub(crate) use apply::apply_on;
 pub use apply::apply_repair;
 pub use finding::{Defect, Remedy, RepairFinding, RepairObject};
 pub(crate) use glance::warn_of_damage;
+#[cfg(test)]
+pub(crate) use plan::plan as plan_on;
 pub use plan::plan_repair;
 
 use std::path::PathBuf;

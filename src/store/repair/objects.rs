@@ -189,21 +189,19 @@ impl<'a> Objects<'a> {
     /// Objects that only packs speak of. One that lacks blocks was removed and collected, unless they are damaged.
     fn notes(&mut self) -> Result<(), StoreError> {
         let survey = self.survey;
-        let is_rooted = |cid: &Cid| {
-            let names = survey.roots.iter().map(|root| &root.name);
-            let mut cids = names.filter_map(|name| match name {
-                root::RootName::Object(cid) | root::RootName::Retired(cid) => Some(cid),
-                root::RootName::Loose => None,
-            });
-            cids.any(|rooted| rooted == cid)
-        };
+        let rooted = survey.roots.iter().filter_map(|root| match root.name {
+            root::RootName::Object(cid) | root::RootName::Retired(cid) => Some(cid),
+            root::RootName::Loose => None,
+        });
+        let rooted: HashSet<Cid> = rooted.collect();
         let made: HashSet<Cid> = self.done.steps.iter().map(RootStep::cid).collect();
-        let pinned: HashSet<Cid> = survey.pins().map(|pin| pin.cid).collect();
         let mut unrooted: Vec<(Cid, &ObjectNote)> = self
             .notes
             .iter()
             .map(|(cid, note)| (*cid, *note))
-            .filter(|(cid, _)| !is_rooted(cid) && !made.contains(cid) && !pinned.contains(cid))
+            .filter(|(cid, _)| {
+                !rooted.contains(cid) && !made.contains(cid) && !survey.pinned.contains_key(cid)
+            })
             .collect();
         unrooted.sort_by_cached_key(|(cid, _)| cid.to_string());
         let is_lost = survey.roots.is_empty();
@@ -338,10 +336,10 @@ impl<'a> Objects<'a> {
 
     /// Whether all that keeps an object is a pin of its one block.
     fn is_single(&self, cid: &Cid, told: Told<'_>) -> bool {
-        let mut pins = self.survey.pins().filter(|pin| pin.cid == *cid).peekable();
+        let pins = self.survey.pinned.get(cid);
         let is_block = told.head.is_some_and(|head| head.kind == ObjectKind::Block);
-        let has_pins = pins.peek().is_some();
-        let is_pinned_so = has_pins && pins.all(|pin| pin.kind == PinKind::Direct);
+        let is_pinned_so =
+            pins.is_some_and(|pins| pins.iter().all(|pin| pin.kind == PinKind::Direct));
         is_block || (told.note.is_none() && told.head.is_none() && is_pinned_so)
     }
 

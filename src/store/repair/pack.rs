@@ -27,6 +27,8 @@ pub(super) enum Condition {
     Long(StoreError),
     /// The table is damaged.
     NoTable(StoreError),
+    /// The disk refuses to be read there.
+    Unreadable(StoreError),
     /// The list of the user's files is damaged in which the blocks lie.
     NoSources(StoreError),
 }
@@ -66,11 +68,22 @@ impl Pack {
         }
     }
 
+    /// Whether its header or table is lost.
+    pub(super) fn is_damaged(&self) -> bool {
+        matches!(
+            self.condition,
+            Condition::NoHeader { .. } | Condition::Short(_) | Condition::NoTable(_)
+        )
+    }
+
     /// Whether blocks can be read from it, once what is planned for it is done.
     pub(super) fn is_readable(&self) -> bool {
         match &self.condition {
             Condition::Sound | Condition::Long(_) => true,
-            Condition::Foreign(_) | Condition::Misnamed(_) | Condition::NoSources(_) => false,
+            Condition::Foreign(_)
+            | Condition::Misnamed(_)
+            | Condition::Unreadable(_)
+            | Condition::NoSources(_) => false,
             Condition::NoHeader { .. } | Condition::Short(_) | Condition::NoTable(_) => {
                 self.is_rebuilt
             }
@@ -124,6 +137,9 @@ pub(super) fn examine(
         Err(why @ StoreError::NewerFormat { .. }) => {
             return Ok(Some(Pack::of(id, path, len, Condition::Foreign(why))));
         }
+        Err(why @ StoreError::File(_)) => {
+            return Ok(Some(Pack::of(id, path, len, Condition::Unreadable(why))));
+        }
         Err(why) => {
             let is_ours = !matches!(why, StoreError::Damaged { what: "magic", .. });
             let condition = Condition::NoHeader { why, is_ours };
@@ -161,7 +177,10 @@ pub(super) fn examine(
     if pack.is_reference()
         && let Err(why) = references::sources(&raw)
     {
-        pack.condition = Condition::NoSources(why);
+        pack.condition = match why {
+            StoreError::File(_) => Condition::Unreadable(why),
+            _ => Condition::NoSources(why),
+        };
         return Ok(Some(pack));
     }
     let length = || {
@@ -178,7 +197,10 @@ pub(super) fn examine(
     match table(&raw, &header) {
         Ok(table) => pack.take(table),
         Err(why) => {
-            pack.condition = Condition::NoTable(why);
+            pack.condition = match why {
+                StoreError::File(_) => Condition::Unreadable(why),
+                _ => Condition::NoTable(why),
+            };
             return Ok(Some(pack));
         }
     }

@@ -1,6 +1,6 @@
 //! Making a plan: a reading of the whole store, in the order in which one part makes up for another.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -49,7 +49,7 @@ pub fn plan_repair(
     }
 }
 
-pub(super) fn plan(
+pub(crate) fn plan(
     folder: &StoreFolder,
     options: &RepairOptions,
 ) -> Result<RepairPlan, StoreError> {
@@ -63,6 +63,8 @@ pub(super) fn plan(
         findings: Vec::new(),
         restorable: Vec::new(),
         steps: Steps::new(identity.id),
+        damaged_packs: HashSet::new(),
+        stated: None,
         damaged: BTreeMap::new(),
     };
     planner.folders();
@@ -114,6 +116,9 @@ pub(super) struct Planner<'a> {
     pub(super) findings: Vec<RepairFinding>,
     pub(super) restorable: Vec<RepairObject>,
     pub(super) steps: Steps,
+    /// The packs that are to be rebuilt, and what roots say of them once it was asked for.
+    damaged_packs: HashSet<PackId>,
+    stated: Option<HashMap<PackId, Stated>>,
     /// What is to be recorded as damaged.
     pub(super) damaged: BTreeMap<PackId, Vec<Range<u64>>>,
 }
@@ -147,6 +152,8 @@ impl Planner<'_> {
             }
         }
         let ids: Vec<PackId> = self.survey.packs.keys().copied().collect();
+        let packs = self.survey.packs.values();
+        self.damaged_packs = packs.filter(|p| p.is_damaged()).map(|p| p.id).collect();
         for id in ids {
             let Some(mut pack) = self.survey.packs.remove(&id) else {
                 continue;
@@ -189,14 +196,13 @@ impl Planner<'_> {
     }
 
     fn pack(&mut self, pack: &mut Pack) -> Result<(), StoreError> {
-        let objects = self.survey.objects_over(pack.id);
+        let pack_id = pack.id;
+        let objects = self.survey.objects_over(pack_id);
         let path = pack.path.clone();
         let (defect, why) = match &pack.condition {
             Condition::Sound | Condition::Misnamed(_) => return Ok(()),
             Condition::Foreign(why) => {
-                let finding = RepairFinding::of_error(Defect::Foreign, &path, why, Remedy::Left);
-                let finding = finding.advised(FOREIGN_PACK).with_objects(objects);
-                self.findings.push(finding);
+                self.leave((Defect::Foreign, &path), why, FOREIGN_PACK, objects);
                 return Ok(());
             }
             Condition::Long(why) => {
@@ -212,22 +218,29 @@ impl Planner<'_> {
             },
             Condition::Short(why) => (Defect::PackLength, why),
             Condition::NoTable(why) => (Defect::PackTable, why),
+            Condition::Unreadable(why) => {
+                self.leave((Defect::Unreadable, &path), why, UNREADABLE, objects);
+                return Ok(());
+            }
             Condition::NoSources(why) => {
-                let finding =
-                    RepairFinding::of_error(Defect::PackSources, &path, why, Remedy::Left)
-                        .advised("add the files by reference again; then move it out of packs/")
-                        .with_objects(objects);
-                self.findings.push(finding);
+                let advice = "add the files by reference again; then move it out of packs/";
+                self.leave((Defect::PackSources, &path), why, advice, objects);
                 return Ok(());
             }
         };
         let mut finding = RepairFinding::of_error(defect, &path, why, Remedy::Left);
-        let stated = Stated::by_roots(&self.survey, pack.id);
         let raw = self.survey.reader.open(pack.id)?;
         let has_list = matches!(pack.condition, Condition::NoHeader { .. });
         let sources = match pack.is_reference() || has_list {
             true => references::sources(&raw).ok(),
             false => None,
+        };
+        // Told of all damaged packs at once, and only where their tables do not tell it.
+        let (survey, damaged) = (&self.survey, &self.damaged_packs);
+        let told_by_roots = &mut self.stated;
+        let stated = || {
+            let all = told_by_roots.get_or_insert_with(|| Stated::by_roots(survey, damaged));
+            all.remove(&pack_id).unwrap_or_default()
         };
         let rebuilt = match sources {
             Some(sources) => references::rebuild(self.survey.id, pack, &raw, stated, &sources)?,
@@ -264,6 +277,19 @@ impl Planner<'_> {
         }
         self.findings.push(finding.with_objects(objects));
         Ok(())
+    }
+
+    /// A finding that a repair does nothing about.
+    fn leave(
+        &mut self,
+        (defect, path): (Defect, &Path),
+        why: &StoreError,
+        advice: &'static str,
+        objects: Vec<RepairObject>,
+    ) {
+        let finding = RepairFinding::of_error(defect, path, why, Remedy::Left);
+        let finding = finding.advised(advice).with_objects(objects);
+        self.findings.push(finding);
     }
 
     /// Packs that are not there and that roots of objects name, those apart that are replaced.
@@ -323,6 +349,8 @@ impl Planner<'_> {
     }
 }
 
+const UNREADABLE: &str =
+    "the disk refuses to be read there: copy what can be read to another disk, and repair that";
 const FOREIGN_PACK: &str =
     "it is not read: move it out of packs/, or back to the store that it is of";
 

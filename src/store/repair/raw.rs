@@ -80,14 +80,28 @@ impl RawPack {
     }
 
     /// Whether the bytes at a place are those of a block. What cannot be computed here cannot be wrong.
-    pub(super) fn holds(&self, cid: &Cid, offset: u64, len: u32) -> bool {
+    pub(super) fn holds(&self, cid: &Cid, offset: u64, len: u32) -> Held {
         use crate::block::BlockError::Mismatch;
         if len as usize > MAX_BLOCK_BYTES || offset.saturating_add(u64::from(len)) > self.len {
-            return false;
+            return Held::Other;
         }
-        let read = self.bytes(offset, len as usize);
-        read.is_ok_and(|bytes| !matches!(verify(cid, &bytes), Err(Mismatch { .. })))
+        match self.bytes(offset, len as usize) {
+            Err(_) => Held::Unreadable,
+            Ok(bytes) => match verify(cid, &bytes) {
+                Err(Mismatch { .. }) => Held::Other,
+                Ok(()) | Err(_) => Held::Good,
+            },
+        }
     }
+}
+
+/// What stands at the place of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Good,
+    Other,
+    /// The disk refuses to say it now.
+    Unreadable,
 }
 
 pub(super) fn pack_path(folder: &StoreFolder, id: PackId) -> PathBuf {
@@ -139,6 +153,17 @@ impl RawReader {
         let pack = self.open(place.pack).ok()?;
         let bytes = pack.bytes(place.offset, place.len as usize).ok()?;
         verify(cid, &bytes).ok().map(|()| bytes)
+    }
+
+    /// Whether a block is at a place; an error where the disk refuses to say it.
+    pub(super) fn holds(&self, cid: &Cid, place: Place) -> Result<bool, StoreError> {
+        let pack = self.open(place.pack)?;
+        match pack.holds(cid, place.offset, place.len) {
+            Held::Good => Ok(true),
+            Held::Other => Ok(false),
+            // For what the system says of it.
+            Held::Unreadable => pack.bytes(place.offset, place.len as usize).map(|_| false),
+        }
     }
 }
 

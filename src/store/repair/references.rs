@@ -33,7 +33,7 @@ pub(super) fn rebuild(
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
-    stated: Stated,
+    stated: impl FnOnce() -> Stated,
     sources: &Sources,
 ) -> Result<Option<Rebuilt>, StoreError> {
     let lies = |row: &Row| sources.locate(row.offset, u64::from(row.len)).is_some();
@@ -46,7 +46,7 @@ pub(super) fn rebuild(
     let (table_offset, table, written) = match found {
         Some((table_offset, table)) => (table_offset, table, false),
         None => {
-            let left = remains_of_table(pack, raw);
+            let (left, stated) = (remains_of_table(pack, raw), stated());
             let rooted = stated.blocks.iter().map(|(cid, place)| Row {
                 cid: StoredCid(*cid),
                 offset: place.offset,

@@ -58,6 +58,7 @@ pub(super) fn mend_names(planner: &mut Planner<'_>) {
         }
         planner.findings.push(finding);
     }
+    survey.note_pins();
 }
 
 /// The object that a name is called after.

@@ -1,15 +1,15 @@
 //! The blocks of a pack whose header or table is lost: taken from the table that ends the file, from what is left of
 //! the damaged one, and from the roots, and every one hashed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use rayon::ThreadPool;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::hash::are_good;
+use super::hash::{are_good, held};
 use super::pack::{Condition, Pack};
-use super::raw::RawPack;
+use super::raw::{Held, RawPack};
 use super::survey::Survey;
 use super::tables;
 use crate::block::{Cid, HashFunction, canonical};
@@ -44,30 +44,32 @@ pub(super) struct Stated {
 }
 
 impl Stated {
-    /// What all readable roots, and what is left of the others, say of a pack.
-    pub(super) fn by_roots(survey: &Survey, pack: PackId) -> Self {
-        let mut stated = Self::default();
+    /// What all readable roots, and what is left of the others, say of packs.
+    pub(super) fn by_roots(survey: &Survey, packs: &HashSet<PackId>) -> HashMap<PackId, Self> {
+        let mut stated: HashMap<PackId, Self> = HashMap::new();
         for root in &survey.roots {
             let Some(record) = root.remains() else {
                 continue;
             };
-            if !record.packs.contains(&pack) {
+            if !record.packs.iter().any(|pack| packs.contains(pack)) {
                 continue;
             }
-            let blocks = super::leaves::blocks_of(record, &survey.reader);
-            let here = blocks.iter().filter(|(_, place)| place.pack == pack);
             let top = canonical(&record.head.cid.0);
-            let mut holds_top = false;
-            for (cid, place) in here {
-                holds_top |= canonical(cid) == top;
-                stated.blocks.push((*cid, *place));
-            }
-            if holds_top && root.is_object() {
-                stated.notes.push(ObjectNote {
-                    cid: record.head.cid,
-                    profile: record.head.profile.clone(),
-                    name: record.head.name.clone(),
-                });
+            let mut holds_top = HashSet::new();
+            for (cid, place) in super::leaves::blocks_of(record, &survey.reader) {
+                if !packs.contains(&place.pack) {
+                    continue;
+                }
+                let stated = stated.entry(place.pack).or_default();
+                stated.blocks.push((cid, place));
+                // The add of an object ended in the pack of its first block, which is written last.
+                if root.is_object() && canonical(&cid) == top && holds_top.insert(place.pack) {
+                    stated.notes.push(ObjectNote {
+                        cid: record.head.cid,
+                        profile: record.head.profile.clone(),
+                        name: record.head.name.clone(),
+                    });
+                }
             }
         }
         stated
@@ -81,14 +83,14 @@ pub(super) fn rebuild(
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
-    stated: Stated,
+    stated: impl FnOnce() -> Stated,
 ) -> Result<Option<Rebuilt>, StoreError> {
     if matches!(pack.condition, Condition::NoHeader { .. })
         && let Some((table_offset, table)) = tables::find(raw, &tables::fits)
     {
         return with_table(pool, store, pack, raw, table_offset, table).map(Some);
     }
-    let left = remains_of_table(pack, raw);
+    let (left, stated) = (remains_of_table(pack, raw), stated());
     let listed = pack.header.map(|header| header.blocks);
     let mut seen = HashSet::new();
     let mut candidates: Vec<(Row, bool)> = Vec::new();
@@ -102,34 +104,43 @@ pub(super) fn rebuild(
         }
     }
     let rows: Vec<Row> = candidates.iter().map(|(row, _)| *row).collect();
-    let good = are_good(pool, raw, &rows);
+    let held = held(pool, raw, &rows);
     let mut damaged = Vec::new();
     let mut unknown = Vec::new();
+    // They stay in the table, for who brings their bytes back, or reads them after all.
+    let mut bad = Vec::new();
     let mut kept = Vec::with_capacity(rows.len());
-    for ((row, is_rooted), good) in candidates.into_iter().zip(good) {
-        match (good, is_rooted) {
-            (true, _) => kept.push(row),
-            (false, true) => damaged.push(range_of(&row)),
-            (false, false) => unknown.push(row),
+    for ((row, is_rooted), held) in candidates.into_iter().zip(held) {
+        match (held, is_rooted) {
+            (Held::Good, _) => kept.push(row),
+            (Held::Other, false) => unknown.push(row),
+            (Held::Other, true) | (Held::Unreadable, _) => {
+                damaged.push(range_of(&row));
+                bad.push(row);
+            }
         }
     }
     take_by_place(raw, &mut kept, unknown);
     if kept.is_empty() {
         return Ok(None);
     }
-    let lost = listed.map_or(0, |listed| listed.saturating_sub(kept.len() as u64));
     let table_offset = table_place(pack, &damaged);
     if let Some(header) = pack.header.filter(|header| pack.len < header.table_offset) {
         let from = pack.len.max(Header::BYTES as u64);
         damaged.push(from..header.table_offset);
     }
-    let table = Table {
-        rows: kept,
+    let mut rows = kept.clone();
+    rows.extend(bad);
+    rows.sort_by_key(|row| row.offset);
+    let lost = listed.map_or(0, |listed| listed.saturating_sub(rows.len() as u64));
+    let mut table = Table {
+        rows,
         objects: notes_of(left.objects, stated.notes),
     };
     let bytes = table.to_bytes();
     let of = (store, pack.id, PackKind::Payload);
     let header = header(of, table_offset, &bytes, table.rows.len());
+    table.rows = kept;
     pack.take(table);
     pack.payload_end = table_offset;
     pack.is_proven = true;

@@ -1,6 +1,6 @@
 //! Everything that a repair goes by: the files of a store, each read as far as it can be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,8 @@ pub(super) struct Survey {
     /// Files in `roots/` that are no roots.
     pub(super) strangers: Vec<PathBuf>,
     pub(super) names: Vec<NameFile>,
+    /// By object the pins that can be read.
+    pub(super) pinned: HashMap<Cid, Vec<Pin>>,
     pub(super) gone: Result<Gone, StoreError>,
 }
 
@@ -88,6 +90,11 @@ impl RootFile {
 
 impl Survey {
     pub(super) fn read(folder: &StoreFolder, id: StoreId) -> Result<Self, StoreError> {
+        let gone = match gone::read(folder, id) {
+            // What is not read now may be read later: it is not to be made again for that.
+            Err(e @ StoreError::File(_)) => return Err(e),
+            read => read,
+        };
         let mut survey = Self {
             folder: folder.clone(),
             id,
@@ -96,7 +103,8 @@ impl Survey {
             roots: Vec::new(),
             strangers: Vec::new(),
             names: Vec::new(),
-            gone: gone::read(folder, id),
+            pinned: HashMap::new(),
+            gone,
         };
         // Names before roots and roots before packs: what is made meanwhile is made the other way round.
         survey.read_names()?;
@@ -130,7 +138,16 @@ impl Survey {
             });
         }
         self.names.sort_by(|a, b| a.name.cmp(&b.name));
+        self.note_pins();
         Ok(())
+    }
+
+    /// Done again when a name was mended.
+    pub(super) fn note_pins(&mut self) {
+        self.pinned.clear();
+        for pin in self.names.iter().filter_map(|file| file.pin.as_ref().ok()) {
+            self.pinned.entry(pin.cid).or_default().push(pin.clone());
+        }
     }
 
     fn read_roots(&mut self) -> Result<(), StoreError> {
@@ -192,7 +209,7 @@ impl Survey {
 
     /// The object under a CID, as roots and packs speak of it.
     pub(super) fn object(&self, cid: Cid, name: String) -> RepairObject {
-        let pins = self.pins().filter(|pin| pin.cid == cid);
+        let pins = self.pinned.get(&cid).into_iter().flatten();
         RepairObject {
             cid,
             name,
@@ -232,11 +249,6 @@ impl Survey {
             }
         }
         objects
-    }
-
-    /// The pins that can be read.
-    pub(super) fn pins(&self) -> impl Iterator<Item = &Pin> + '_ {
-        self.names.iter().filter_map(|file| file.pin.as_ref().ok())
     }
 
     /// What all readable roots cover.

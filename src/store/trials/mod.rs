@@ -15,6 +15,7 @@ mod indexes;
 mod ledger;
 mod races;
 mod recorder;
+mod repairing;
 mod replay;
 mod run;
 mod workload;
