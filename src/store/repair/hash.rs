@@ -12,12 +12,6 @@ use crate::store::pack::{PackId, Row};
 /// Blocks that one thread takes at a time, so that it reads forward.
 const STEP: usize = 16;
 
-/// For each row, whether the bytes at its place are those of its block.
-pub(super) fn are_good(pool: &ThreadPool, pack: &RawPack, rows: &[Row]) -> Vec<bool> {
-    let held = held(pool, pack, rows).into_iter();
-    held.map(|held| held == Held::Good).collect()
-}
-
 /// For each row, what stands at its place.
 pub(super) fn held(pool: &ThreadPool, pack: &RawPack, rows: &[Row]) -> Vec<Held> {
     let held = |row: &Row| pack.holds(&row.cid.0, row.offset, row.len);
@@ -38,7 +32,8 @@ pub(super) fn damaged(
     let range = |row: &Row| row.offset..row.offset + u64::from(row.len);
     let is_alive = |row: &&Row| gone.why(id, &range(row)) != Some(Why::Dead);
     let alive: Vec<Row> = rows.iter().filter(is_alive).copied().collect();
-    let good = are_good(pool, pack, &alive).into_iter();
-    let bad = alive.iter().zip(good).filter(|(_, good)| !good);
+    let held = held(pool, pack, &alive);
+    let bad = alive.iter().zip(held);
+    let bad = bad.filter(|(_, held)| *held != Held::Good);
     bad.map(|(row, _)| range(row)).collect()
 }

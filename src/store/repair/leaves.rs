@@ -6,12 +6,16 @@ use super::raw::RawReader;
 use crate::block::{Cid, Multihash, RAW};
 use crate::dag::{self, Node};
 use crate::store::assemble::{MAX_BLOCKS, MAX_FILE_LEVELS};
+use crate::store::error::StoreError;
 use crate::store::pack::{PackId, Place};
 use crate::store::root::{EntryKind, PathEntry, RootExtent, RootRecord};
 
 /// Every block whose CID and place can be told. Nodes are read, checked against their CIDs; below one that cannot be
-/// read the leaves are not known.
-pub(super) fn blocks_of(record: &RootRecord, reader: &RawReader) -> Vec<(Cid, Place)> {
+/// told the leaves are not known. An error where the disk refuses to be read.
+pub(super) fn blocks_of(
+    record: &RootRecord,
+    reader: &RawReader,
+) -> Result<Vec<(Cid, Place)>, StoreError> {
     let place = |pack: PackId, offset, len| Place { pack, offset, len };
     let nodes = record.nodes.iter();
     let nodes = nodes.map(|n| (n.cid.0, place(record.pack(n.pack), n.offset, n.len)));
@@ -24,10 +28,10 @@ pub(super) fn blocks_of(record: &RootRecord, reader: &RawReader) -> Vec<(Cid, Pl
     };
     for entry in &record.paths {
         if let EntryKind::File { .. } = entry.kind {
-            walk.file(entry);
+            walk.file(entry)?;
         }
     }
-    walk.blocks
+    Ok(walk.blocks)
 }
 
 struct Walk<'a> {
@@ -70,41 +74,53 @@ impl Cursor<'_> {
 }
 
 impl Walk<'_> {
-    fn file(&mut self, entry: &PathEntry) {
+    fn file(&mut self, entry: &PathEntry) -> Result<(), StoreError> {
         let mut cursor = Cursor {
             extents: self.record.extents_of(entry),
             at: 0,
         };
-        self.part(&entry.cid.0, entry.size, &mut cursor, 0);
+        self.part(&entry.cid.0, entry.size, &mut cursor, 0)
     }
 
     /// A part of a file of so many bytes.
-    fn part(&mut self, cid: &Cid, size: u64, cursor: &mut Cursor<'_>, level: usize) {
+    fn part(
+        &mut self,
+        cid: &Cid,
+        size: u64,
+        cursor: &mut Cursor<'_>,
+        level: usize,
+    ) -> Result<(), StoreError> {
         self.visits += 1;
         if self.visits > MAX_BLOCKS || level > MAX_FILE_LEVELS {
-            return;
+            return Ok(());
         }
         if cid.codec() == RAW {
             let Ok(len) = u32::try_from(size) else {
-                return cursor.skip(size);
+                cursor.skip(size);
+                return Ok(());
             };
             if let Some((pack, offset)) = cursor.take(size).filter(|_| len > 0) {
                 let pack = self.record.pack(pack);
                 self.blocks.push((*cid, Place { pack, offset, len }));
             }
-            return;
+            return Ok(());
         }
-        let Some(Node::File { data, children, .. }) = self.node(cid) else {
-            return cursor.skip(size);
+        let Some(Node::File { data, children, .. }) = self.node(cid)? else {
+            cursor.skip(size);
+            return Ok(());
         };
         cursor.skip(data.map_or(0, |range| range.len() as u64));
         for child in children {
-            self.part(&child.cid, child.size, cursor, level + 1);
+            self.part(&child.cid, child.size, cursor, level + 1)?;
         }
+        Ok(())
     }
 
-    fn node(&self, cid: &Cid) -> Option<Node> {
-        let bytes = self.reader.block(cid, *self.nodes.get(cid.hash())?)?;
-        dag::decode(cid, &bytes).ok()
+    fn node(&self, cid: &Cid) -> Result<Option<Node>, StoreError> {
+        let Some(place) = self.nodes.get(cid.hash()) else {
+            return Ok(None);
+        };
+        let bytes = self.reader.block(cid, *place)?;
+        Ok(bytes.and_then(|bytes| dag::decode(cid, &bytes).ok()))
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Result<(), StoreError> {
     planner.restorable.extend(done.restorable);
     let mut live = planner.survey.covered();
     live.extend(&done.live);
+    live.extend(&planner.unread);
     live.normalize();
     rest::plan(planner, live, gone, done.are_roots_lost)
 }

@@ -14,7 +14,7 @@ use super::salvage::{Rebuilt, Stated, rebuild};
 use super::steps::{PackStep, Seen, Steps};
 use super::survey::{RootFile, Survey};
 use super::{RepairOptions, RepairPlan, hash, index, objects, references};
-use crate::store::coverage::Covered;
+use crate::store::coverage::{Coverage, Covered};
 use crate::store::error::StoreError;
 use crate::store::folder::{FOLDERS, StoreFolder, not_a_folder};
 use crate::store::gone::{Gone, Why};
@@ -66,6 +66,7 @@ pub(crate) fn plan(
         damaged_packs: HashSet::new(),
         stated: None,
         damaged: BTreeMap::new(),
+        unread: Coverage::default(),
     };
     planner.folders();
     if let Some((bytes, finding)) = identity.anew {
@@ -121,6 +122,8 @@ pub(super) struct Planner<'a> {
     stated: Option<HashMap<PackId, Stated>>,
     /// What is to be recorded as damaged.
     pub(super) damaged: BTreeMap<PackId, Vec<Range<u64>>>,
+    /// What the disk refuses to say anything of, which is therefore not dead.
+    pub(super) unread: Coverage,
 }
 
 impl Planner<'_> {
@@ -232,20 +235,37 @@ impl Planner<'_> {
         let raw = self.survey.reader.open(pack.id)?;
         let has_list = matches!(pack.condition, Condition::NoHeader { .. });
         let sources = match pack.is_reference() || has_list {
-            true => references::sources(&raw).ok(),
+            true => match references::sources(&raw) {
+                Err(why @ StoreError::File(_)) => {
+                    self.leave((Defect::Unreadable, &path), &why, UNREADABLE, objects);
+                    return Ok(());
+                }
+                listed => listed.ok(),
+            },
             false => None,
         };
         // Told of all damaged packs at once, and only where their tables do not tell it.
         let (survey, damaged) = (&self.survey, &self.damaged_packs);
         let told_by_roots = &mut self.stated;
         let stated = || {
-            let all = told_by_roots.get_or_insert_with(|| Stated::by_roots(survey, damaged));
-            all.remove(&pack_id).unwrap_or_default()
+            let all = match told_by_roots {
+                Some(all) => all,
+                None => told_by_roots.insert(Stated::by_roots(survey, damaged)?),
+            };
+            Ok(all.remove(&pack_id).unwrap_or_default())
         };
         let rebuilt = match sources {
-            Some(sources) => references::rebuild(self.survey.id, pack, &raw, stated, &sources)?,
-            None if pack.is_reference() => None,
-            None => rebuild(&self.pool, self.survey.id, pack, &raw, stated)?,
+            Some(sources) => references::rebuild(self.survey.id, pack, &raw, stated, &sources),
+            None if pack.is_reference() => Ok(None),
+            None => rebuild(&self.pool, self.survey.id, pack, &raw, stated),
+        };
+        let rebuilt = match rebuilt {
+            // To make a table of what could be read would be to forget the rest.
+            Err(why @ StoreError::File(_)) => {
+                self.leave((Defect::Unreadable, &path), &why, UNREADABLE, objects);
+                return Ok(());
+            }
+            made => made?,
         };
         match rebuilt {
             None if defect == Defect::Foreign => finding = finding.advised(FOREIGN_PACK),
@@ -268,6 +288,12 @@ impl Planner<'_> {
                 }
                 finding.remedy = Remedy::Rebuilt;
                 finding.found.push_str(&told(pack, &rebuilt));
+                if !rebuilt.unread.is_empty() {
+                    finding = finding.advised(UNREAD);
+                }
+                for range in rebuilt.unread.drain(..) {
+                    self.unread.add_range(pack.id, range);
+                }
                 let damaged = std::mem::take(&mut rebuilt.damaged);
                 if !damaged.is_empty() {
                     self.damaged.entry(pack.id).or_default().extend(damaged);
@@ -351,6 +377,8 @@ impl Planner<'_> {
 
 const UNREADABLE: &str =
     "the disk refuses to be read there: copy what can be read to another disk, and repair that";
+const UNREAD: &str =
+    "what the disk refused is recorded as damaged: `verify` takes back what it can read again";
 const FOREIGN_PACK: &str =
     "it is not read: move it out of packs/, or back to the store that it is of";
 
@@ -366,6 +394,9 @@ fn told(pack: &Pack, rebuilt: &Rebuilt) -> String {
     let mut told = format!("; {} good blocks in it", pack.rows.len());
     if !rebuilt.damaged.is_empty() {
         told.push_str(&format!(", {} ranges are not good", rebuilt.damaged.len()));
+    }
+    if !rebuilt.unread.is_empty() {
+        told.push_str(&format!(", {} cannot be read", rebuilt.unread.len()));
     }
     if rebuilt.lost > 0 {
         told.push_str(&format!(", {} of its table are lost", rebuilt.lost));

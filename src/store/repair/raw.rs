@@ -79,10 +79,14 @@ impl RawPack {
         read_table(&self.files, &self.file, &self.path, header)
     }
 
+    fn reaches(&self, offset: u64, len: u32) -> bool {
+        offset.saturating_add(u64::from(len)) <= self.len
+    }
+
     /// Whether the bytes at a place are those of a block. What cannot be computed here cannot be wrong.
     pub(super) fn holds(&self, cid: &Cid, offset: u64, len: u32) -> Held {
         use crate::block::BlockError::Mismatch;
-        if len as usize > MAX_BLOCK_BYTES || offset.saturating_add(u64::from(len)) > self.len {
+        if len as usize > MAX_BLOCK_BYTES || !self.reaches(offset, len) {
             return Held::Other;
         }
         match self.bytes(offset, len as usize) {
@@ -145,14 +149,17 @@ impl RawReader {
         Ok(pack)
     }
 
-    /// A block's bytes, if they are its.
-    pub(super) fn block(&self, cid: &Cid, place: Place) -> Option<Vec<u8>> {
-        if place.len as usize > MAX_BLOCK_BYTES {
-            return None;
+    /// A block's bytes, if they are its; an error where the disk refuses to say it.
+    pub(super) fn block(&self, cid: &Cid, place: Place) -> Result<Option<Vec<u8>>, StoreError> {
+        let pack = match self.open(place.pack) {
+            Err(e) if is_absent(&e) || matches!(e, StoreError::Damaged { .. }) => return Ok(None),
+            opened => opened?,
+        };
+        if place.len as usize > MAX_BLOCK_BYTES || !pack.reaches(place.offset, place.len) {
+            return Ok(None);
         }
-        let pack = self.open(place.pack).ok()?;
-        let bytes = pack.bytes(place.offset, place.len as usize).ok()?;
-        verify(cid, &bytes).ok().map(|()| bytes)
+        let bytes = pack.bytes(place.offset, place.len as usize)?;
+        Ok(verify(cid, &bytes).is_ok().then_some(bytes))
     }
 
     /// Whether a block is at a place; an error where the disk refuses to say it.

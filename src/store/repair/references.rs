@@ -33,20 +33,20 @@ pub(super) fn rebuild(
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
-    stated: impl FnOnce() -> Stated,
+    stated: impl FnOnce() -> Result<Stated, StoreError>,
     sources: &Sources,
 ) -> Result<Option<Rebuilt>, StoreError> {
     let lies = |row: &Row| sources.locate(row.offset, u64::from(row.len)).is_some();
     let fits = |table: &Table, _: u64| table.rows.iter().all(lies);
     let found = match pack.header {
-        None => tables::find(raw, &fits),
+        None => tables::find(raw, &fits)?,
         Some(_) => None,
     };
     let kind = PackKind::References;
     let (table_offset, table, written) = match found {
         Some((table_offset, table)) => (table_offset, table, false),
         None => {
-            let (left, stated) = (remains_of_table(pack, raw), stated());
+            let (left, stated) = (remains_of_table(pack, raw)?, stated()?);
             let rooted = stated.blocks.iter().map(|(cid, place)| Row {
                 cid: StoredCid(*cid),
                 offset: place.offset,
@@ -89,6 +89,7 @@ pub(super) fn rebuild(
         header,
         table: written.then_some(bytes),
         damaged: Vec::new(),
+        unread: Vec::new(),
         lost,
     }))
 }

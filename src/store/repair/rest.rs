@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::finding::{Defect, Remedy, RepairFinding};
-use super::hash::are_good;
+use super::hash::held;
 use super::plan::Planner;
+use super::raw::Held;
 use super::steps::{NameStep, RootStep};
 use super::survey::{NameFile, RootState};
 use crate::block::{Cid, canonical, parse_cid};
@@ -89,8 +90,10 @@ pub(super) fn plan(
     if are_roots_lost {
         loose.push(root::loose_path(&planner.survey.folder)?);
     }
-    if !loose.is_empty() {
-        let whole = uncovered(planner, &mut live, &gone, is_gone_lost)?;
+    // What is left may be missing from what is covered: nothing that is good is dead for that.
+    let is_unsure = is_gone_lost && planner.findings.iter().any(RepairFinding::is_left);
+    if !loose.is_empty() || is_unsure {
+        let whole = uncovered(planner, &mut live, &mut gone, is_gone_lost)?;
         let record = loose_record(whole.clone(), Vec::new());
         for path in loose
             .into_iter()
@@ -181,15 +184,16 @@ fn loose(planner: &mut Planner<'_>) -> Vec<std::path::PathBuf> {
 }
 
 /// The packs with good blocks that nothing covers. They are live from then on: while it is not known what is dead,
-/// those of their blocks that are good.
+/// those of their blocks that are good, or that the disk refuses to say it of.
 fn uncovered(
     planner: &Planner<'_>,
     live: &mut Coverage,
-    gone: &Gone,
+    gone: &mut Gone,
     is_gone_lost: bool,
 ) -> Result<Vec<PackId>, StoreError> {
     let mut packs = Vec::new();
     let mut more = Coverage::default();
+    let mut unread = Vec::new();
     for pack in planner
         .survey
         .packs
@@ -203,25 +207,28 @@ fn uncovered(
             !is_covered && gone.why(pack.id, &range).is_none()
         };
         let rows: Vec<Row> = pack.rows.iter().filter(is_open).copied().collect();
-        let good = match is_gone_lost && !pack.is_proven && !rows.is_empty() {
+        let found = match is_gone_lost && !pack.is_proven && !rows.is_empty() {
             true => {
                 let raw = planner.survey.reader.open(pack.id)?;
-                are_good(&planner.pool, &raw, &rows)
+                held(&planner.pool, &raw, &rows)
             }
-            false => vec![true; rows.len()],
+            false => vec![Held::Good; rows.len()],
         };
-        let good: Vec<&Row> = rows
-            .iter()
-            .zip(good)
-            .filter(|(_, good)| *good)
-            .map(|(row, _)| row)
-            .collect();
-        if !good.is_empty() {
+        if found.iter().any(|held| *held != Held::Other) {
             packs.push(pack.id);
         }
-        for row in good {
-            more.add_range(pack.id, row.offset..row.offset + u64::from(row.len));
+        for (row, held) in rows.iter().zip(found) {
+            let range = row.offset..row.offset + u64::from(row.len);
+            match held {
+                Held::Other => continue,
+                Held::Good => {}
+                Held::Unreadable => unread.push((pack.id, range.clone())),
+            }
+            more.add_range(pack.id, range);
         }
+    }
+    for (pack, range) in unread {
+        gone.add_damaged(pack, [range]);
     }
     live.extend(&more);
     live.normalize();

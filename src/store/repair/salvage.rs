@@ -7,7 +7,7 @@ use std::ops::Range;
 use rayon::ThreadPool;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::hash::{are_good, held};
+use super::hash::held;
 use super::pack::{Condition, Pack};
 use super::raw::{Held, RawPack};
 use super::survey::Survey;
@@ -29,6 +29,8 @@ pub(super) struct Rebuilt {
     pub(super) table: Option<Vec<u8>>,
     /// Blocks that roots place here and that are not here: they are to be recorded as damaged.
     pub(super) damaged: Vec<Range<u64>>,
+    /// Those of them that the disk refused to be read.
+    pub(super) unread: Vec<Range<u64>>,
     /// Blocks that the table listed, as far as that can be told, and that are lost.
     pub(super) lost: u64,
 }
@@ -45,7 +47,10 @@ pub(super) struct Stated {
 
 impl Stated {
     /// What all readable roots, and what is left of the others, say of packs.
-    pub(super) fn by_roots(survey: &Survey, packs: &HashSet<PackId>) -> HashMap<PackId, Self> {
+    pub(super) fn by_roots(
+        survey: &Survey,
+        packs: &HashSet<PackId>,
+    ) -> Result<HashMap<PackId, Self>, StoreError> {
         let mut stated: HashMap<PackId, Self> = HashMap::new();
         for root in &survey.roots {
             let Some(record) = root.remains() else {
@@ -56,7 +61,7 @@ impl Stated {
             }
             let top = canonical(&record.head.cid.0);
             let mut holds_top = HashSet::new();
-            for (cid, place) in super::leaves::blocks_of(record, &survey.reader) {
+            for (cid, place) in super::leaves::blocks_of(record, &survey.reader)? {
                 if !packs.contains(&place.pack) {
                     continue;
                 }
@@ -72,7 +77,7 @@ impl Stated {
                 }
             }
         }
-        stated
+        Ok(stated)
     }
 }
 
@@ -83,14 +88,14 @@ pub(super) fn rebuild(
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
-    stated: impl FnOnce() -> Stated,
+    stated: impl FnOnce() -> Result<Stated, StoreError>,
 ) -> Result<Option<Rebuilt>, StoreError> {
     if matches!(pack.condition, Condition::NoHeader { .. })
-        && let Some((table_offset, table)) = tables::find(raw, &tables::fits)
+        && let Some((table_offset, table)) = tables::find(raw, &tables::fits)?
     {
         return with_table(pool, store, pack, raw, table_offset, table).map(Some);
     }
-    let (left, stated) = (remains_of_table(pack, raw), stated());
+    let (left, stated) = (remains_of_table(pack, raw)?, stated()?);
     let listed = pack.header.map(|header| header.blocks);
     let mut seen = HashSet::new();
     let mut candidates: Vec<(Row, bool)> = Vec::new();
@@ -105,8 +110,9 @@ pub(super) fn rebuild(
     }
     let rows: Vec<Row> = candidates.iter().map(|(row, _)| *row).collect();
     let held = held(pool, raw, &rows);
-    let mut damaged = Vec::new();
     let mut unknown = Vec::new();
+    let mut doubtful = Vec::new();
+    let mut unread = Vec::new();
     // They stay in the table, for who brings their bytes back, or reads them after all.
     let mut bad = Vec::new();
     let mut kept = Vec::with_capacity(rows.len());
@@ -114,13 +120,21 @@ pub(super) fn rebuild(
         match (held, is_rooted) {
             (Held::Good, _) => kept.push(row),
             (Held::Other, false) => unknown.push(row),
-            (Held::Other, true) | (Held::Unreadable, _) => {
-                damaged.push(range_of(&row));
+            (Held::Other, true) => bad.push(row),
+            (Held::Unreadable, true) => {
+                unread.push(range_of(&row));
                 bad.push(row);
             }
+            (Held::Unreadable, false) => doubtful.push(row),
         }
     }
-    take_by_place(raw, &mut kept, unknown);
+    // A damaged row says nothing of a place that another one knows.
+    let known = places(kept.iter().chain(&bad));
+    doubtful.retain(|row| is_free(row, &known));
+    unread.extend(doubtful.iter().map(range_of));
+    bad.append(&mut doubtful);
+    let mut damaged: Vec<Range<u64>> = bad.iter().map(range_of).collect();
+    take_by_place(raw, &mut kept, unknown)?;
     if kept.is_empty() {
         return Ok(None);
     }
@@ -149,32 +163,50 @@ pub(super) fn rebuild(
         header,
         table: Some(bytes),
         damaged,
+        unread,
         lost,
     }))
 }
 
 /// Adds the blocks whose place a damaged row still tells though not their hash, where nothing else is known to lie: what
 /// they are is what their bytes say. The rows are in the order of their offsets then.
-fn take_by_place(raw: &RawPack, kept: &mut Vec<Row>, rows: Vec<Row>) {
-    let mut known = Coverage::default();
-    let here = PackId([0; 16]);
-    kept.iter()
-        .for_each(|row| known.add_range(here, range_of(row)));
-    known.normalize();
+fn take_by_place(raw: &RawPack, kept: &mut Vec<Row>, rows: Vec<Row>) -> Result<(), StoreError> {
+    let known = places(kept.iter());
     for row in rows {
-        let range = range_of(&row);
-        let is_free = outside(&range, known.of(here)).next() == Some(range);
+        let is_free = is_free(&row, &known);
         let (cid, function) = (row.cid.0, HashFunction::from_code(row.cid.0.hash().code()));
         let Some(function) = function.filter(|_| is_free && tables::row_fits(&row, raw.len()))
         else {
             continue;
         };
-        if let Ok(bytes) = raw.bytes(row.offset, row.len as usize) {
-            let cid = StoredCid(Cid::new_v1(cid.codec(), function.digest(&bytes)));
-            kept.push(Row { cid, ..row });
-        }
+        let bytes = raw.bytes(row.offset, row.len as usize)?;
+        let cid = StoredCid(Cid::new_v1(cid.codec(), function.digest(&bytes)));
+        kept.push(Row { cid, ..row });
     }
     kept.sort_by_key(|row| row.offset);
+    Ok(())
+}
+
+/// Stands for the one pack that is looked at.
+const HERE: PackId = PackId([0; 16]);
+
+fn places<'a>(rows: impl Iterator<Item = &'a Row>) -> Coverage {
+    let mut places = Coverage::default();
+    rows.for_each(|row| places.add_range(HERE, range_of(row)));
+    places.normalize();
+    places
+}
+
+/// Whether nothing is known of any byte of a row's place.
+fn is_free(row: &Row, known: &Coverage) -> bool {
+    let range = range_of(row);
+    outside(&range, known.of(HERE)).next() == Some(range)
+}
+
+fn unread_of(rows: &[Row], held: &[Held]) -> Vec<Range<u64>> {
+    let all = rows.iter().zip(held);
+    let unread = all.filter(|(_, held)| **held == Held::Unreadable);
+    unread.map(|(row, _)| range_of(row)).collect()
 }
 
 fn range_of(row: &Row) -> Range<u64> {
@@ -194,11 +226,16 @@ fn with_table(
     let bytes = raw.bytes(table_offset, (raw.len() - table_offset) as usize)?;
     let of = (store, pack.id, PackKind::Payload);
     let header = header(of, table_offset, &bytes, table.rows.len());
-    let good = are_good(pool, raw, &table.rows);
-    let bad = table.rows.iter().zip(&good).filter(|(_, good)| !**good);
+    let held = held(pool, raw, &table.rows);
+    let unread = unread_of(&table.rows, &held);
+    let bad = table
+        .rows
+        .iter()
+        .zip(&held)
+        .filter(|(_, held)| **held != Held::Good);
     let damaged = bad.map(|(row, _)| range_of(row)).collect();
-    let mut is_good = good.iter();
-    table.rows.retain(|_| is_good.next() == Some(&true));
+    let mut held = held.iter();
+    table.rows.retain(|_| held.next() == Some(&Held::Good));
     pack.take(table);
     pack.payload_end = table_offset;
     pack.is_proven = true;
@@ -207,6 +244,7 @@ fn with_table(
         header,
         table: None,
         damaged,
+        unread,
         lost: 0,
     })
 }
@@ -259,14 +297,15 @@ fn end_of(len: u64, damaged: &[Range<u64>]) -> u64 {
 }
 
 /// What can be read of the table where the header says that it is.
-pub(super) fn remains_of_table(pack: &Pack, raw: &RawPack) -> Table {
+pub(super) fn remains_of_table(pack: &Pack, raw: &RawPack) -> Result<Table, StoreError> {
     let Some(header) = pack.header else {
-        return Table::default();
+        return Ok(Table::default());
     };
     let end = header.file_len.min(raw.len());
     let len = end.saturating_sub(header.table_offset).min(MAX_TABLE_BYTES);
-    match raw.bytes(header.table_offset, len as usize) {
-        Ok(bytes) if len > 0 => tables::rows_in(raw, &bytes),
-        _ => Table::default(),
+    if len == 0 {
+        return Ok(Table::default());
     }
+    let bytes = raw.bytes(header.table_offset, len as usize)?;
+    Ok(tables::rows_in(raw, &bytes))
 }

@@ -4,6 +4,7 @@
 use super::raw::RawPack;
 use crate::block::cid_from_bytes;
 use crate::dag::MAX_BLOCK_BYTES;
+use crate::store::error::StoreError;
 use crate::store::format::{self, StoredCid, array};
 use crate::store::pack::{Header, MAX_TABLE_BYTES, ObjectNote, Row, SMALL_ALIGN, Table};
 
@@ -19,7 +20,7 @@ const MAX_TRIES: usize = 64;
 pub(super) type Fits<'a> = &'a dyn Fn(&Table, u64) -> bool;
 
 /// The table that ends where the file does, and where it begins.
-pub(super) fn find(pack: &RawPack, fits: Fits<'_>) -> Option<(u64, Table)> {
+pub(super) fn find(pack: &RawPack, fits: Fits<'_>) -> Result<Option<(u64, Table)>, StoreError> {
     let (first, end) = (Header::BYTES as u64, pack.len());
     let first = first.max(end.saturating_sub(MAX_TABLE_BYTES));
     let first = first.next_multiple_of(SMALL_ALIGN);
@@ -33,19 +34,19 @@ pub(super) fn find(pack: &RawPack, fits: Fits<'_>) -> Option<(u64, Table)> {
             .next_multiple_of(SMALL_ALIGN);
         // The candidates' first words may reach into the window after this one.
         let window_end = (below + 32).min(end);
-        let window = pack.bytes(from, (window_end - from) as usize).ok()?;
+        let window = pack.bytes(from, (window_end - from) as usize)?;
         let count = (below - from).div_ceil(SMALL_ALIGN);
         for number in (0..count).rev() {
             let at = from + number * SMALL_ALIGN;
             if !may_begin(&window[(at - from) as usize..], end - at) {
                 continue;
             }
-            if let Some(table) = whole(pack, at, fits) {
-                return Some((at, table));
+            if let Some(table) = whole(pack, at, fits)? {
+                return Ok(Some((at, table)));
             }
             tries += 1;
             if tries == MAX_TRIES {
-                return None;
+                return Ok(None);
             }
         }
         if from == first {
@@ -53,7 +54,7 @@ pub(super) fn find(pack: &RawPack, fits: Fits<'_>) -> Option<(u64, Table)> {
         }
         below = from;
     }
-    None
+    Ok(None)
 }
 
 /// Whether a table of `len` bytes may begin with these.
@@ -70,10 +71,10 @@ fn may_begin(bytes: &[u8], len: u64) -> bool {
 }
 
 /// The table between a place and the end, if it decodes and its rows lie where they may.
-fn whole(pack: &RawPack, at: u64, fits: Fits<'_>) -> Option<Table> {
-    let bytes = pack.bytes(at, (pack.len() - at) as usize).ok()?;
-    let table = Table::parse(&bytes, pack.path()).ok()?;
-    fits(&table, at).then_some(table)
+fn whole(pack: &RawPack, at: u64, fits: Fits<'_>) -> Result<Option<Table>, StoreError> {
+    let bytes = pack.bytes(at, (pack.len() - at) as usize)?;
+    let table = Table::parse(&bytes, pack.path()).ok();
+    Ok(table.filter(|table| fits(table, at)))
 }
 
 /// Whether all rows lie between the header and an offset.
