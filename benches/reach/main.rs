@@ -21,6 +21,8 @@ mod verify;
 
 #[path = "../tools/checkpoint.rs"]
 mod checkpoint;
+#[path = "../tools/many_blocks.rs"]
+mod many_blocks;
 #[path = "../tools/peak_memory.rs"]
 mod peak_memory;
 

@@ -5,19 +5,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use ipfs_accelerate::{
-    AddOptions, ByteSize, Profile, RepairOptions, Store, StoreReader, apply_repair, plan_repair,
-};
+use ipfs_accelerate::{ByteSize, RepairOptions, StoreReader, apply_repair, plan_repair};
 
-use crate::checkpoint::Payload;
 use crate::scratch::{Scratch, settle};
-use crate::{child, median};
+use crate::{child, many_blocks, median};
 
 /// At the size that a run has unless told otherwise.
 const BLOCKS: u64 = 1_000_000;
 const WHOLE_BYTES: u64 = 4 << 30;
-const BLOCK_BYTES: usize = 256;
-const OBJECTS: u64 = 100;
 const ROUNDS: usize = 3;
 
 /// What is done to the store before it is repaired.
@@ -27,7 +22,7 @@ pub(crate) fn run(scratch: &Scratch, size_bytes: u64) -> Result<(), Box<dyn Erro
     scratch.clear("repair")?;
     let path = scratch.path("repair");
     let blocks = (BLOCKS * size_bytes).div_ceil(WHOLE_BYTES).min(BLOCKS);
-    make(&path, blocks)?;
+    drop(many_blocks::store_of(&path, blocks)?);
     let totals = StoreReader::open(&path)?.totals()?;
     println!(
         "\na store of {} blocks in {} packs and {} objects, in the page cache",
@@ -77,18 +72,6 @@ pub(crate) fn run(scratch: &Scratch, size_bytes: u64) -> Result<(), Box<dyn Erro
 fn say(what: &str, seconds: f64, peak_bytes: u64, wanted: &str) {
     let peak = ByteSize::new(peak_bytes).to_string();
     println!("  {what:<26} {seconds:>8.2} s  peak {peak:>10}   wanted: {wanted}");
-}
-
-fn make(path: &Path, blocks: u64) -> Result<(), Box<dyn Error>> {
-    let store = Store::create(path)?;
-    let profile = Profile::default().with_chunk_bytes(BLOCK_BYTES)?;
-    for object in 0..OBJECTS {
-        let mut content = vec![0; (blocks / OBJECTS) as usize * BLOCK_BYTES];
-        Payload::new(object, "repair").fill(&mut content);
-        let options = AddOptions::default().with_profile(profile.clone());
-        store.add_reader(&content[..], &options)?;
-    }
-    Ok(())
 }
 
 fn packs(store: &Path) -> std::io::Result<Vec<PathBuf>> {
