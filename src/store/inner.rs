@@ -238,15 +238,20 @@ impl Inner {
         Ok(())
     }
 
-    /// Writes what is gone by now to its file.
+    /// Writes what is gone by now to its file, unless that says so.
     pub(crate) fn publish_gone(&self) -> Result<(), StoreError> {
         let _turn = self
             .gone_file
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let bytes = self.registry.gone().to_bytes(self.id());
+        let Some(gone) = self.registry.begin_publishing() else {
+            return Ok(());
+        };
+        let bytes = gone.to_bytes(self.id());
         let publish = || self.folder().publish(&self.folder().gone(), &bytes);
-        self.durable(reserve::with_space(self.folder(), publish))
+        self.durable(reserve::with_space(self.folder(), publish))?;
+        self.registry.published(gone);
+        Ok(())
     }
 
     /// One commit at a time, and none after a failed one.
@@ -259,6 +264,11 @@ impl Inner {
                 cause: cause.clone(),
             }),
         }
+    }
+
+    /// Whether a write failed in a way that lets nothing be written any more.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poison.get().is_some()
     }
 
     /// Notes a failed fsync: what the kernel has of the file since then is unknown, so nothing more is

@@ -24,6 +24,8 @@ struct State {
     /// did may have committed since.
     unsettled: HashMap<PackId, (HolderId, bool)>,
     gone: Arc<Gone>,
+    /// What its file says; none while that is not known.
+    published: Option<Arc<Gone>>,
     holders: HashMap<HolderId, Held>,
     next: u64,
     /// While a collection runs, what was held by those who have ended since it began: their roots may be newer
@@ -74,10 +76,12 @@ impl Held {
 
 impl Registry {
     pub(crate) fn new(here: HashSet<PackId>, gone: Gone) -> Arc<Self> {
+        let gone = Arc::new(gone);
         Arc::new(Self(RwLock::new(State {
             here,
             unsettled: HashMap::new(),
-            gone: Arc::new(gone),
+            published: Some(Arc::clone(&gone)),
+            gone,
             holders: HashMap::new(),
             next: 0,
             ended: None,
@@ -116,6 +120,28 @@ impl Registry {
     /// Changes what is gone, in memory; the caller publishes it.
     pub(crate) fn change_gone(&self, change: impl FnOnce(&mut Gone)) {
         change(Arc::make_mut(&mut self.write().gone));
+    }
+
+    /// What is gone, unless its file says so already. Until `published` is called nothing is known of the file.
+    pub(crate) fn begin_publishing(&self) -> Option<Arc<Gone>> {
+        let mut state = self.write();
+        let gone = Arc::clone(&state.gone);
+        let is_there = state.published.as_ref().is_some_and(|there| *there == gone);
+        if is_there {
+            return None;
+        }
+        state.published = None;
+        Some(gone)
+    }
+
+    /// The file says this.
+    pub(crate) fn published(&self, gone: Arc<Gone>) {
+        self.write().published = Some(gone);
+    }
+
+    /// A pack that was to go and is still there.
+    pub(crate) fn put_back(&self, pack: PackId) {
+        self.write().here.insert(pack);
     }
 
     /// A pack that is not there after all, or cannot be read.

@@ -51,10 +51,12 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     });
 
     let mut freed = Freed::default();
-    store.durable(free::unlink(store, &decided.whole, &mut freed))?;
-    if decided.changed {
-        store.publish_gone()?;
-    }
+    let unlinked = match free::unlink(store, &decided.whole, &mut freed) {
+        Err(e) if store.is_poisoned() => return Err(e),
+        unlinked => unlinked,
+    };
+    // Before any hole is punched, whether the packs could be unlinked or not.
+    store.publish_gone()?;
     store.tier.clear();
     for DeadPart { pack, dead, new } in &decided.parts {
         free::punch(store, *pack, dead, new, &mut freed)?;
@@ -77,6 +79,7 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         quota.set_settled(used_bytes(&store.core, settled)?);
     }
     reserve::keep(store.folder());
+    unlinked?;
     report(
         store,
         plan,
@@ -112,7 +115,6 @@ struct DeadPart {
 struct Decided {
     whole: Vec<PackId>,
     parts: Vec<DeadPart>,
-    changed: bool,
     /// Bytes that only this process relies on.
     registered_bytes: u64,
 }
@@ -128,7 +130,13 @@ fn decide(
     let needed = named.union(held).copied().collect();
     let sweep = sweep(shapes, live, &needed, before);
     let mut gone = before.clone();
-    sweep.whole.iter().for_each(|id| gone.forget(*id));
+    // Until a pack is unlinked all of it is dead, as it may be found again.
+    for shape in shapes
+        .iter()
+        .filter(|shape| sweep.whole.contains(&shape.id))
+    {
+        gone.set_dead(shape.id, std::slice::from_ref(&shape.payload));
+    }
     let mut parts = Vec::with_capacity(sweep.parts.len());
     for (id, dead) in sweep.parts {
         let new = before.not_yet_dead(id, &dead);
@@ -147,7 +155,6 @@ fn decide(
     }
     ours.normalize();
     let decided = Decided {
-        changed: gone != *before,
         whole: sweep.whole.clone(),
         parts,
         registered_bytes: ours.bytes_outside(covered),

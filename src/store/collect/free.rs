@@ -20,39 +20,55 @@ pub(super) struct Freed {
     pub(super) no_holes: u64,
 }
 
-/// Unlinks packs in which nothing is live. It needs no space, so it comes first.
+/// Unlinks packs in which nothing is live. It needs no space, so it comes first. One that stays is put back, all of
+/// it dead; of several errors the first is told, after all were tried.
 pub(super) fn unlink(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result<(), StoreError> {
-    let folder = store.packs_folder();
-    let mut unlinked: Vec<(Arc<PackFile>, std::fs::File)> = Vec::new();
+    let mut unlinked = Vec::with_capacity(ids.len());
+    let mut failed = Ok(());
     for &id in ids {
-        let Some((pack, bytes)) = open(&store.core, id)? else {
-            continue;
-        };
-        drop_rows(store, &pack, |_| true, true);
-        store.core.packs.close(id);
-        let for_holes = store.folder().files().open_sealed(pack.path());
-        store
-            .folder()
-            .files()
-            .remove_file(&folder.join(id.file_name()))?;
-        freed.disk_bytes += bytes;
-        freed.packs += 1;
-        if let Ok(file) = for_holes {
-            unlinked.push((pack, file));
+        match unlink_one(store, id, freed) {
+            Ok(pack) => unlinked.push((id, pack)),
+            Err(e) => {
+                tracing::warn!("stays: {e}");
+                store.registry.put_back(id);
+                failed = failed.and(Err(e));
+            }
         }
     }
-    if freed.packs > 0 {
-        store.folder().files().sync_dir(&folder)?;
+    if unlinked.is_empty() {
+        return failed;
     }
+    let synced = store.folder().files().sync_dir(&store.packs_folder());
+    store.durable(synced.map_err(StoreError::from))?;
+    store
+        .registry
+        .change_gone(|gone| unlinked.iter().for_each(|(id, _)| gone.forget(*id)));
     // A reader may still have one of them open, though it reads nothing of it any more: that keeps no space.
-    for (pack, file) in unlinked {
+    for (pack, file) in unlinked.into_iter().filter_map(|(_, held)| held) {
         let payload = pack.payload();
         let _ = store
             .folder()
             .files()
             .punch(&file, payload.start, payload.end - payload.start);
     }
-    Ok(())
+    failed
+}
+
+/// What is needed to punch a pack that was unlinked; none of one that was not there.
+type Unlinked = Option<(Arc<PackFile>, std::fs::File)>;
+
+fn unlink_one(store: &Inner, id: PackId, freed: &mut Freed) -> Result<Unlinked, StoreError> {
+    let Some((pack, bytes)) = open(&store.core, id)? else {
+        return Ok(None);
+    };
+    let files = store.folder().files();
+    let for_holes = files.open_sealed(pack.path());
+    files.remove_file(pack.path())?;
+    drop_rows(store, &pack, |_| true, true);
+    store.core.packs.close(id);
+    freed.disk_bytes += bytes;
+    freed.packs += 1;
+    Ok(for_holes.ok().map(|file| (pack, file)))
 }
 
 /// Punches what is dead of a pack: of ranges that were dead before only what may have been left by a collection

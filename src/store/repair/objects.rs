@@ -18,8 +18,8 @@ use crate::store::names::PinKind;
 use crate::store::pack::{ObjectNote, PackId, Place};
 use crate::store::root::{self, Head, NodePlace, ObjectKind, RootRecord};
 
-const INCOMPLETE: &str = "add the same content again, or `verify --heal FROM` a copy of it; until then nothing of it \
-                          that is left is collected";
+const INCOMPLETE: &str = "`verify` looks again at what is recorded as damaged; else add the same content again, or \
+                          `verify --heal FROM` a copy of it. Until then nothing of it that is left is collected";
 const NEWER_OR_FOREIGN: &str =
     "it is left alone: a collection stops at it until it is moved out of roots/";
 

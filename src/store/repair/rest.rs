@@ -7,6 +7,7 @@ use super::finding::{Defect, Remedy, RepairFinding};
 use super::hash::held;
 use super::plan::Planner;
 use super::raw::Held;
+use super::salvage::MAX_PACK_BYTES;
 use super::steps::{NameStep, RootStep};
 use super::survey::{NameFile, RootState};
 use crate::block::{Cid, canonical, parse_cid};
@@ -110,6 +111,9 @@ pub(super) fn plan(
         Ok(before) => before.clone(),
         Err(why) => {
             let dead = all_dead(planner, &live, &mut gone);
+            for id in planner.survey.unseen_packs() {
+                gone.add_damaged(id, [0..MAX_PACK_BYTES]);
+            }
             let path = planner.survey.folder.gone();
             let mut finding = RepairFinding::of_error(Defect::Gone, &path, why, Remedy::Made);
             finding.found.push_str(&format!(

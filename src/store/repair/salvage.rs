@@ -36,7 +36,7 @@ pub(super) struct Rebuilt {
 }
 
 /// Far more than a pack has; a root that says more is not believed.
-const MAX_PACK_BYTES: u64 = 1 << 40;
+pub(super) const MAX_PACK_BYTES: u64 = 1 << 40;
 
 /// What roots say of a pack.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! Everything that a repair goes by: the files of a store, each read as far as it can be.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -89,6 +89,18 @@ impl RootFile {
 }
 
 impl Survey {
+    /// The packs that are there or that a root speaks of, and that cannot be looked at now. Of those it cannot be
+    /// known again what of them is dead: nothing is read of them until it was verified.
+    pub(super) fn unseen_packs(&self) -> BTreeSet<PackId> {
+        let records = self.roots.iter().filter_map(RootFile::remains);
+        let named = records.flat_map(|record| record.packs.iter().copied());
+        let is_seen = |id: &PackId| self.packs.get(id).is_some_and(Pack::is_readable);
+        named
+            .chain(self.packs.keys().copied())
+            .filter(|id| !is_seen(id))
+            .collect()
+    }
+
     pub(super) fn read(folder: &StoreFolder, id: StoreId) -> Result<Self, StoreError> {
         let gone = match gone::read(folder, id) {
             // What is not read now may be read later: it is not to be made again for that.

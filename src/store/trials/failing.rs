@@ -39,9 +39,18 @@ fn run(workload: &Workload, fault: Fault) -> u64 {
     counted
 }
 
+/// One that fails is tried again by the same process.
 fn steps(run: &mut Run, workload: &Workload) -> Vec<Result<(), StoreError>> {
-    let steps = workload.steps.iter();
-    steps.map(|step| run.step(*step, |_| {})).collect()
+    let mut results = Vec::new();
+    for step in workload.steps {
+        let result = run.step(*step, |_| {});
+        let is_err = result.is_err();
+        results.push(result);
+        if is_err {
+            results.push(run.step(*step, |_| {}));
+        }
+    }
+    results
 }
 
 fn left(path: &Path, ledger: &Ledger, workload: &Workload) -> Result<(), String> {

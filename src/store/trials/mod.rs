@@ -11,6 +11,7 @@ mod crash;
 mod events;
 mod failing;
 pub(crate) mod faults;
+mod going_on;
 mod indexes;
 mod ledger;
 mod races;

@@ -158,14 +158,11 @@ fn record(store: &Inner, damaged: &[Place], good: &[Place]) -> Result<(), StoreE
             gone.change_damaged(pack, damaged, &good);
         }
     });
-    match *store.registry.gone() == *before {
-        true => Ok(()),
-        false => {
-            // What is refused is not to be had from memory either.
-            store.tier.clear();
-            store.publish_gone()
-        }
+    if *store.registry.gone() != *before {
+        // What is refused is not to be had from memory either.
+        store.tier.clear();
     }
+    store.publish_gone()
 }
 
 #[cfg(test)]
