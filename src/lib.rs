@@ -61,11 +61,11 @@ pub use store::{
     PinOptions, PinPlan, PinSyncOptions, PinSyncProgress, PinSyncReport, ReaderOptions, Remedy,
     RemovalSpace, RemoveOptions, RemoveReport, RepairFinding, RepairObject, RepairOptions,
     RepairPlan, RepairReport, SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide,
-    SpaceReport, Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile, SyncCounts,
-    SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState, SyncedObject,
-    SyncedPin, SyncedPinChange, Target, TargetError, VerifyOptions, VerifyProgress, VerifyReport,
-    WriteSession, apply_repair, check_path, check_reader, hash_path, hash_reader, plan_repair,
-    utc_text,
+    SpaceReport, Spared, Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile,
+    SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState,
+    SyncedObject, SyncedPin, SyncedPinChange, Target, TargetError, VerifyOptions, VerifyProgress,
+    VerifyReport, WriteSession, apply_repair, check_path, check_reader, hash_path, hash_reader,
+    plan_repair, utc_text,
 };
 
 /// Runs the README's examples as tests.

@@ -17,6 +17,7 @@ use super::quota::Quota;
 use super::read::ReadCore;
 use super::registry::{Holder, Registry};
 use super::reserve;
+use super::spare::Spares;
 use super::writable::StoreOptions;
 use crate::block::{Cid, Multihash};
 use crate::error::FileError;
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     retirements: AtomicU64,
     poison: OnceLock<String>,
     pub(crate) quota: Option<Quota>,
+    pub(crate) spares: Arc<Spares>,
     options: StoreOptions,
     pool: OnceLock<rayon::ThreadPool>,
     /// Held for its drop; the last field, so that the lock goes after everything else is closed.
@@ -84,6 +86,7 @@ impl Inner {
             retirements: AtomicU64::new(0),
             poison: OnceLock::new(),
             quota: None,
+            spares: Arc::default(),
             options,
             pool: OnceLock::new(),
             _lock: lock,

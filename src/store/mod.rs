@@ -30,6 +30,7 @@ mod repair;
 mod reserve;
 mod root;
 mod sharing;
+mod spare;
 mod survey;
 mod sync;
 mod target;
@@ -76,6 +77,7 @@ pub use repair::{
 };
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
+pub use spare::Spared;
 pub(crate) use survey::{Counts, Survey, Writer};
 pub use sync::{
     SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState,

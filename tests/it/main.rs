@@ -13,6 +13,7 @@ mod gc;
 mod gc_full_disk;
 mod gc_quota;
 mod gc_races;
+mod gc_room;
 mod gc_space;
 mod identity;
 mod identity_hamt;

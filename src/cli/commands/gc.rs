@@ -184,6 +184,7 @@ fn collected(plan: &GcPlan, report: &GcReport) -> Output {
             match reason {
                 ipfs_accelerate::NotFreeable::NoHoles =>
                     "the file system cannot give back parts of a file",
+                ipfs_accelerate::NotFreeable::HardLinked => "a snapshot has it too, by a hard link",
                 _ => "it shares pages of the disk with what is live",
             }
         ));

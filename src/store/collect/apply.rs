@@ -16,6 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::gone::Gone;
 use crate::store::inner::{self, Inner};
 use crate::store::pack::PackId;
+use crate::store::quota;
 use crate::store::reserve;
 use crate::store::root::RootName;
 
@@ -75,9 +76,7 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         }
     }
     drop(collecting);
-    if let Some(quota) = &store.quota {
-        quota.set_settled(used_bytes(&store.core, settled)?);
-    }
+    quota::recount(store)?;
     reserve::keep(store.folder());
     unlinked?;
     report(
@@ -191,6 +190,7 @@ fn report(
     let not_freeable = [
         (NotFreeable::PartialPages, freed.partial_pages),
         (NotFreeable::NoHoles, freed.no_holes),
+        (NotFreeable::HardLinked, freed.linked),
     ];
     Ok(GcReport {
         objects,

@@ -1,6 +1,7 @@
 //! Giving space back: unlinking packs, and punching holes into those that stay.
 
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use super::plan::{disk_bytes, open};
@@ -18,6 +19,7 @@ pub(super) struct Freed {
     pub(super) ranges: u64,
     pub(super) partial_pages: u64,
     pub(super) no_holes: u64,
+    pub(super) linked: u64,
 }
 
 /// Unlinks packs in which nothing is live. It needs no space, so it comes first. One that stays is put back, all of
@@ -62,13 +64,16 @@ fn unlink_one(store: &Inner, id: PackId, freed: &mut Freed) -> Result<Unlinked, 
         return Ok(None);
     };
     let files = store.folder().files();
+    // A snapshot by hard links keeps what it has.
+    let is_linked = links(store, &pack)? > 1;
     let for_holes = files.open_sealed(pack.path());
     files.remove_file(pack.path())?;
     drop_rows(store, &pack, |_| true, true);
     store.core.packs.close(id);
     freed.disk_bytes += bytes;
     freed.packs += 1;
-    Ok(for_holes.ok().map(|file| (pack, file)))
+    let for_holes = for_holes.ok().filter(|_| !is_linked);
+    Ok(for_holes.map(|file| (pack, file)))
 }
 
 /// Punches what is dead of a pack: of ranges that were dead before only what may have been left by a collection
@@ -98,6 +103,10 @@ pub(super) fn punch(
     if new.is_empty() && before <= live.next_multiple_of(page) + page * holes.len() as u64 {
         return Ok(());
     }
+    if links(store, &pack)? > 1 {
+        freed.linked += hole_bytes;
+        return Ok(());
+    }
     let file = store.folder().files().open_sealed(pack.path())?;
     for hole in &holes {
         match store
@@ -122,6 +131,12 @@ pub(super) fn punch(
         drop_rows(store, &pack, is_gone, false);
     }
     Ok(())
+}
+
+/// By how many names a pack goes: more than one where a snapshot was made by hard links, of which nothing may change.
+fn links(store: &Inner, pack: &PackFile) -> Result<u64, StoreError> {
+    let files = store.folder().files();
+    Ok(files.file_metadata(pack.file(), pack.path())?.nlink())
 }
 
 fn cannot_punch(e: &std::io::Error) -> bool {

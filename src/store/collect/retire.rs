@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::choice::age;
 use super::holders;
 use super::{GcHolder, GcObject, GcOptions, GcReason};
 use crate::error::FileError;
@@ -16,7 +17,6 @@ use crate::store::inner::Inner;
 use crate::store::names;
 use crate::store::reserve;
 use crate::store::root::{self, RootName};
-use crate::store::time::unix_ms;
 
 /// Retires the planned objects that are still unpinned and were not used since; returns those that went, with
 /// the paths of their roots now.
@@ -37,8 +37,8 @@ pub(super) fn retire(store: &Inner, planned: &[GcObject]) -> Result<Vec<GcObject
         let Some(found) = files.metadata_if_there(&object.root)? else {
             continue;
         };
-        let used = found.modified().map_or(u64::MAX, unix_ms);
-        if used != object.last_used_ms || pins.iter().any(|pin| pin.cid == cid) {
+        let is_same_use = found.modified().is_ok_and(|used| used == object.used);
+        if !is_same_use || pins.iter().any(|pin| pin.cid == cid) {
             continue;
         }
         let retired = root::retired_path(store.folder(), &cid)?;
@@ -99,10 +99,9 @@ fn goes(files: &Files, path: &Path, planned: &[GcObject], options: &GcOptions) -
     let Some(used) = found.and_then(|found| found.modified().ok()) else {
         return false;
     };
-    let age = SystemTime::now().duration_since(used);
-    let is_planned =
-        |object: &GcObject| object.root == path && object.last_used_ms == unix_ms(used);
-    age.is_ok_and(|age| age >= options.grace) || planned.iter().any(is_planned)
+    let age = age(used, SystemTime::now());
+    let is_planned = |object: &GcObject| object.root == path && object.used == used;
+    age >= options.grace || planned.iter().any(is_planned)
 }
 
 /// Unlinks a retired root while its lock is held, so that a reader who has opened it and waits for the lock finds

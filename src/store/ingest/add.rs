@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::feed::{Feed, FilesFeed, StreamFeed};
 use super::hash::{Bytes, Hashed, Sink, hash_all};
-use super::options::{AddOptions, AddReport, PinAs, SharedWith};
+use super::options::{AddNote, AddOptions, AddReport, PinAs, SharedWith};
 use super::pin_as::{SetPin, check_pin, pin_name, prepare_pin};
 use super::record::RootBuilder;
 use super::references;
@@ -15,6 +15,7 @@ use super::tree::{Built, Tree};
 use super::walk::{Walk, walk};
 use super::writer::{BlockWriter, write_root};
 use crate::block::canonical;
+use crate::store::collect::GcObject;
 use crate::store::error::StoreError;
 use crate::store::format::StoredCid;
 use crate::store::inner::Inner;
@@ -115,7 +116,12 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Commit
         blocks: built.blocks,
         files: built.files,
         pin: committed.pin,
-        notes: walk.notes.clone(),
+        notes: walk
+            .notes
+            .iter()
+            .cloned()
+            .chain(committed.made_room)
+            .collect(),
     }
 }
 
@@ -124,6 +130,7 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Commit
 pub(crate) struct Committed {
     pin: Option<String>,
     shared_most_with: Option<SharedWith>,
+    made_room: Option<AddNote>,
 }
 
 /// Publishes the last pack, the root and the pin, in this order.
@@ -184,15 +191,30 @@ pub(crate) fn commit(
     }
     drop(guard);
     let own = writer.sealed();
+    let made_room = made_room(writer.made_way());
     writer.finish();
     pinned?;
     Ok(Committed {
         pin: name,
+        made_room,
         shared_most_with: match is_new {
             true => shared_most_with(store, &record, &own),
             false => None,
         },
     })
+}
+
+/// What made way for an add, if anything did.
+fn made_room(objects: Vec<GcObject>) -> Option<AddNote> {
+    let example = objects
+        .first()
+        .map(|object| match (&object.cid, &*object.name) {
+            (_, name) if !name.is_empty() => name.to_owned(),
+            (Some(cid), _) => cid.to_string(),
+            (None, _) => "single blocks".to_owned(),
+        })?;
+    let objects = objects.len() as u64;
+    Some(AddNote::MadeRoom { objects, example })
 }
 
 /// THE COMMIT: one rename makes the object exist. One that is there whole stays as it is.
@@ -207,6 +229,7 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
                 && there.record.head.kind == record.head.kind
                 && (has_same_places(&there.record, record) || !refers(store, &there.record)) =>
         {
+            there.lease.use_now();
             return Ok(false);
         }
         // A root that is damaged, or over packs that are gone, makes way for the new one; those who read

@@ -1,5 +1,6 @@
 //! What every reader needs: the roots, the names and the packs of one store.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,12 +96,21 @@ impl ReadCore {
 
     /// The error for a block that is recorded as damaged.
     pub(crate) fn known_damage(&self, cid: &Cid, place: &Place) -> StoreError {
+        self.known_damage_in(cid, place.pack, &place.range())
+    }
+
+    pub(crate) fn known_damage_in(
+        &self,
+        cid: &Cid,
+        pack: PackId,
+        range: &Range<u64>,
+    ) -> StoreError {
         StoreError::KnownDamage {
             name: cid.to_string(),
             offset: 0,
-            len: u64::from(place.len),
-            pack: self.folder.packs().join(place.pack.file_name()),
-            pack_offset: place.offset,
+            len: range.end - range.start,
+            pack: self.folder.packs().join(pack.file_name()),
+            pack_offset: range.start,
         }
     }
 

@@ -45,8 +45,17 @@ impl Lease {
         let file = locked.file();
         let modified = files.modified(file);
         let now = SystemTime::now();
-        if modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age >= USE_STEP)) {
+        // A time to come, of a clock that was wrong, is put right.
+        let is_due = |then| now.duration_since(then).map_or(true, |age| age >= USE_STEP);
+        if modified.is_ok_and(is_due) {
             let _ = files.set_modified(file, now);
+        }
+    }
+
+    /// As [`Lease::touch`], however short a time ago it was used before: what was planned without this use is off.
+    pub(crate) fn use_now(&self) {
+        if let Self::Locked(locked, files) = self {
+            let _ = files.set_modified(locked.file(), SystemTime::now());
         }
     }
 }
