@@ -136,6 +136,8 @@ fn make_room(
     bytes: u64,
     taken: &mut Taken,
 ) -> Result<bool, StoreError> {
+    // A store that refuses writes is not full.
+    drop(store.commit_guard()?);
     // What was reckoned and not given back: parts of pages, and what somebody came to hold.
     let mut missed = 0;
     for _ in 0..TRIES {
