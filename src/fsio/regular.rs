@@ -29,10 +29,9 @@ impl From<Unfit> for io::Error {
 
 /// Opens what is a file, never waiting. What is no file is not even opened, unless it took a file's place just now.
 pub(super) fn open(options: &mut OpenOptions, flags: i32, path: &Path) -> io::Result<File> {
-    match fs::metadata(path) {
-        Ok(there) => check(&there)?,
-        // It may be made now, and what else there is to say the opening says.
-        Err(_) => {}
+    // Where nothing stands it may be made now, and what else there is to say the opening says.
+    if let Ok(there) = fs::metadata(path) {
+        check(&there)?;
     }
     let file = options.custom_flags(flags | libc::O_NONBLOCK).open(path)?;
     check(&file.metadata()?)?;
