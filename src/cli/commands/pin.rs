@@ -42,7 +42,8 @@ Examples:
     Rm(PinRmArgs),
     /// List all pins
     ///
-    /// Works beside a writer. With --json: entries, a list of {name, cid, kind, created}. With -q: names.
+    /// Works beside a writer. With --json: entries, a list of {name, cid, kind, created}, and damaged, a list of
+    /// {kind, message, hint} of names that cannot be read; with some, the exit code is 1. With -q: names.
     Ls,
     Sync(PinSyncArgs),
 }
