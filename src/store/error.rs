@@ -9,6 +9,7 @@ use crate::block::{BlockError, Cid, CidError};
 use crate::config::TimeSpan;
 use crate::dag::DagError;
 use crate::error::FileError;
+use crate::fsio::Unfit;
 use crate::store::target::TargetError;
 
 /// An error of a [`Store`](crate::Store) or a [`StoreReader`](crate::StoreReader).
@@ -17,7 +18,7 @@ use crate::store::target::TargetError;
 pub enum StoreError {
     /// The operating system refused an operation on a file.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
     /// The text is no CID.
     #[error(transparent)]
     Cid(#[from] CidError),
@@ -378,6 +379,14 @@ pub enum StoreError {
         /// What would stand there.
         by: &'static str,
     },
+    /// The output would lie in a store's own folder, or in its place.
+    #[error("{} is, lies in or holds the store at {}", path.display(), store.display())]
+    OutputInStore {
+        /// The output.
+        path: PathBuf,
+        /// The store's folder.
+        store: PathBuf,
+    },
     /// A symbolic link in the object points out of the folder it would be written to.
     #[error("the symbolic link {link:?} points to {target:?}, out of the output folder")]
     EscapingLink {
@@ -428,6 +437,30 @@ pub enum StoreError {
     /// The caller asked to stop.
     #[error("cancelled; the store is as it was")]
     Cancelled,
+}
+
+/// The part of a file that is wrong when no file stands there but something else.
+pub(crate) const NOT_A_FILE: &str = "type";
+
+impl From<FileError> for StoreError {
+    /// What stands in a file's place and cannot be one is damage; the rest is the operating system's.
+    fn from(error: FileError) -> Self {
+        let (what, expected, found) = match Unfit::of(&error.source) {
+            None => return Self::File(error),
+            Some(Unfit::Kind(found)) => (NOT_A_FILE, "a file".into(), (*found).into()),
+            Some(Unfit::Length { len, limit }) => (
+                "length",
+                format!("up to {limit} bytes"),
+                format!("{len} bytes"),
+            ),
+        };
+        Self::Damaged {
+            path: error.path,
+            what,
+            expected,
+            found,
+        }
+    }
 }
 
 /// In whole seconds, or milliseconds below one.

@@ -297,6 +297,11 @@ impl StoreFolder {
             })
     }
 
+    /// Whether something that begins as `FORMAT` does stands there.
+    pub(crate) fn has_format(&self) -> bool {
+        self.is_of_a_store(&self.format())
+    }
+
     fn is_of_a_store(&self, path: &Path) -> bool {
         let mut magic = [0; 8];
         let read = self

@@ -13,6 +13,10 @@
 //! Numbers are little-endian. Sections have checksums of their own, so that a reader takes only those it
 //! needs.
 
+mod mend;
+
+pub(crate) use mend::mended;
+
 use std::ops::Range;
 use std::path::Path;
 
@@ -269,10 +273,6 @@ impl Envelope {
                 supported: kind.version(),
             });
         }
-        let id = StoreId(array(&head[16..32]));
-        if let Some(store) = store.filter(|&s| s != id) {
-            return Err(damaged("store id", hex(&store.0), hex(&id.0)));
-        }
         let count = u32::from_le_bytes(array(&head[32..36])) as usize;
         if count > MAX_SECTIONS {
             return Err(damaged(
@@ -288,6 +288,11 @@ impl Envelope {
         if expected != found {
             let (expected, found) = (format!("{expected:016x}"), format!("{found:016x}"));
             return Err(damaged("head checksum", expected, found));
+        }
+        // Last: whose a damaged file is its head does not say.
+        let id = StoreId(array(&head[16..32]));
+        if let Some(store) = store.filter(|&s| s != id) {
+            return Err(damaged("store id", hex(&store.0), hex(&id.0)));
         }
         Ok((id, &covered[FIXED..], table_end + 8))
     }

@@ -228,6 +228,17 @@ impl Inner {
         self.index.insert(self, sealed.id, &sealed.rows, &rival)
     }
 
+    /// Lets the index learn reference packs again, now or when the store is next opened: of a block that another pack
+    /// has too it knows that one only, and is about to forget it.
+    pub(crate) fn unmark_references(&self) {
+        let ids = self.registry.packs().into_iter();
+        for id in ids.filter(|id| self.core.packs.is_reference(*id)) {
+            if let Err(e) = self.index.forget(self, id, &[], true) {
+                tracing::debug!("the marker of reference pack {id} stays in the index: {e}");
+            }
+        }
+    }
+
     /// Makes blocks of reference packs known again that the index forgot with a pack that had them too.
     pub(crate) fn index_references(&self) -> Result<(), StoreError> {
         for id in self.registry.packs() {

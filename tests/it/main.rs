@@ -50,6 +50,7 @@ mod store_desired;
 mod store_export;
 mod store_hamt;
 mod store_index;
+mod store_intruders;
 mod store_kit;
 mod store_locks;
 mod store_overlay;

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::PoisonError;
 
 use super::census::Census;
 use super::free::{self, Freed};
 use super::plan::{open, used_bytes};
-use super::retire::{self, HeldRoot};
+use super::retire::{self, HeldRoot, Left};
 use super::roots::{self, Roots};
 use super::sweep::{PackShape, sweep};
 use super::{GcObject, GcPending, GcPlan, GcReason, GcReport, NotFreeable};
@@ -31,10 +32,10 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     // A store that refuses writes is left alone.
     drop(store.commit_guard()?);
     let retired = retire::retire(store, &plan.objects)?;
-    let held = retire::unlink(store, &plan.objects, &plan.options)?;
+    let Left { held, last } = retire::unlink(store, &plan.objects, &plan.options)?;
     let (collecting, ids) = store.registry.begin_collection();
     let settled = ids.clone();
-    let roots = read_roots(store)?;
+    let roots = read_roots(store, last.as_ref().map(|last| &*last.path))?;
     let mut shapes = Vec::with_capacity(ids.len());
     for id in ids {
         shapes.extend(open(&store.core, id)?.map(|(pack, _)| PackShape::of(&pack)));
@@ -52,6 +53,10 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     });
 
     let mut freed = Freed::default();
+    let forgets = !decided.whole.is_empty() || decided.parts.iter().any(|p| !p.new.is_empty());
+    if forgets {
+        store.unmark_references();
+    }
     let unlinked = match free::unlink(store, &decided.whole, &mut freed) {
         Err(e) if store.is_poisoned() => return Err(e),
         unlinked => unlinked,
@@ -62,7 +67,10 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     for DeadPart { pack, dead, new } in &decided.parts {
         free::punch(store, *pack, dead, new, &mut freed)?;
     }
-    if freed.packs > 0 || freed.ranges > 0 {
+    if let Some(last) = last.filter(|_| unlinked.is_ok()) {
+        last.unlink(store, &plan.objects, &plan.options)?;
+    }
+    if forgets {
         // What is not known again now is so once the store is opened again; of what is referenced, once the
         // database is made anew.
         let left: Vec<PackId> = settled
@@ -90,17 +98,18 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     )
 }
 
-/// Reads all roots while none is on its way from one name to another, where a listing may miss it.
-fn read_roots(store: &Inner) -> Result<Roots, StoreError> {
+/// Reads all roots but one that counts as unlinked, while none is on its way from one name to another, where a listing
+/// may miss it.
+fn read_roots(store: &Inner, but: Option<&Path>) -> Result<Roots, StoreError> {
     for _ in 0..TRIES {
         let before = store.retirements();
-        let read = roots::read(&store.core);
+        let read = roots::read_but(&store.core, but);
         if store.retirements() == before {
             return read;
         }
     }
     let _guard = store.commit_guard()?;
-    roots::read(&store.core)
+    roots::read_but(&store.core, but)
 }
 
 /// What is dead of a pack that stays.

@@ -22,9 +22,23 @@ pub(super) struct Freed {
     pub(super) linked: u64,
 }
 
+/// So many packs are unlinked before the folder is synced, and open until then.
+const UNLINKED: usize = 16;
+
 /// Unlinks packs in which nothing is live. It needs no space, so it comes first. One that stays is put back, all of
 /// it dead; of several errors the first is told, after all were tried.
 pub(super) fn unlink(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result<(), StoreError> {
+    let mut failed = Ok(());
+    for ids in ids.chunks(UNLINKED) {
+        failed = failed.and(unlink_some(store, ids, freed));
+        if store.is_poisoned() {
+            break;
+        }
+    }
+    failed
+}
+
+fn unlink_some(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result<(), StoreError> {
     let mut unlinked = Vec::with_capacity(ids.len());
     let mut failed = Ok(());
     for &id in ids {

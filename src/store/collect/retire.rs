@@ -10,7 +10,7 @@ use super::choice::age;
 use super::holders;
 use super::{GcHolder, GcObject, GcOptions, GcReason};
 use crate::error::FileError;
-use crate::fsio::{self, Files};
+use crate::fsio::{self, Files, Locked};
 use crate::store::error::StoreError;
 use crate::store::ingest::sync_folder;
 use crate::store::inner::Inner;
@@ -62,35 +62,90 @@ pub(super) struct HeldRoot {
     pub(super) holders: Vec<GcHolder>,
 }
 
+/// The roots that stay although they are to go.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Retired ones that somebody holds.
+    pub(super) held: Vec<HeldRoot>,
+    pub(super) last: Option<LastRoot>,
+}
+
+/// The last root of a store that holds nothing any more. It counts as unlinked, and is once the packs are: who finds
+/// packs and no root at all takes the roots for lost.
+#[derive(Debug)]
+pub(super) struct LastRoot {
+    pub(super) path: PathBuf,
+    /// On a retired one, so that nobody comes to rely on it.
+    locked: Option<Locked>,
+}
+
 /// Unlinks retired roots whose lock is had at once, and loose roots that have expired or were planned to go.
-/// Returns those that are held.
 pub(super) fn unlink(
     store: &Inner,
     planned: &[GcObject],
     options: &GcOptions,
-) -> Result<Vec<HeldRoot>, StoreError> {
+) -> Result<Left, StoreError> {
     let folder = store.folder().roots();
-    let mut held = Vec::new();
-    let mut unlinked = false;
     let files = store.folder().files();
-    for name in files.list(&folder)? {
-        let path = folder.join(&name);
+    let names = files.list(&folder)?;
+    let mut going = Vec::new();
+    for name in &names {
+        let path = folder.join(name);
         match name.to_str().and_then(RootName::parse) {
-            Some(RootName::Retired(_)) => match unlink_unless_held(files, &path)? {
-                Some(holders) => held.push(HeldRoot { path, holders }),
-                None => unlinked = true,
-            },
+            Some(RootName::Retired(_)) => going.push((path, true)),
             Some(RootName::Loose) if goes(files, &path, planned, options) => {
-                files.remove_file(&path)?;
-                unlinked = true;
+                going.push((path, false));
             }
             _ => {}
         }
     }
+    let mut left = Left::default();
+    // One that is held stays there as well as the last.
+    let mut keeps_last = !names.is_empty() && going.len() == names.len();
+    let mut unlinked = false;
+    for (path, is_retired) in going {
+        let locked = match is_retired {
+            false => None,
+            true => match lock(files, &path)? {
+                Lock::Had(locked) => Some(locked),
+                Lock::Gone => continue,
+                Lock::Held(holders) => {
+                    left.held.push(HeldRoot { path, holders });
+                    continue;
+                }
+            },
+        };
+        if std::mem::take(&mut keeps_last) {
+            left.last = Some(LastRoot { path, locked });
+            continue;
+        }
+        // While its lock is held, so that a reader who has opened it and waits for the lock finds the path gone and
+        // starts over.
+        files.remove_file(&path)?;
+        drop(locked);
+        unlinked = true;
+    }
     if unlinked {
         sync_folder(store, &folder)?;
     }
-    Ok(held)
+    Ok(left)
+}
+
+impl LastRoot {
+    /// Unlinks it after all, unless it is one of blocks to which some were added since.
+    pub(super) fn unlink(
+        self,
+        store: &Inner,
+        planned: &[GcObject],
+        options: &GcOptions,
+    ) -> Result<(), StoreError> {
+        let files = store.folder().files();
+        if self.locked.is_some() || goes(files, &self.path, planned, options) {
+            files.remove_file(&self.path)?;
+            sync_folder(store, &store.folder().roots())?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether a loose root goes; one that was written since the plan was made does not.
@@ -104,23 +159,25 @@ fn goes(files: &Files, path: &Path, planned: &[GcObject], options: &GcOptions) -
     age >= options.grace || planned.iter().any(is_planned)
 }
 
-/// Unlinks a retired root while its lock is held, so that a reader who has opened it and waits for the lock finds
-/// the path gone and starts over. Says who holds it otherwise.
-fn unlink_unless_held(files: &Files, path: &Path) -> Result<Option<Vec<GcHolder>>, StoreError> {
+/// What came of asking for the lock of a retired root.
+enum Lock {
+    Had(Locked),
+    Held(Vec<GcHolder>),
+    Gone,
+}
+
+fn lock(files: &Files, path: &Path) -> Result<Lock, StoreError> {
     let file = match open(files, path) {
         Ok(file) => file,
-        Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok(Lock::Gone),
         Err(e) => return Err(e.into()),
     };
     let metadata = files.file_metadata(&file, path)?;
-    match fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))? {
-        Ok(locked) => {
-            files.remove_file(path)?;
-            drop(locked);
-            Ok(None)
-        }
-        Err(_) => Ok(Some(holders::of(metadata.dev(), metadata.ino()))),
-    }
+    let locked = fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))?;
+    Ok(match locked {
+        Ok(locked) => Lock::Had(locked),
+        Err(_) => Lock::Held(holders::of(metadata.dev(), metadata.ino())),
+    })
 }
 
 /// Whether somebody holds a retired root.

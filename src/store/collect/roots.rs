@@ -1,7 +1,7 @@
 //! Everything in `roots/`, as a collection and the accounts of space need it.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::retire;
@@ -59,11 +59,19 @@ impl Roots {
 /// Reads all roots and names strictly: what may be a root and cannot be read is an error, and so is a name whose
 /// object has no root.
 pub(crate) fn read(core: &ReadCore) -> Result<Roots, StoreError> {
+    read_but(core, None)
+}
+
+/// As [`read`], but for one that counts as unlinked.
+pub(super) fn read_but(core: &ReadCore, but: Option<&Path>) -> Result<Roots, StoreError> {
     let mut pins = names::list_strictly(&core.folder, core.id)?;
     let folder = core.folder.roots();
     let mut roots = Vec::new();
     for name in core.folder.files().list(&folder)? {
-        roots.extend(read_one(core, &name, folder.join(&name))?);
+        let path = folder.join(&name);
+        if but != Some(&*path) {
+            roots.extend(read_one(core, &name, path)?);
+        }
     }
     roots.sort_by(|a, b| a.path.cmp(&b.path));
     let listed: HashSet<RootName> = roots.iter().map(|root| root.name.clone()).collect();

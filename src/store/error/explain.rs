@@ -1,6 +1,6 @@
 //! Kinds and hints of a store's errors.
 
-use super::StoreError;
+use super::{NOT_A_FILE, StoreError};
 use crate::error::Explain;
 
 impl Explain for StoreError {
@@ -46,6 +46,7 @@ impl Explain for StoreError {
             Self::TooDeep { .. } => "too_deep",
             Self::OutputExists { .. } => "output_exists",
             Self::OutputKind { .. } => "output_kind",
+            Self::OutputInStore { .. } => "output_in_store",
             Self::EscapingLink { .. } => "escaping_link",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::NameWithoutRoot { .. } => "name_without_root",
@@ -85,6 +86,11 @@ impl Explain for StoreError {
                 what: "kind of file",
                 ..
             } => "put the folder itself in its place",
+            Self::Damaged {
+                what: NOT_A_FILE, ..
+            } => {
+                "move it out of the store: `repair` makes again what is missing then, as far as that can be"
+            }
             Self::Damaged { .. } => {
                 "`repair` makes it again from the rest of the store, as far as that can be; `repair --dry-run` says \
                  how far. `verify` finds damaged blocks"
@@ -138,7 +144,8 @@ impl Explain for StoreError {
             }
             Self::SourceChanged { .. } => "try again once it is at rest; nothing was kept of it",
             Self::UnsupportedFile { .. } => {
-                "leave it out with --ignore; what comes through a pipe is named `-`"
+                "files, folders and links can be read; `add` leaves it out with --ignore, and takes what comes \
+                 through a pipe as `-`"
             }
             Self::NameNotUtf8 { .. } => "rename it, or leave it out with --ignore",
             Self::LinkLoop { .. } => "remove the link, or add without --dereference-symlinks",
@@ -147,6 +154,9 @@ impl Explain for StoreError {
             }
             Self::OutputExists { .. } => "--force replaces it",
             Self::OutputKind { .. } => "remove it, or name another output",
+            Self::OutputInStore { .. } => {
+                "name an output outside of it: a store's folder is its own"
+            }
             Self::EscapingLink { .. } => {
                 "get the files one by one, or read them with `cat CID/path`"
             }

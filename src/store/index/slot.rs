@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use super::{Index, IndexError, MemoryIndex, Rival, SledIndex};
+use super::{Index, IndexError, MemoryIndex, Rival, SledIndex, strange};
 use crate::block::Multihash;
 use crate::error::FileError;
 use crate::fsio::Files;
@@ -25,8 +25,8 @@ impl IndexSlot {
     /// Opens the database, making a damaged one anew; where that fails too, memory stands in.
     pub(crate) fn open(folder: &StoreFolder) -> Self {
         let (files, db) = (folder.files(), folder.db());
-        let first = if leads_elsewhere(files, &db) {
-            Err(IndexError("it holds a symbolic link".into()))
+        let first = if let Some(found) = strange(folder) {
+            Err(IndexError(format!("it is {found}")))
         } else if files.exists(&db.join(REBUILD_MARK)) {
             Err(IndexError("it failed before".into()))
         } else {
@@ -111,11 +111,11 @@ impl IndexSlot {
         whole: bool,
     ) -> Result<(), StoreError> {
         self.ask(packs, |index| {
-            index.remove(pack, rows)?;
-            match whole {
-                true => index.unmark(pack),
-                false => Ok(()),
+            // First, so that a pack of which a killed process had only the rows dropped is learned again.
+            if whole {
+                index.unmark(pack)?;
             }
+            index.remove(pack, rows)
         })
     }
 }
@@ -181,12 +181,6 @@ impl IndexSlot {
             fill(index, packs).map_err(|e| IndexError(e.to_string()))
         })
     }
-}
-
-/// Whether the folder, or something in it, is a symbolic link: sled would write to what is behind it.
-pub(crate) fn leads_elsewhere(files: &Files, db: &Path) -> bool {
-    let names = files.list(db).unwrap_or_default();
-    files.is_symlink(db) || names.iter().any(|name| files.is_symlink(&db.join(name)))
 }
 
 /// Removes the database, or whatever stands in its place.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::entry::ObjectInfo;
+use super::entry::{Listing, ObjectInfo};
 use super::object::{Object, type_of};
 use super::packs::PackCache;
 use crate::block::{Block, Cid, canonical};
@@ -16,7 +16,7 @@ use crate::store::format::StoreId;
 use crate::store::gone::{Gone, GoneView};
 use crate::store::names::{self, Pin};
 use crate::store::pack::{PackId, Place, SourceReader};
-use crate::store::root::{self, LeasedRoot, NodePlace, ObjectKind, RootRecord};
+use crate::store::root::{self, LeasedRoot, NodePlace, ObjectKind, ROOT_LIMIT, RootRecord};
 use crate::store::target::{Head, Target};
 use crate::store::time::unix_ms;
 
@@ -143,7 +143,8 @@ impl ReadCore {
     }
 
     fn nearest_name(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let pins = self.pins()?;
+        // Those that cannot be read are not what was meant.
+        let pins = self.list_pins()?.entries;
         let names = pins.iter().map(|pin| pin.name.as_str());
         Ok(crate::config::nearest(name, names).map(str::to_owned))
     }
@@ -195,44 +196,71 @@ impl ReadCore {
 
     /// All published objects, in the order of their CIDs.
     pub(crate) fn objects(&self) -> Result<Vec<ObjectInfo>, StoreError> {
-        let pins = self.pins()?;
-        let files = self.folder.files();
+        let listing = self.objects_with(&self.pins()?)?;
+        // One damaged object does not hide the others.
+        listing.damaged.iter().for_each(|e| tracing::warn!("{e}"));
+        Ok(listing.entries)
+    }
+
+    /// As [`ReadCore::objects`], with what cannot be read.
+    pub(crate) fn list_objects(&self) -> Result<Listing<ObjectInfo>, StoreError> {
+        let pins = self.list_pins()?;
+        let mut listing = self.objects_with(&pins.entries)?;
+        listing.damaged.extend(pins.damaged);
+        Ok(listing)
+    }
+
+    /// All pins, with the names that cannot be read.
+    pub(crate) fn list_pins(&self) -> Result<Listing<Pin>, StoreError> {
+        let (entries, damaged) = names::list_readable(&self.folder, self.id)?;
+        Ok(Listing { entries, damaged })
+    }
+
+    fn objects_with(&self, pins: &[Pin]) -> Result<Listing<ObjectInfo>, StoreError> {
         // A store without the list has nothing on record.
         let gone = self.gone().ok();
         let gone = gone.filter(|gone| gone.damaged().next().is_some());
-        let mut objects = Vec::new();
+        let mut listing = Listing {
+            entries: Vec::new(),
+            damaged: Vec::new(),
+        };
         for cid in root::published(&self.folder)? {
-            let path = root::object_path(&self.folder, &cid);
-            let Some(file) = files.open_if_there(&path)? else {
-                continue;
-            };
-            let metadata = files.file_metadata(&file, &path)?;
-            let bytes = files.read_file(&file, &path, metadata.len())?;
-            let head = match RootRecord::parse_head(&bytes, self.id, &cid, &path) {
-                Ok(head) => head,
-                Err(e @ StoreError::Damaged { .. }) => {
-                    tracing::warn!("{e}");
-                    continue;
-                }
+            match self.info(&cid, pins, gone.as_deref()) {
+                Ok(info) => listing.entries.extend(info),
+                Err(e @ StoreError::Damaged { .. }) => listing.damaged.push(e),
                 Err(e) => return Err(e),
-            };
-            let damaged_bytes = match &gone {
-                Some(gone) => self.damaged_bytes(&bytes, &cid, &path, gone),
-                None => 0,
-            };
-            objects.push(ObjectInfo {
-                cid: head.cid.0,
-                name: head.name,
-                kind: type_of(head.kind),
-                size: head.size,
-                profile: head.profile,
-                created_ms: head.created_ms,
-                last_used_ms: metadata.modified().map_or(head.created_ms, unix_ms),
-                pins: pins.iter().filter(|pin| pin.cid == cid).cloned().collect(),
-                damaged_bytes,
-            });
+            }
         }
-        Ok(objects)
+        Ok(listing)
+    }
+
+    /// None for an object that went meanwhile.
+    fn info(
+        &self,
+        cid: &Cid,
+        pins: &[Pin],
+        gone: Option<&Gone>,
+    ) -> Result<Option<ObjectInfo>, StoreError> {
+        let files = self.folder.files();
+        let path = root::object_path(&self.folder, cid);
+        let Some(file) = files.open_if_there(&path)? else {
+            return Ok(None);
+        };
+        let metadata = files.file_metadata(&file, &path)?;
+        let bytes = files.read_file(&file, &path, ROOT_LIMIT)?;
+        let head = RootRecord::parse_head(&bytes, self.id, cid, &path)?;
+        let damaged_bytes = gone.map_or(0, |gone| self.damaged_bytes(&bytes, cid, &path, gone));
+        Ok(Some(ObjectInfo {
+            cid: head.cid.0,
+            name: head.name,
+            kind: type_of(head.kind),
+            size: head.size,
+            profile: head.profile,
+            created_ms: head.created_ms,
+            last_used_ms: metadata.modified().map_or(head.created_ms, unix_ms),
+            pins: pins.iter().filter(|pin| pin.cid == *cid).cloned().collect(),
+            damaged_bytes,
+        }))
     }
 
     /// Of a root whose other parts cannot be read the head alone is told.

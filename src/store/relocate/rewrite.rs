@@ -94,13 +94,34 @@ impl<'s> Rewriting<'s> {
             let covered = record.whole_packs();
             let of_it = self.moved.iter();
             let of_it = of_it.filter(|(block, _)| covered.contains(&block.from.pack));
+            let left: HashSet<PackId> = of_it.clone().map(|(block, _)| block.from.pack).collect();
             further.extend(of_it.map(|(block, to)| (block.cid, *to)));
-            whole.extend(covered.iter().filter(|p| !self.given_up.contains(*p)));
+            for pack in covered.into_iter().filter(|p| !self.given_up.contains(p)) {
+                match left.contains(&pack).then(|| self.staying(pack)).flatten() {
+                    Some(blocks) => further.extend(blocks),
+                    None => whole.push(pack),
+                }
+            }
         }
         if !is_placed && further.is_empty() {
             return None;
         }
         Some(self.moves.follow_all(record, &whole, &further))
+    }
+
+    /// What stays of a pack that some blocks left: covered as a whole, what they left would be alive for ever. None for
+    /// one whose table cannot be read, and for one whose blocks lie in files of the user's.
+    fn staying(&self, id: PackId) -> Option<Vec<(Cid, Place)>> {
+        let pack = self.store.core.packs.open(id).ok()?;
+        if pack.is_reference() {
+            return None;
+        }
+        let gone = self.store.registry.gone();
+        let rows = pack.table().ok()?.rows.into_iter();
+        let blocks = rows.map(|row| (row.cid.0, row.place(id)));
+        let stays =
+            |(_, place): &(Cid, Place)| self.moves.place(*place) == *place && !gone.is_dead(place);
+        Some(blocks.filter(stays).collect())
     }
 
     /// One that is read through is kept under another name, until nobody does.

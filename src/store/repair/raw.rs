@@ -23,19 +23,10 @@ pub(super) struct RawPack {
 }
 
 impl RawPack {
-    /// Refuses what is no file.
     pub(super) fn open(folder: &StoreFolder, path: PathBuf) -> Result<Self, StoreError> {
         let files = folder.files().clone();
         let file = files.open(&path)?;
         let metadata = files.file_metadata(&file, &path)?;
-        if !metadata.is_file() {
-            return Err(StoreError::Damaged {
-                path,
-                what: "kind of file",
-                expected: "a file".into(),
-                found: "something else".into(),
-            });
-        }
         Ok(Self {
             len: metadata.len(),
             files,

@@ -51,17 +51,12 @@ fn a_root_that_is_damaged_anywhere_is_put_together() {
         let path = sample.root(title);
         let whole = fs::read(&path).unwrap();
         let places = (0..whole.len()).step_by(whole.len() / 24);
-        for at in places.chain([whole.len() - 1]) {
+        // In the store's id, which does not make it another store's, too.
+        for at in places.chain([16, 20, 31, whole.len() - 1]) {
             flip(&path, at);
             let report = sample.repair();
             assert_eq!(report.findings.len(), 1, "{at}: {:#?}", report.findings);
             let finding = &report.findings[0];
-            // A bit of the store's id makes it another store's.
-            if finding.defect == Defect::Foreign {
-                assert!((16..32).contains(&at), "{at}");
-                fs::write(&path, &whole).unwrap();
-                continue;
-            }
             assert_eq!(
                 said(&report),
                 [(Defect::RootDamaged, Remedy::Restored)],
