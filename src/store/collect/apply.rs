@@ -71,8 +71,7 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         last.unlink(store, &plan.objects, &plan.options)?;
     }
     if forgets {
-        // What is not known again now is so once the store is opened again; of what is referenced, once the
-        // database is made anew.
+        // What is not known again now is so once the store is opened again.
         let left: Vec<PackId> = settled
             .iter()
             .copied()
