@@ -158,7 +158,7 @@ impl StoreFolder {
             }
             Err(e) => return Err(e.into()),
         };
-        let bytes = self.files.read_file(&file, &path, SMALL_FILE_LIMIT)?;
+        let bytes = format::read_sealed(&self.files, &file, &path, SMALL_FILE_LIMIT)?;
         parse_format(&bytes, &path, &self.root)
     }
 

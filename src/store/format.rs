@@ -17,6 +17,7 @@ mod mend;
 
 pub(crate) use mend::mended;
 
+use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
@@ -25,6 +26,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::StoreError;
 use crate::block::{Cid, cid_from_bytes};
+use crate::error::FileError;
+use crate::fsio::Files;
 
 pub(crate) const MAGIC: &[u8; 8] = b"IPFSACCL";
 const FIXED: usize = 8 + 4 + 4 + 16 + 4;
@@ -229,10 +232,29 @@ impl Envelope {
             sections.push((at..end, u64::from_le_bytes(array(&row[8..]))));
             at = end;
         }
+        if at != bytes.len() {
+            return Err(StoreError::Damaged {
+                path: path.to_path_buf(),
+                what: "length",
+                expected: format!("{at} bytes"),
+                found: "more".into(),
+            });
+        }
         Ok(Self {
             store: id,
             sections,
         })
+    }
+
+    /// Where the file ends by what its head says, if that holds.
+    fn end(head: &[u8]) -> Option<u64> {
+        let count = u32::from_le_bytes(array(head.get(FIXED - 4..FIXED)?)) as usize;
+        let table_end = FIXED + count.min(MAX_SECTIONS) * SECTION;
+        let check = u64::from_le_bytes(array(head.get(table_end..table_end + 8)?));
+        let table = head[FIXED..table_end].chunks_exact(SECTION);
+        let lengths = table.map(|row| u64::from_le_bytes(array(&row[..8])));
+        let end = lengths.fold(table_end as u64 + 8, u64::saturating_add);
+        (xxh3_64(&head[..table_end]) == check).then_some(end)
     }
 
     /// The store, the rows of the sections, and the length of the head.
@@ -339,6 +361,28 @@ fn is_of_version(bytes: &[u8], version: u32) -> bool {
     let mut head = covered.to_vec();
     head[12..16].copy_from_slice(&version.to_le_bytes());
     xxh3_64(&head) == u64::from_le_bytes(array(check))
+}
+
+/// Reads a file of the store as far as its head says that it goes, and a byte more where there is more: what was
+/// appended is seen, and not read.
+pub(crate) fn read_sealed(
+    files: &Files,
+    file: &File,
+    path: &Path,
+    limit: u64,
+) -> Result<Vec<u8>, FileError> {
+    let len = files.file_metadata(file, path)?.len();
+    if len <= Envelope::MAX_HEAD as u64 {
+        return files.read_file(file, path, limit);
+    }
+    let mut head = vec![0; Envelope::MAX_HEAD];
+    files.read_exact_at(file, &mut head, 0, path)?;
+    let Some(end) = Envelope::end(&head).filter(|end| *end < len) else {
+        return files.read_file(file, path, limit);
+    };
+    let mut bytes = vec![0; end as usize + 1];
+    files.read_exact_at(file, &mut bytes, 0, path)?;
+    Ok(bytes)
 }
 
 /// A CID as it stands in the store's files: its binary form.

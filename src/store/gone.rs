@@ -258,7 +258,7 @@ pub(crate) fn outside<'a>(
 pub(crate) fn read(folder: &StoreFolder, store: StoreId) -> Result<Gone, StoreError> {
     let path = folder.gone();
     let file = open(folder, &path)?;
-    let bytes = folder.files().read_file(&file, &path, LIMIT)?;
+    let bytes = format::read_sealed(folder.files(), &file, &path, LIMIT)?;
     Gone::parse(&bytes, store, &path)
 }
 
@@ -314,7 +314,7 @@ impl GoneView {
         }
         let file = open(folder, &path)?;
         let read = version(files.file_metadata(&file, &path)?);
-        let bytes = files.read_file(&file, &path, LIMIT)?;
+        let bytes = format::read_sealed(files, &file, &path, LIMIT)?;
         let gone = Arc::new(Gone::parse(&bytes, store, &path)?);
         *seen = Some((read, Arc::clone(&gone)));
         Ok(gone)

@@ -111,7 +111,7 @@ pub(crate) fn read(
     let Some(file) = files.open_if_there(&path)? else {
         return Ok(None);
     };
-    let bytes = files.read_file(&file, &path, LIMIT)?;
+    let bytes = format::read_sealed(files, &file, &path, LIMIT)?;
     parse(&bytes, store, name, &path).map(Some)
 }
 

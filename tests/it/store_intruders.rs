@@ -175,6 +175,33 @@ fn a_file_that_is_far_too_long_is_damaged() {
 
 /// sled waits for a pipe, and reads a file of any length.
 #[test]
+fn what_was_appended_to_a_file_is_seen_and_not_read() {
+    let stage = Stage::new();
+    let (cid, content) = filled(&stage);
+    let root = format!("roots/{cid}");
+    for name in ["gone", "FORMAT", &root] {
+        let path = stage.store_path().join(name);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        // Far more than there is memory for, if the limit of its kind lets it be.
+        let len = file.metadata().unwrap().len();
+        for more in [1, 3 << 30] {
+            file.set_len(len + more).unwrap();
+            let read = StoreReader::open(stage.store_path());
+            let error = read.and_then(|reader| reader.read(&of(cid))).unwrap_err();
+            assert!(
+                matches!(&error, StoreError::Damaged { what: "length", .. }),
+                "{name}: {error}"
+            );
+        }
+        let plan = plan_repair(stage.store_path(), &RepairOptions::default()).unwrap();
+        let report = apply_repair(&plan).unwrap();
+        assert_eq!(report.left(), 0, "{name}: {:#?}", report.findings);
+        let reader = StoreReader::open(stage.store_path()).unwrap();
+        assert!(reader.read(&of(cid)).unwrap() == content);
+    }
+}
+
+#[test]
 fn a_database_that_cannot_be_one_is_made_anew() {
     for damage in ["long", "pipe", "socket", "folder", "long conf"] {
         let stage = Stage::new();

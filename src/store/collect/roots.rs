@@ -9,6 +9,7 @@ use crate::block::Cid;
 use crate::error::FileError;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::format;
 use crate::store::names::{self, Pin};
 use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
@@ -125,7 +126,7 @@ fn read_one(
     };
     let used = files.modified(&file);
     let used = used.map_err(FileError::at("stat", &path))?;
-    let bytes = files.read_file(&file, &path, ROOT_LIMIT)?;
+    let bytes = format::read_sealed(files, &file, &path, ROOT_LIMIT)?;
     let record = match &name {
         RootName::Object(cid) => RootRecord::parse(&bytes, core.id, cid, &path, true)?,
         RootName::Retired(cid) => match RootRecord::parse(&bytes, core.id, cid, &path, true) {

@@ -12,7 +12,7 @@ use crate::dag::Profile;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
-use crate::store::format::StoreId;
+use crate::store::format::{self, StoreId};
 use crate::store::gone::{Gone, GoneView};
 use crate::store::names::{self, Pin};
 use crate::store::pack::{PackId, Place, SourceReader};
@@ -247,7 +247,7 @@ impl ReadCore {
             return Ok(None);
         };
         let metadata = files.file_metadata(&file, &path)?;
-        let bytes = files.read_file(&file, &path, ROOT_LIMIT)?;
+        let bytes = format::read_sealed(files, &file, &path, ROOT_LIMIT)?;
         let head = RootRecord::parse_head(&bytes, self.id, cid, &path)?;
         let damaged_bytes = gone.map_or(0, |gone| self.damaged_bytes(&bytes, cid, &path, gone));
         Ok(Some(ObjectInfo {

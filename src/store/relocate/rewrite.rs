@@ -8,6 +8,7 @@ use super::Relocated;
 use crate::block::Cid;
 use crate::error::FileError;
 use crate::store::error::StoreError;
+use crate::store::format;
 use crate::store::ingest::{Moves, rewrite_root};
 use crate::store::inner::Inner;
 use crate::store::pack::{PackId, Place};
@@ -71,7 +72,7 @@ impl<'s> Rewriting<'s> {
             return Ok(());
         };
         let used = files.modified(&file).map_err(FileError::at("stat", path))?;
-        let bytes = files.read_file(&file, path, ROOT_LIMIT)?;
+        let bytes = format::read_sealed(files, &file, path, ROOT_LIMIT)?;
         let id = self.store.id();
         let record = match &cid {
             Some(cid) => RootRecord::parse(&bytes, id, cid, path, true)?,
@@ -154,7 +155,7 @@ impl<'s> Rewriting<'s> {
     fn stands(&self, path: &Path, record: &RootRecord) -> bool {
         let files = self.store.folder().files();
         let file = files.open_if_there(path).ok().flatten();
-        let bytes = file.and_then(|file| files.read_file(&file, path, ROOT_LIMIT).ok());
+        let bytes = file.and_then(|file| format::read_sealed(files, &file, path, ROOT_LIMIT).ok());
         // One that cannot be looked at may be there.
         bytes.is_none_or(|bytes| bytes == record.to_bytes(self.store.id()))
     }

@@ -155,5 +155,5 @@ fn files_in(folder: &StoreFolder, path: PathBuf) -> Vec<PathBuf> {
 fn read(folder: &StoreFolder, path: &Path) -> Option<Vec<u8>> {
     let files = folder.files();
     let file = files.open(path).ok()?;
-    files.read_file(&file, path, FILE_LIMIT).ok()
+    format::read_sealed(files, &file, path, FILE_LIMIT).ok()
 }

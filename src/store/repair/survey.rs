@@ -220,7 +220,7 @@ impl Survey {
             Err(why @ StoreError::Damaged { .. }) => return Ok(Some(unreadable(why))),
             Err(why) => return Err(why),
         };
-        let bytes = match files.read_file(&file, path, ROOT_LIMIT) {
+        let bytes = match format::read_sealed(files, &file, path, ROOT_LIMIT) {
             Ok(bytes) => bytes,
             Err(why) => return Ok(Some(unreadable(why.into()))),
         };
@@ -331,7 +331,7 @@ fn unreadable(why: StoreError) -> RootState {
 fn read_up_to(folder: &StoreFolder, path: &Path, limit: u64) -> Vec<u8> {
     let files = folder.files();
     let file = files.open_if_there(path).ok().flatten();
-    let bytes = file.and_then(|file| files.read_file(&file, path, limit).ok());
+    let bytes = file.and_then(|file| format::read_sealed(files, &file, path, limit).ok());
     bytes.unwrap_or_default()
 }
 

@@ -14,7 +14,7 @@ use crate::error::FileError;
 use crate::fsio::{self, Files, Locked};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
-use crate::store::format::StoreId;
+use crate::store::format::{self, StoreId};
 use crate::store::registry::Holder;
 
 /// A use is noted at most this often.
@@ -74,7 +74,7 @@ impl LeasedRoot {
         };
         let cid = self.record.head.cid.0;
         let path = super::object_path(folder, &cid);
-        let bytes = files.read_file(locked.file(), &path, ROOT_LIMIT)?;
+        let bytes = format::read_sealed(files, locked.file(), &path, ROOT_LIMIT)?;
         RootRecord::parse(&bytes, store, &cid, &path, true).map(Arc::new)
     }
 }
@@ -97,7 +97,7 @@ pub(crate) fn open_root(
         if !files.is_same_file(locked.file(), &path)? {
             continue;
         }
-        let bytes = files.read_file(locked.file(), &path, ROOT_LIMIT)?;
+        let bytes = format::read_sealed(files, locked.file(), &path, ROOT_LIMIT)?;
         let record = RootRecord::parse(&bytes, store, cid, &path, with_nodes)?;
         let files = files.clone();
         return Ok(Some(LeasedRoot {

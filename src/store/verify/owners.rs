@@ -8,6 +8,7 @@ use super::access::{Access, is_lost};
 use super::report::Affected;
 use super::scan::Bad;
 use crate::store::error::StoreError;
+use crate::store::format;
 use crate::store::pack::PackId;
 use crate::store::root::{ROOT_LIMIT, RootName, RootRecord};
 
@@ -69,7 +70,7 @@ fn read_loose(access: &Access<'_>, path: &Path) -> Result<Option<RootRecord>, St
     let Some(file) = files.open_if_there(path)? else {
         return Ok(None);
     };
-    let bytes = files.read_file(&file, path, ROOT_LIMIT)?;
+    let bytes = format::read_sealed(files, &file, path, ROOT_LIMIT)?;
     RootRecord::parse_any(&bytes, access.core.id, path, true).map(Some)
 }
 

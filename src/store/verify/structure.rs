@@ -12,6 +12,7 @@ use super::tables::Tables;
 use crate::block::Cid;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::format;
 use crate::store::names::{self, Pin};
 use crate::store::root::{ObjectKind, ROOT_LIMIT, RootName, RootRecord, object_path};
 use crate::store::target::Target;
@@ -162,7 +163,7 @@ impl<'a> Structure<'a> {
             let Some(file) = files.open_if_there(path)? else {
                 return Ok(None);
             };
-            let bytes = files.read_file(&file, path, ROOT_LIMIT)?;
+            let bytes = format::read_sealed(files, &file, path, ROOT_LIMIT)?;
             match name {
                 RootName::Retired(cid) => RootRecord::parse(&bytes, core.id, cid, path, true),
                 _ => RootRecord::parse_any(&bytes, core.id, path, true),
