@@ -152,6 +152,32 @@ pub enum StoreError {
         /// Where in it they begin.
         pack_offset: u64,
     },
+    /// A root places bytes of a pack that a collection gave back: the root was put back from a copy that is older.
+    #[error(
+        "{name}: a collection gave the {len} bytes at offset {offset} back, and the root that places them is older \
+         ({} at {pack_offset})",
+        pack.display()
+    )]
+    Collected {
+        /// The file's path in its object, or its CID.
+        name: String,
+        /// Where in the file the bytes begin.
+        offset: u64,
+        /// How many they are.
+        len: u64,
+        /// The file of the store that they lay in.
+        pack: PathBuf,
+        /// Where in it they began.
+        pack_offset: u64,
+    },
+    /// An object needs a pack that is not there.
+    #[error("{object}: a pack that it needs is missing: {}", pack.display())]
+    PackMissing {
+        /// The object.
+        object: Box<Cid>,
+        /// Where the pack was to be.
+        pack: PathBuf,
+    },
     /// A node of an object's DAG is not what its CID names.
     #[error(
         "node {expected} is damaged: the bytes are those of {found} ({} at {pack_offset})",

@@ -11,7 +11,8 @@ use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::StoreId;
 use super::gone;
-use super::index::{IndexSlot, PackTables, Rival};
+use super::index::{Forgotten, IndexSlot, PackTables, Rival};
+use super::ingest::LeftRoots;
 use super::pack::{PackFile, PackId, Place, SealedPack};
 use super::quota::Quota;
 use super::read::ReadCore;
@@ -32,6 +33,8 @@ pub(crate) struct Inner {
     /// Taken by whoever writes `gone`, so that an older state never replaces a newer one.
     gone_file: Mutex<()>,
     pub(crate) collector: Mutex<()>,
+    /// Loose roots that stood there when the store was opened.
+    pub(crate) left: LeftRoots,
     seals: AtomicU64,
     retirements: AtomicU64,
     poison: OnceLock<String>,
@@ -78,6 +81,7 @@ impl Inner {
             tier: MemoryTier::new(options.memory_bytes),
             index: index(&core.folder),
             registry: Registry::new(list(&core.folder)?, gone),
+            left: LeftRoots::of(&core.folder)?,
             core: Arc::new(core),
             commit: Mutex::new(()),
             gone_file: Mutex::new(()),
@@ -230,22 +234,30 @@ impl Inner {
 
     /// Lets the index learn reference packs again, now or when the store is next opened: of a block that another pack
     /// has too it knows that one only, and is about to forget it.
-    pub(crate) fn unmark_references(&self) {
-        let ids = self.registry.packs().into_iter();
-        for id in ids.filter(|id| self.core.packs.is_reference(*id)) {
-            if let Err(e) = self.index.forget(self, id, &[], true) {
+    pub(crate) fn unmark_references(&self) -> HashSet<PackId> {
+        let marked = self.index.ask(self, |index| index.marked());
+        let marked = marked.unwrap_or_default().into_iter();
+        let references: HashSet<PackId> = marked
+            .filter(|id| self.core.packs.is_reference(*id))
+            .collect();
+        for id in &references {
+            if let Err(e) = self.index.forget(self, *id, &[], true) {
                 tracing::debug!("the marker of reference pack {id} stays in the index: {e}");
             }
         }
+        references
     }
 
-    /// Makes blocks of reference packs known again that the index forgot with a pack that had them too.
-    pub(crate) fn index_references(&self) -> Result<(), StoreError> {
-        for id in self.registry.packs() {
-            if !self.core.packs.is_reference(id) {
-                continue;
-            }
-            let rows = self.core.packs.open(id)?.table()?.rows;
+    /// Makes blocks of reference packs known again that the index forgot with a pack that had them too, and marks those
+    /// packs again.
+    pub(crate) fn index_references(
+        &self,
+        packs: &HashSet<PackId>,
+        forgotten: &Forgotten,
+    ) -> Result<(), StoreError> {
+        for &id in packs.iter().filter(|id| self.registry.has_pack(**id)) {
+            let mut rows = self.core.packs.open(id)?.table()?.rows;
+            rows.retain(|row| forgotten.may_have(row.cid.0.hash()));
             let rival = |known: &Place| self.rival(known, id);
             self.index.insert(self, id, &rows, &rival)?;
         }

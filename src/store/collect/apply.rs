@@ -15,6 +15,7 @@ use super::{GcObject, GcPending, GcPlan, GcReason, GcReport, NotFreeable};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::gone::Gone;
+use crate::store::index::Forgotten;
 use crate::store::inner::{self, Inner};
 use crate::store::pack::PackId;
 use crate::store::quota;
@@ -52,11 +53,15 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         decide(&shapes, live, &covered, &named, held, before)
     });
 
-    let mut freed = Freed::default();
     let forgets = !decided.whole.is_empty() || decided.parts.iter().any(|p| !p.new.is_empty());
-    if forgets {
-        store.unmark_references();
-    }
+    let references = match forgets {
+        true => store.unmark_references(),
+        false => HashSet::new(),
+    };
+    let mut freed = Freed {
+        forgotten: (!references.is_empty()).then(Forgotten::default),
+        ..Freed::default()
+    };
     let unlinked = match free::unlink(store, &decided.whole, &mut freed) {
         Err(e) if store.is_poisoned() => return Err(e),
         unlinked => unlinked,
@@ -75,10 +80,12 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         let left: Vec<PackId> = settled
             .iter()
             .copied()
-            .filter(|pack| store.registry.has_pack(*pack))
+            .filter(|pack| store.registry.has_pack(*pack) && !references.contains(pack))
             .collect();
         let learned = store.index.learn_again(store, &left);
-        if let Err(e) = learned.and_then(|()| store.index_references()) {
+        let forgotten = freed.forgotten.take().unwrap_or_default();
+        let known = learned.and_then(|()| store.index_references(&references, &forgotten));
+        if let Err(e) = known {
             tracing::debug!("blocks that lie elsewhere too stay out of the index: {e}");
         }
     }

@@ -8,6 +8,7 @@ use super::plan::{disk_bytes, open};
 use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::gone::outside;
+use crate::store::index::Forgotten;
 use crate::store::inner::Inner;
 use crate::store::pack::{PackFile, PackId, Row};
 
@@ -20,6 +21,9 @@ pub(super) struct Freed {
     pub(super) partial_pages: u64,
     pub(super) no_holes: u64,
     pub(super) linked: u64,
+    /// Blocks that files of the user's may have too, and are to be known by those then; not kept where nothing is
+    /// referenced.
+    pub(super) forgotten: Option<Forgotten>,
 }
 
 /// So many packs are unlinked before the folder is synced, and open until then.
@@ -82,7 +86,7 @@ fn unlink_one(store: &Inner, id: PackId, freed: &mut Freed) -> Result<Unlinked, 
     let is_linked = links(store, &pack)? > 1;
     let for_holes = files.open_sealed(pack.path());
     files.remove_file(pack.path())?;
-    drop_rows(store, &pack, |_| true, true);
+    drop_rows(store, &pack, |_| true, true, freed);
     store.core.packs.close(id);
     freed.disk_bytes += bytes;
     freed.packs += 1;
@@ -142,7 +146,7 @@ pub(super) fn punch(
             let range = row.offset..row.offset + u64::from(row.len);
             !range.is_empty() && outside(&range, new).next() != Some(range.clone())
         };
-        drop_rows(store, &pack, is_gone, false);
+        drop_rows(store, &pack, is_gone, false, freed);
     }
     Ok(())
 }
@@ -158,9 +162,18 @@ fn cannot_punch(e: &std::io::Error) -> bool {
 }
 
 /// Drops rows from the index, as far as it lets us: what stays costs space only.
-fn drop_rows(store: &Inner, pack: &PackFile, is_gone: impl Fn(&Row) -> bool, whole: bool) {
+fn drop_rows(
+    store: &Inner,
+    pack: &PackFile,
+    is_gone: impl Fn(&Row) -> bool,
+    whole: bool,
+    freed: &mut Freed,
+) {
     let dropped = pack.table().and_then(|table| {
         let rows: Vec<Row> = table.rows.into_iter().filter(is_gone).collect();
+        if let Some(forgotten) = &mut freed.forgotten {
+            rows.iter().for_each(|row| forgotten.add(row.cid.0.hash()));
+        }
         store.index.forget(store, pack.id(), &rows, whole)
     });
     if let Err(e) = dropped {

@@ -1,6 +1,6 @@
 //! Everything in `roots/`, as a collection and the accounts of space need it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -36,14 +36,13 @@ pub(crate) struct Rooted {
 #[derive(Debug)]
 pub(crate) struct Roots {
     pub(crate) roots: Vec<Rooted>,
-    pub(crate) pins: Vec<Pin>,
+    pins: HashMap<Cid, Vec<String>>,
 }
 
 impl Roots {
     /// The names that an object is pinned under.
-    pub(crate) fn pins_of(&self, cid: &Cid) -> Vec<String> {
-        let pins = self.pins.iter().filter(|pin| pin.cid == *cid);
-        pins.map(|pin| pin.name.clone()).collect()
+    pub(crate) fn pins_of(&self, cid: &Cid) -> &[String] {
+        self.pins.get(cid).map_or(&[], Vec::as_slice)
     }
 
     /// What all of them cover together, and the packs they name.
@@ -65,7 +64,7 @@ pub(crate) fn read(core: &ReadCore) -> Result<Roots, StoreError> {
 
 /// As [`read`], but for one that counts as unlinked.
 pub(super) fn read_but(core: &ReadCore, but: Option<&Path>) -> Result<Roots, StoreError> {
-    let mut pins = names::list_strictly(&core.folder, core.id)?;
+    let listed_pins = names::list_strictly(&core.folder, core.id)?;
     let folder = core.folder.roots();
     let mut roots = Vec::new();
     for name in core.folder.files().list(&folder)? {
@@ -76,18 +75,16 @@ pub(super) fn read_but(core: &ReadCore, but: Option<&Path>) -> Result<Roots, Sto
     }
     roots.sort_by(|a, b| a.path.cmp(&b.path));
     let listed: HashSet<RootName> = roots.iter().map(|root| root.name.clone()).collect();
-    for index in (0..pins.len()).rev() {
-        let pin = &pins[index];
+    let mut pins: HashMap<Cid, Vec<String>> = HashMap::new();
+    for pin in listed_pins {
         if listed.contains(&RootName::Object(pin.cid)) {
-            continue;
-        }
-        if is_without_root(core, pin)? {
+            pins.entry(pin.cid).or_default().push(pin.name);
+        } else if is_without_root(core, &pin)? {
             return Err(StoreError::NameWithoutRoot {
-                name: pin.name.clone(),
+                name: pin.name,
                 cid: pin.cid,
             });
         }
-        pins.remove(index);
     }
     Ok(Roots { roots, pins })
 }

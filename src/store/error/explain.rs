@@ -22,6 +22,8 @@ impl Explain for StoreError {
             Self::Damaged { .. } => "damaged",
             Self::Corrupt { .. } | Self::CorruptNode { .. } => "corrupt",
             Self::KnownDamage { .. } => "known_damage",
+            Self::Collected { .. } => "collected",
+            Self::PackMissing { .. } => "pack_missing",
             Self::SourceGone { .. } => "source_gone",
             Self::SourceDiffers { .. } => "source_differs",
             Self::ReferenceRefused { .. } => "reference_refused",
@@ -109,6 +111,14 @@ impl Explain for StoreError {
             Self::KnownDamage { .. } => {
                 "`verify --heal FROM` takes good bytes from a file, a folder or another store; \
                  adding the same content again writes them anew too"
+            }
+            Self::Collected { .. } => {
+                "add the same content again, or `verify --heal FROM` a copy of it; `rm` gives the object up. A root \
+                 alone is no backup of an object: its packs belong to it"
+            }
+            Self::PackMissing { .. } => {
+                "`repair` says what else needs it, and mends what can be told without it; bring the file back, add \
+                 the same content again, or `verify --heal FROM` a copy of it"
             }
             Self::SourceGone { .. } | Self::SourceDiffers { .. } => {
                 "put the file back as it was, or add a good copy again, with --reference or without; \

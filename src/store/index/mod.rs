@@ -10,7 +10,7 @@ mod strange;
 
 pub(crate) use memory::MemoryIndex;
 pub(crate) use sled::SledIndex;
-pub(crate) use slot::{IndexSlot, PackTables, REBUILD_MARK, clear};
+pub(crate) use slot::{Forgotten, IndexSlot, PackTables, REBUILD_MARK, clear};
 pub(crate) use strange::strange;
 
 use super::pack::{PackId, Place, Row};

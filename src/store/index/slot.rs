@@ -120,6 +120,24 @@ impl IndexSlot {
     }
 }
 
+/// Blocks that an index forgot, in eight bytes each: of one that it did not forget it may be said too.
+#[derive(Debug, Default)]
+pub(crate) struct Forgotten(HashSet<u64>);
+
+impl Forgotten {
+    pub(crate) fn add(&mut self, hash: &Multihash) {
+        self.0.insert(short(hash));
+    }
+
+    pub(crate) fn may_have(&self, hash: &Multihash) -> bool {
+        self.0.contains(&short(hash))
+    }
+}
+
+fn short(hash: &Multihash) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(hash.digest())
+}
+
 /// The packs that an index is made from.
 pub(crate) trait PackTables {
     fn ids(&self) -> Vec<PackId>;
@@ -143,7 +161,8 @@ pub(crate) fn fill(index: &dyn Index, packs: &dyn PackTables) -> Result<(), Stor
     };
     let ids = packs.ids();
     let marked = index.marked().map_err(failed)?;
-    for gone in marked.iter().filter(|id| !ids.contains(id)) {
+    let here: HashSet<PackId> = ids.iter().copied().collect();
+    for gone in marked.iter().filter(|id| !here.contains(id)) {
         index.unmark(*gone).map_err(failed)?;
     }
     learn(index, packs, &ids).map_err(failed)

@@ -22,7 +22,7 @@ use crate::store::inner::Inner;
 use crate::store::names::{self, PinKind};
 use crate::store::pack::{ObjectNote, PackId};
 use crate::store::read::EntryType;
-use crate::store::root::{self, Head, ObjectKind, RootRecord};
+use crate::store::root::{self, Head, LeasedRoot, ObjectKind, RootRecord};
 use crate::store::time::now_ms;
 
 pub(crate) fn add_path(
@@ -161,9 +161,11 @@ pub(crate) fn commit(
     let is_new = match publish_root(store, &record) {
         Ok(is_new) => is_new,
         Err(e) => {
-            // Where only the sync after the rename failed, the object is there, and keeps its packs.
+            // Where only the sync after the rename failed, the object is there, and keeps its packs. One that cannot
+            // be looked at may be there.
+            let is_it = |there: LeasedRoot| there.record.packs == record.packs;
             let there = store.core.open_root(&cid, false);
-            if there.is_ok_and(|there| there.is_some_and(|t| t.record.packs == record.packs)) {
+            if there.map_or(true, |there| there.is_some_and(is_it)) {
                 writer.finish();
             }
             return Err(e);
@@ -175,9 +177,10 @@ pub(crate) fn commit(
     };
     let named = |name: &String| {
         let pin = names::read(store.folder(), store.id(), name);
-        pin.is_ok_and(|pin| pin.is_some_and(|pin| pin.cid == cid))
+        pin.map_or(true, |pin| pin.is_some_and(|pin| pin.cid == cid))
     };
-    // A name that was set though its sync failed keeps the object: a name never stands without its root.
+    // A name that was set though its sync failed, or that may have been, keeps the object: a name never stands
+    // without its root.
     if pinned.is_err() && is_new && !name.as_ref().is_some_and(named) {
         // The object goes again. Somebody may read it already, so its packs stay until a collection.
         let retired = root::retired_path(store.folder(), &cid)?;
@@ -188,6 +191,9 @@ pub(crate) fn commit(
     // What the index does not learn now it learns when the store is next opened.
     if let Err(e) = writer.index_last() {
         tracing::warn!("{e}");
+    }
+    if pinned.is_ok() {
+        store.left.drop_used_up(store, &cid);
     }
     drop(guard);
     let own = writer.sealed();

@@ -1,5 +1,6 @@
 //! What every reader needs: the roots, the names and the packs of one store.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::{self, StoreId};
-use crate::store::gone::{Gone, GoneView};
+use crate::store::gone::{Gone, GoneView, Why};
 use crate::store::names::{self, Pin};
-use crate::store::pack::{PackId, Place, SourceReader};
+use crate::store::pack::{PackFile, PackId, Place, SourceReader};
 use crate::store::root::{self, LeasedRoot, NodePlace, ObjectKind, ROOT_LIMIT, RootRecord};
 use crate::store::target::{Head, Target};
 use crate::store::time::unix_ms;
@@ -63,6 +64,28 @@ impl ReadCore {
         }
     }
 
+    /// A pack that a root names by its number.
+    pub(crate) fn pack_of(
+        &self,
+        record: &RootRecord,
+        number: u32,
+    ) -> Result<Arc<PackFile>, StoreError> {
+        let id = record.pack(number);
+        self.packs.open(id).map_err(|e| match e {
+            StoreError::File(e) if e.source.kind() == std::io::ErrorKind::NotFound => {
+                self.pack_missing(record, id)
+            }
+            other => other,
+        })
+    }
+
+    pub(crate) fn pack_missing(&self, record: &RootRecord, pack: PackId) -> StoreError {
+        StoreError::PackMissing {
+            object: Box::new(record.head.cid.0),
+            pack: self.folder.packs().join(pack.file_name()),
+        }
+    }
+
     pub(crate) fn open_root(
         &self,
         cid: &Cid,
@@ -76,8 +99,8 @@ impl ReadCore {
         self.gone.now(&self.folder, self.id)
     }
 
-    /// What is recorded as damaged is refused without a look at it.
-    pub(super) fn refuse_known_damage(
+    /// What is recorded as dead or damaged is refused without a look at it.
+    pub(super) fn refuse_gone(
         &self,
         cid: &Cid,
         pack: PackId,
@@ -88,9 +111,16 @@ impl ReadCore {
             offset: node.offset,
             len: node.len,
         };
-        match self.gone()?.is_damaged(&place) {
-            true => Err(self.known_damage(cid, &place)),
-            false => Ok(()),
+        match self.gone()?.why_not(&place) {
+            None => Ok(()),
+            Some(Why::Damaged) => Err(self.known_damage(cid, &place)),
+            Some(Why::Dead) => Err(StoreError::Collected {
+                name: cid.to_string(),
+                offset: 0,
+                len: u64::from(place.len),
+                pack: self.folder.packs().join(place.pack.file_name()),
+                pack_offset: place.offset,
+            }),
         }
     }
 
@@ -217,6 +247,10 @@ impl ReadCore {
     }
 
     fn objects_with(&self, pins: &[Pin]) -> Result<Listing<ObjectInfo>, StoreError> {
+        let mut pins_of: HashMap<Cid, Vec<Pin>> = HashMap::new();
+        for pin in pins {
+            pins_of.entry(pin.cid).or_default().push(pin.clone());
+        }
         // A store without the list has nothing on record.
         let gone = self.gone().ok();
         let gone = gone.filter(|gone| gone.damaged().next().is_some());
@@ -225,7 +259,7 @@ impl ReadCore {
             damaged: Vec::new(),
         };
         for cid in root::published(&self.folder)? {
-            match self.info(&cid, pins, gone.as_deref()) {
+            match self.info(&cid, &mut pins_of, gone.as_deref()) {
                 Ok(info) => listing.entries.extend(info),
                 Err(e @ StoreError::Damaged { .. }) => listing.damaged.push(e),
                 Err(e) => return Err(e),
@@ -238,7 +272,7 @@ impl ReadCore {
     fn info(
         &self,
         cid: &Cid,
-        pins: &[Pin],
+        pins_of: &mut HashMap<Cid, Vec<Pin>>,
         gone: Option<&Gone>,
     ) -> Result<Option<ObjectInfo>, StoreError> {
         let files = self.folder.files();
@@ -258,7 +292,7 @@ impl ReadCore {
             profile: head.profile,
             created_ms: head.created_ms,
             last_used_ms: metadata.modified().map_or(head.created_ms, unix_ms),
-            pins: pins.iter().filter(|pin| pin.cid == *cid).cloned().collect(),
+            pins: pins_of.remove(cid).unwrap_or_default(),
             damaged_bytes,
         }))
     }
@@ -270,7 +304,7 @@ impl ReadCore {
             let mut covered = Coverage::default();
             covered.add(&record);
             covered.normalize();
-            gone.damaged_bytes(&covered)
+            gone.bytes_within(&covered)
         })
     }
 }

@@ -255,7 +255,7 @@ fn uncovered(
             let range = row.offset..row.offset + u64::from(row.len);
             match held {
                 Held::Other => continue,
-                Held::Good => {}
+                Held::Good | Held::Unchecked => {}
                 Held::Unreadable => unread.push((pack.id, range.clone())),
             }
             more.add_range(pack.id, range);

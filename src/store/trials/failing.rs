@@ -97,6 +97,21 @@ fn a_disk_that_is_full_from_some_point_on_costs_nothing_that_was_returned() {
     every_operation(Failure::Errno(Errno::NOSPC), true);
 }
 
+/// What was renamed may be there, though neither the sync after it nor a look at it says so.
+#[test]
+fn a_disk_that_neither_syncs_nor_reads_from_some_point_on_costs_nothing_that_was_returned() {
+    let fault = |nth| Fault {
+        kinds: &[Kind::SyncFile, Kind::SyncDir, Kind::Read],
+        nth,
+        failure: Failure::Errno(Errno::IO),
+        lasting: true,
+    };
+    for workload in &WORKLOADS {
+        let points = (1..).take_while(|nth| run(workload, fault(*nth)) >= *nth);
+        assert!(points.count() > 50);
+    }
+}
+
 #[test]
 fn an_operation_that_falls_short_is_gone_on_with() {
     every_operation(Failure::Short, true);

@@ -270,6 +270,40 @@ fn opening_warns_of_each_damaged_file() {
     );
 }
 
+#[test]
+fn a_missing_pack_is_warned_of_once_and_named_with_the_object() {
+    let sample = Sample::small();
+    let pack = sample.pack_with(&bytes(1, 400_000)[..1_000]);
+    fs::remove_file(&pack).unwrap();
+    let lines = warnings(|| drop(sample.stage.open()));
+    let of_pack = |line: &&String| line.contains(pack.to_str().unwrap());
+    let lines: Vec<_> = lines.iter().filter(of_pack).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("missing") && lines[0].contains("run `repair`"));
+    let model = sample.object("model").cid;
+    let reader = StoreReader::open(sample.store()).unwrap();
+    let error = reader.read(&target("model/weights/a.bin")).unwrap_err();
+    assert_eq!(error.kind(), "pack_missing", "{error}");
+    assert!(error.to_string().contains(&model.to_string()), "{error}");
+    assert!(error.hint().unwrap().contains("repair"));
+}
+
+#[test]
+fn with_gone_lost_nothing_good_under_a_root_that_is_not_ours_is_dead() {
+    let sample = Sample::small();
+    let root = sample.root("framed");
+    let whole = fs::read(&root).unwrap();
+    // Of the same object in another store.
+    fs::copy(Sample::small().root("framed"), &root).unwrap();
+    fs::remove_file(sample.store().join("gone")).unwrap();
+    let report = sample.repair();
+    let said = said(&report);
+    assert!(said.contains(&(Defect::Gone, Remedy::Made)), "{said:?}");
+    assert!(said.contains(&(Defect::Foreign, Remedy::Left)), "{said:?}");
+    fs::write(&root, whole).unwrap();
+    sample.assert_whole();
+}
+
 /// What is warned of meanwhile in this thread.
 fn warnings(work: impl FnOnce()) -> Vec<String> {
     use std::sync::{Arc, Mutex};

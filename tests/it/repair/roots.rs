@@ -240,3 +240,47 @@ fn what_is_no_root_is_left_and_said() {
     assert_eq!(sample.repair().findings, []);
     sample.assert_whole();
 }
+
+#[test]
+fn a_removed_object_comes_back_on_request_while_its_root_is_there() {
+    let sample = Sample::small();
+    let model = sample.object("model").cid;
+    let store = sample.stage.open();
+    // Another object has all that it has, so no pack speaks of it.
+    let inner = store
+        .add_path(
+            sample.stage.path("model/weights"),
+            &chunked(Profile::default()).with_pin(ipfs_accelerate::PinAs::No),
+        )
+        .unwrap();
+    assert_eq!(inner.new_bytes, 0);
+    for cid in [model, inner.cid] {
+        store
+            .remove(&of(cid), &RemoveOptions::with_unpin())
+            .unwrap();
+    }
+    drop(store);
+    let plan = plan_repair(sample.store(), &RepairOptions::default()).unwrap();
+    assert_eq!(plan.findings, []);
+    let mut listed: Vec<(Cid, &str)> = plan
+        .restorable
+        .iter()
+        .map(|object| (object.cid, object.name.as_str()))
+        .collect();
+    listed.sort_by_key(|(_, name)| *name);
+    assert_eq!(listed, [(model, "model"), (inner.cid, "weights")]);
+    let mut options = RepairOptions::default();
+    options.restore = true;
+    let report = apply_repair(&plan_repair(sample.store(), &options).unwrap()).unwrap();
+    assert_eq!(said(&report), [(Defect::RootMissing, Remedy::Restored); 2]);
+    let store = sample.stage.open();
+    // The retired roots go, and what came back stays.
+    let plan = store.plan_gc(&GcOptions::default()).unwrap();
+    store.apply_gc(&plan).unwrap();
+    for (path, content) in &sample.object("model").files {
+        assert_eq!(read(&store, &target(format!("{model}/{path}"))), *content);
+    }
+    drop(store);
+    let plan = plan_repair(sample.store(), &RepairOptions::default()).unwrap();
+    assert_eq!((plan.findings.len(), plan.restorable.len()), (0, 0));
+}
