@@ -89,7 +89,7 @@ impl Inner {
             _lock: lock,
         };
         if let Some(max_bytes) = inner.options.max_bytes {
-            let used = collect::used_bytes(&inner.core, inner.registry.packs())?;
+            let used = collect::used_bytes(inner.folder(), inner.registry.packs())?;
             inner.quota = Some(Quota::new(max_bytes, used));
         }
         inner.index.catch_up(&inner)?;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -10,6 +11,7 @@ use super::format::StoreId;
 use super::names;
 use super::pack::PackId;
 use super::read::{ReaderOptions, StoreReader};
+use super::repair::{self, Sight};
 use super::root::RootName;
 use super::writer_lock::{self, Holder};
 use crate::error::FileError;
@@ -34,6 +36,8 @@ pub(crate) struct Counts {
     pub(crate) names: u64,
     /// Files of work in progress, or of a writer that was killed.
     pub(crate) unfinished: u64,
+    /// What they take on disk.
+    pub(crate) unfinished_bytes: u64,
     /// Files that are not the store's, relative to its folder.
     pub(crate) foreign: Vec<PathBuf>,
     /// Pins that cannot be read.
@@ -51,6 +55,8 @@ pub(crate) struct Survey {
     pub(crate) folders: Result<(), StoreError>,
     pub(crate) writer: Result<Writer, FileError>,
     pub(crate) counts: Result<Counts, StoreError>,
+    /// What is wrong with its files; nothing of a store that cannot be told.
+    pub(crate) sight: Result<Sight, StoreError>,
     /// Whether the database stands there; it can be made anew.
     pub(crate) has_index: bool,
 }
@@ -64,12 +70,17 @@ impl Survey {
             // Nothing in it is the store's, so nothing is foreign.
             Err(_) => Ok(Counts::default()),
         };
+        let sight = match &identity {
+            Ok((_, id, _)) => repair::look(&folder, *id),
+            Err(_) => Ok(Sight::default()),
+        };
         Self {
             identity: identity.map(|(version, _, profile)| (version, profile.name().to_owned())),
             reading: StoreReader::open_with(path, options).map(drop),
             folders: folder.refuse_links(),
             writer: writer(&folder),
             counts,
+            sight,
             has_index: folder.db().join("db").is_file(),
             folder,
         }
@@ -127,7 +138,11 @@ fn count(folder: &StoreFolder, store: StoreId) -> Result<Counts, StoreError> {
     }
     for (name, path) in list(folder, &folder.tmp())? {
         match StoreFolder::is_unfinished(&name) {
-            true => counts.unfinished += 1,
+            true => {
+                counts.unfinished += 1;
+                let found = folder.files().metadata_if_there(&path)?;
+                counts.unfinished_bytes += found.map_or(0, |found| 512 * found.blocks());
+            }
             false => counts.foreign.push(path),
         }
     }

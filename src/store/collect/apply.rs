@@ -76,7 +76,7 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     }
     drop(collecting);
     if let Some(quota) = &store.quota {
-        quota.set_settled(used_bytes(&store.core, settled)?);
+        quota.set_settled(used_bytes(store.folder(), settled)?);
     }
     reserve::keep(store.folder());
     unlinked?;
@@ -202,7 +202,7 @@ fn report(
             .into_iter()
             .filter(|(_, bytes)| *bytes > 0)
             .collect(),
-        used_bytes: used_bytes(&store.core, inner::list(store.folder())?)?,
+        used_bytes: used_bytes(store.folder(), inner::list(store.folder())?)?,
     })
 }
 

@@ -11,6 +11,7 @@ use super::sweep::{PackShape, sweep};
 use super::{GcObject, GcOptions, GcPlan, GcReason};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
 use crate::store::gone::Gone;
 use crate::store::inner;
 use crate::store::pack::{PackFile, PackId};
@@ -124,13 +125,13 @@ pub(super) fn open(
 
 /// What packs take on disk.
 pub(crate) fn used_bytes(
-    core: &ReadCore,
+    folder: &StoreFolder,
     ids: impl IntoIterator<Item = PackId>,
 ) -> Result<u64, StoreError> {
     let mut used = 0;
     for id in ids {
-        let path = core.folder.packs().join(id.file_name());
-        let found = core.folder.files().metadata_if_there(&path)?;
+        let path = folder.packs().join(id.file_name());
+        let found = folder.files().metadata_if_there(&path)?;
         used += found.map_or(0, |found| 512 * found.blocks());
     }
     Ok(used)
