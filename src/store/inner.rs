@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     retirements: AtomicU64,
     poison: OnceLock<String>,
     pub(crate) quota: Option<Quota>,
+    /// Bytes of disk that the opening freed of what a killed writer had left, until it was told.
+    unfinished: AtomicU64,
     options: StoreOptions,
     pool: OnceLock<rayon::ThreadPool>,
     /// Held for its drop; the last field, so that the lock goes after everything else is closed.
@@ -60,7 +62,7 @@ impl Inner {
     ) -> Result<Self, StoreError> {
         core.folder.refuse_links()?;
         core.folder.check_folders()?;
-        core.folder.empty_tmp()?;
+        let unfinished = core.folder.empty_tmp()?;
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
         let files = core.folder.files();
         for folder in [
@@ -84,6 +86,7 @@ impl Inner {
             retirements: AtomicU64::new(0),
             poison: OnceLock::new(),
             quota: None,
+            unfinished: AtomicU64::new(unfinished),
             options,
             pool: OnceLock::new(),
             _lock: lock,
@@ -141,6 +144,11 @@ impl Inner {
 
     pub(crate) fn count_retirement(&self) {
         self.retirements.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many bytes the opening freed of what a killed writer had left in `tmp/`; told once.
+    pub(crate) fn take_unfinished(&self) -> u64 {
+        self.unfinished.swap(0, Ordering::Relaxed)
     }
 
     /// Where a block lies, if it is here and good. From then on `holder` relies on it. One that lies in a file of

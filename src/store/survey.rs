@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -88,7 +87,7 @@ impl Survey {
 }
 
 /// Looks at the lock by holding it shared for a moment, which a writer that comes just then sits out.
-fn writer(folder: &StoreFolder) -> Result<Writer, FileError> {
+pub(crate) fn writer(folder: &StoreFolder) -> Result<Writer, FileError> {
     let path = folder.lock();
     let file = match fsio::open_without_waiting(&path) {
         Ok(file) => file,
@@ -136,14 +135,10 @@ fn count(folder: &StoreFolder, store: StoreId) -> Result<Counts, StoreError> {
             Err(e) => counts.damaged.push(e),
         }
     }
+    (counts.unfinished, counts.unfinished_bytes) = folder.unfinished()?;
     for (name, path) in list(folder, &folder.tmp())? {
-        match StoreFolder::is_unfinished(&name) {
-            true => {
-                counts.unfinished += 1;
-                let found = folder.files().metadata_if_there(&path)?;
-                counts.unfinished_bytes += found.map_or(0, |found| 512 * found.blocks());
-            }
-            false => counts.foreign.push(path),
+        if !StoreFolder::is_unfinished(&name) {
+            counts.foreign.push(path);
         }
     }
     for path in &mut counts.foreign {

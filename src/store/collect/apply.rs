@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use super::census::Census;
 use super::free::{self, Freed};
 use super::plan::{open, used_bytes};
-use super::retire::{self, HeldRoot};
+use super::retire::{self, HeldRoot, Unlinked};
 use super::roots::{self, Roots};
 use super::sweep::{PackShape, sweep};
 use super::{GcObject, GcPending, GcPlan, GcReason, GcReport, NotFreeable};
@@ -30,7 +30,7 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     // A store that refuses writes is left alone.
     drop(store.commit_guard()?);
     let retired = retire::retire(store, &plan.objects)?;
-    let held = retire::unlink(store, &plan.objects, &plan.options)?;
+    let Unlinked { held, released } = retire::unlink(store, &plan.objects, &plan.options)?;
     let (collecting, ids) = store.registry.begin_collection();
     let settled = ids.clone();
     let roots = read_roots(store)?;
@@ -47,7 +47,7 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     let mut live = Coverage::default();
     live.extend(&covered);
     let decided = collecting.decide(live, |live, held, before| {
-        decide(&shapes, live, &covered, &named, held, before)
+        decide(&shapes, live, (&covered, &released), &named, held, before)
     });
 
     let mut freed = Freed::default();
@@ -122,13 +122,13 @@ struct Decided {
 fn decide(
     shapes: &[PackShape],
     live: &Coverage,
-    covered: &Coverage,
+    (covered, released): (&Coverage, &Coverage),
     named: &HashSet<PackId>,
     held: &HashSet<PackId>,
     before: &Gone,
 ) -> (Gone, Vec<PackId>, Decided) {
     let needed = named.union(held).copied().collect();
-    let sweep = sweep(shapes, live, &needed, before);
+    let sweep = sweep(shapes, live, released, &needed, before);
     let mut gone = before.clone();
     // Until a pack is unlinked all of it is dead, as it may be found again.
     for shape in shapes
@@ -172,7 +172,9 @@ fn report(
     freed: Freed,
 ) -> Result<GcReport, StoreError> {
     // Those of the plan that had no root to be retired, and those whose root was.
-    let no_object = |object: &&GcObject| object.cid.is_none() || object.reason == GcReason::Removed;
+    let no_object = |object: &&GcObject| {
+        object.cid.is_none() || matches!(object.reason, GcReason::Removed | GcReason::Replaced)
+    };
     let went = plan.objects.iter().filter(no_object).cloned();
     let is_held = |object: &GcObject| held.iter().any(|held| held.path == object.root);
     let objects: Vec<GcObject> = went
@@ -197,6 +199,7 @@ fn report(
         freed_bytes: freed.disk_bytes,
         packs: freed.packs,
         ranges: freed.ranges,
+        unfinished_bytes: store.take_unfinished(),
         pending,
         not_freeable: not_freeable
             .into_iter()

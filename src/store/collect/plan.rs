@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::census::Census;
+use super::outlook::View;
 use super::roots::{self, Rooted, Roots};
-use super::sweep::{PackShape, sweep};
-use super::{GcObject, GcOptions, GcPlan, GcReason};
-use crate::store::coverage::Coverage;
+use super::sweep::PackShape;
+use super::{GcObject, GcOptions, GcPlan, GcReason, NotFreeable};
+use crate::block::Cid;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
-use crate::store::gone::Gone;
 use crate::store::inner;
 use crate::store::pack::{PackFile, PackId};
 use crate::store::read::ReadCore;
@@ -24,20 +24,26 @@ pub(crate) fn plan(core: &ReadCore, options: &GcOptions) -> Result<GcPlan, Store
     let packs = Packs::of(core)?;
     let chosen = choose(&roots, &packs, options, SystemTime::now());
     let gone = core.gone()?;
-    let before = packs.sweep(&roots.coverage(), &roots, &HashSet::new(), &gone);
-    let goes: HashSet<usize> = chosen.iter().map(|(index, _)| *index).collect();
-    let mut left = Coverage::default();
-    for (index, root) in roots.roots.iter().enumerate() {
-        if !goes.contains(&index) {
-            left.extend(&root.coverage);
-        }
-    }
-    left.normalize();
-    let after = packs.sweep(&left, &roots, &goes, &gone);
+    let view = View {
+        core,
+        roots: &roots,
+        packs: &packs,
+        gone: &gone,
+    };
+    let goes: Vec<usize> = chosen.iter().map(|(index, _)| *index).collect();
+    let before = view.when_gone(&[])?;
+    let after = view.when_gone(&goes)?;
+    let not_freeable = (NotFreeable::PartialPages, after.partial_pages);
     Ok(GcPlan {
-        dead_bytes: before.dead_bytes,
-        freeable_bytes: after.dead_bytes,
-        packs: after.whole,
+        dead_bytes: before.freeable_bytes,
+        freeable_bytes: after.freeable_bytes,
+        packs: after.packs,
+        pending: after.pending,
+        not_freeable: Some(not_freeable)
+            .into_iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .collect(),
+        unfinished_bytes: 0,
         used_bytes: packs.disk_bytes.values().sum(),
         objects: chosen.into_iter().map(|(_, object)| object).collect(),
         options: options.clone(),
@@ -46,16 +52,10 @@ pub(crate) fn plan(core: &ReadCore, options: &GcOptions) -> Result<GcPlan, Store
 
 /// The packs that can be read, and what they take on disk.
 pub(super) struct Packs {
-    shapes: Vec<PackShape>,
+    pub(super) shapes: Vec<PackShape>,
     pub(super) disk_bytes: HashMap<PackId, u64>,
     /// Headers and tables.
     pub(super) overhead_bytes: u64,
-}
-
-pub(super) struct Swept {
-    /// Bytes that are dead and were not given back yet.
-    pub(super) dead_bytes: u64,
-    whole: u64,
 }
 
 impl Packs {
@@ -77,29 +77,6 @@ impl Packs {
             all.shapes.push(shape);
         }
         Ok(all)
-    }
-
-    /// What is dead when the roots in `but` are gone.
-    pub(super) fn sweep(
-        &self,
-        live: &Coverage,
-        roots: &Roots,
-        but: &HashSet<usize>,
-        gone: &Gone,
-    ) -> Swept {
-        let left = roots.roots.iter().enumerate();
-        let left = left.filter(|(index, _)| !but.contains(index));
-        let needed = left.flat_map(|(_, root)| root.packs.iter().copied());
-        let sweep = sweep(&self.shapes, live, &needed.collect(), gone);
-        let whole: u64 = sweep.whole.iter().map(|id| self.disk_bytes[id]).sum();
-        let parts = sweep
-            .parts
-            .iter()
-            .map(|(id, dead)| gone.not_yet_dead(*id, dead));
-        Swept {
-            dead_bytes: whole + parts.flatten().map(|new| new.end - new.start).sum::<u64>(),
-            whole: sweep.whole.len() as u64,
-        }
     }
 }
 
@@ -161,17 +138,28 @@ fn choose(
         chosen.push((index, object(root, reason, freed, bytes - freed)));
         freed
     };
+    let names = roots.roots.iter().map(|root| &root.name);
+    let objects: HashSet<&Cid> = names
+        .filter_map(|name| match name {
+            RootName::Object(cid) => Some(cid),
+            RootName::Retired(_) | RootName::Loose => None,
+        })
+        .collect();
     let mut unpinned = Vec::new();
     for (index, root) in roots.roots.iter().enumerate() {
-        match root.name {
-            RootName::Retired(_) => {
-                take(index, GcReason::Removed, &mut census, &mut chosen);
+        match &root.name {
+            RootName::Retired(cid) => {
+                let reason = match objects.contains(cid) {
+                    true => GcReason::Replaced,
+                    false => GcReason::Removed,
+                };
+                take(index, reason, &mut census, &mut chosen);
             }
             RootName::Loose if is_old(root.used, options.grace) => {
                 take(index, GcReason::Expired, &mut census, &mut chosen);
             }
             RootName::Loose => unpinned.push(index),
-            RootName::Object(cid) if roots.pins_of(&cid).is_empty() => unpinned.push(index),
+            RootName::Object(cid) if roots.pins_of(cid).is_empty() => unpinned.push(index),
             RootName::Object(_) => {}
         }
     }

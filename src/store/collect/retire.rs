@@ -10,12 +10,13 @@ use super::holders;
 use super::{GcHolder, GcObject, GcOptions, GcReason};
 use crate::error::FileError;
 use crate::fsio::{self, Files};
+use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::ingest::sync_folder;
 use crate::store::inner::Inner;
 use crate::store::names;
 use crate::store::reserve;
-use crate::store::root::{self, RootName};
+use crate::store::root::{self, ROOT_LIMIT, RootName, RootRecord};
 use crate::store::time::unix_ms;
 
 /// Retires the planned objects that are still unpinned and were not used since; returns those that went, with
@@ -62,24 +63,45 @@ pub(super) struct HeldRoot {
     pub(super) holders: Vec<GcHolder>,
 }
 
+/// What came of the retired roots.
+#[derive(Debug, Default)]
+pub(super) struct Unlinked {
+    /// Those that stay, because somebody holds them.
+    pub(super) held: Vec<HeldRoot>,
+    /// What those covered that went.
+    pub(super) released: Coverage,
+}
+
 /// Unlinks retired roots whose lock is had at once, and loose roots that have expired or were planned to go.
-/// Returns those that are held.
 pub(super) fn unlink(
     store: &Inner,
     planned: &[GcObject],
     options: &GcOptions,
-) -> Result<Vec<HeldRoot>, StoreError> {
+) -> Result<Unlinked, StoreError> {
     let folder = store.folder().roots();
-    let mut held = Vec::new();
+    let Unlinked {
+        mut held,
+        mut released,
+    } = Unlinked::default();
     let mut unlinked = false;
     let files = store.folder().files();
     for name in files.list(&folder)? {
         let path = folder.join(&name);
         match name.to_str().and_then(RootName::parse) {
-            Some(RootName::Retired(_)) => match unlink_unless_held(files, &path)? {
-                Some(holders) => held.push(HeldRoot { path, holders }),
-                None => unlinked = true,
-            },
+            Some(RootName::Retired(cid)) => {
+                // One that is damaged keeps nothing, and says nothing of what it covered.
+                let record = files.open_if_there(&path)?.and_then(|file| {
+                    let bytes = files.read_file(&file, &path, ROOT_LIMIT).ok()?;
+                    RootRecord::parse(&bytes, store.id(), &cid, &path, true).ok()
+                });
+                match unlink_unless_held(files, &path)? {
+                    Some(holders) => held.push(HeldRoot { path, holders }),
+                    None => {
+                        unlinked = true;
+                        record.iter().for_each(|record| released.add(record));
+                    }
+                }
+            }
             Some(RootName::Loose) if goes(files, &path, planned, options) => {
                 files.remove_file(&path)?;
                 unlinked = true;
@@ -90,7 +112,7 @@ pub(super) fn unlink(
     if unlinked {
         sync_folder(store, &folder)?;
     }
-    Ok(held)
+    Ok(Unlinked { held, released })
 }
 
 /// Whether a loose root goes; one that was written since the plan was made does not.
@@ -124,16 +146,24 @@ fn unlink_unless_held(files: &Files, path: &Path) -> Result<Option<Vec<GcHolder>
     }
 }
 
-/// Whether somebody holds a retired root.
+/// Whether somebody holds a root.
 pub(super) fn is_held(files: &Files, path: &Path) -> Result<bool, StoreError> {
-    match open(files, path) {
-        Ok(file) => {
-            let locked = fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))?;
-            Ok(locked.is_err())
-        }
-        Err(e) if e.source.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e.into()),
-    }
+    Ok(holders(files, path)?.is_some())
+}
+
+/// Who holds a root, as far as the system says; none if nobody does.
+pub(super) fn holders(files: &Files, path: &Path) -> Result<Option<Vec<GcHolder>>, StoreError> {
+    let file = match open(files, path) {
+        Ok(file) => file,
+        Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let metadata = files.file_metadata(&file, path)?;
+    let locked = fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))?;
+    Ok(match locked {
+        Ok(_free) => None,
+        Err(_) => Some(holders::of(metadata.dev(), metadata.ino())),
+    })
 }
 
 /// For writing where it may be: over NFS the exclusive lock needs that.

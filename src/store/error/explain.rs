@@ -35,6 +35,7 @@ impl Explain for StoreError {
             Self::BadName { .. } => "bad_name",
             Self::NameTaken { .. } => "name_taken",
             Self::Pinned { .. } => "pinned",
+            Self::OtherNames { .. } => "other_names",
             Self::NotPinned { .. } => "not_pinned",
             Self::NotAnObject { .. } => "not_an_object",
             Self::ManyPins { .. } => "many_pins",
@@ -130,6 +131,11 @@ impl Explain for StoreError {
             Self::BadName { .. } => "choose another name",
             Self::NameTaken { .. } => "--replace moves the name to the new object",
             Self::Pinned { .. } => "`pin rm NAME` first, or `rm --unpin` to do both",
+            Self::OtherNames { name, cid, .. } => {
+                return Some(format!(
+                    "`pin rm {name}` gives up this name alone; `rm --unpin {cid}` removes the object with all of them"
+                ));
+            }
             Self::NotPinned { .. } => "`pin ls` lists the pins",
             Self::NotAnObject { .. } => "remove the object that holds it",
             Self::ManyPins { .. } => "name the one to remove",
