@@ -102,8 +102,8 @@ impl Explain for StoreError {
                 "`repair` puts the root together again from its blocks; `pin rm NAME` gives the name up"
             }
             Self::KnownDamage { .. } => {
-                "`verify --heal FROM` takes good bytes from a file, a folder or another store; \
-                 adding the same content again writes them anew too"
+                "`verify --heal FROM` takes good bytes from a file, a folder or another store; adding the same content \
+                 again writes them anew for that object, and `verify --heal` then for what else shares them"
             }
             Self::SourceGone { .. } | Self::SourceDiffers { .. } => {
                 "put the file back as it was, or add a good copy again, with --reference or without; \
