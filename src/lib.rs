@@ -47,7 +47,7 @@ pub use dag::{
     Profile, ProfileError, ShardFault, ShardLink, ShardPosition, build_folder, check_name,
     cid_of_reader, cumulative_size, decode, leaf, symlink_node,
 };
-pub use doctor::{Examination, Health, HealthCheck, examine};
+pub use doctor::{Examination, ExamineOptions, Health, HealthCheck, examine};
 pub use error::{Explain, FileError};
 pub use fsio::{IoTally, io_tally};
 pub use store::{

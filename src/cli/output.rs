@@ -15,10 +15,10 @@
 //! | `stat TARGET` | `cid`, `size`, `blocks`, `kind`, `pinned`, `codec`, `hash`, `pins`, `object`, `profile`, `extents`, `damaged_bytes`, `referenced_bytes` |
 //! | `has` | `has`, `target`, `damaged_bytes` |
 //! | `check` | `match`, `profile`, `cid`, `name`, `kind`, `size`, `files`, `computed: {profile: cid}`, `differences: [{path, difference, stored, found, offset}]` with `{kind, size, target}` or null for `stored` and `found`, `notes`, `seconds` |
-//! | `rm` | `cid`, `unpinned`, `freeable_bytes`, `shared_bytes`, `freed_bytes` (always 0: `gc` frees) |
-//! | `gc` | `dry_run`, `objects: [{cid, name, reason, last_used, exclusive_bytes, shared_bytes}]` (`cid` is null for single blocks; `reason` is `removed`, `expired`, `unpinned` or `quota`), `freeable_bytes`, `freed_bytes`, `packs`, `ranges`, `pending: [{cid, name, bytes, holders: [{pid, command}]}]`, `not_freeable: [{reason, bytes}]` (`partial_pages` or `no_holes`), `used_bytes` |
-//! | `df` | `entries: [{cid, name, kind, size, pins, last_used, exclusive_bytes, shared_bytes, damaged_bytes}]`, `live_bytes`, `loose_bytes`, `pending_bytes`, `dead_bytes`, `damaged_bytes`, `overhead_bytes`, `disk_bytes`, `max_size` |
-//! | `df TARGET…` | `targets`, `freeable_bytes`, `shared_bytes` |
+//! | `rm` | `cid`, `unpinned`, `freeable_bytes`, `shared_bytes`, `pending_bytes`, `not_freeable_bytes`, `freed_bytes` (always 0: `gc` frees) |
+//! | `gc` | `dry_run`, `objects: [{cid, name, reason, last_used, exclusive_bytes, shared_bytes}]` (`cid` is null for single blocks; `reason` is `removed`, `replaced`, `expired`, `unpinned` or `quota`), `freeable_bytes`, `freed_bytes`, `unfinished_bytes`, `packs`, `ranges`, `pending: [{cid, name, bytes, holders: [{pid, command}]}]`, `not_freeable: [{reason, bytes}]` (`partial_pages` or `no_holes`), `used_bytes` |
+//! | `df` | `entries: [{cid, name, kind, size, pins, last_used, exclusive_bytes, shared_bytes, damaged_bytes}]`, `live_bytes`, `loose_bytes`, `pending_bytes`, `dead_bytes`, `not_freeable_bytes`, `unfinished_bytes`, `damaged_bytes`, `overhead_bytes`, `disk_bytes`, `max_size` |
+//! | `df TARGET…` | `targets`, `freeable_bytes`, `shared_bytes`, `pending_bytes`, `not_freeable_bytes` |
 //! | `pin add`, `pin rm` | `name`, `cid`, `kind`, `created` |
 //! | `pin ls` | `entries: [{name, cid, kind, created}]`, `damaged` as with `ls` |
 //! | `pin sync` | `file`, `dry_run`, `entries: [{name, action, cid, was, error: {kind, message, hint}}]`, `changed`, `kept`, `failed`, `unlisted`, `seconds`; `action` is `add`, `pin`, `move`, `keep`, `unpin` or `failed` |

@@ -7,6 +7,18 @@ pub(crate) fn size(bytes: u64) -> String {
     ByteSize::new(bytes).to_string()
 }
 
+/// Why dead bytes keep their space.
+pub(crate) const SHARES_PAGES: &str = "share pages of the disk with what is live and stay";
+
+/// `would free 3.0 MiB; 1.0 MiB are in use`: what there is nothing of is left out.
+pub(crate) fn outlook(says: &str, freeable_bytes: u64, rest: &[(u64, &str)]) -> String {
+    let mut text = format!("{says} {}", size(freeable_bytes));
+    for (bytes, what) in rest.iter().filter(|(bytes, _)| *bytes > 0) {
+        text.push_str(&format!("; {} {what}", size(*bytes)));
+    }
+    text
+}
+
 /// `3.4 ms`, `1.25 s`, `2 min 5 s`
 pub(crate) fn seconds(seconds: f64) -> String {
     match seconds {

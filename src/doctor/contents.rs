@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use super::{Health, HealthCheck};
-use crate::error::Explain;
-use crate::store::{Counts, Holder, StoreError, Survey, Writer};
+use crate::config::ByteSize;
+use crate::error::{Explain, FileError};
+use crate::store::{Counts, Fault, Holder, RepairObject, Sight, StoreError, Survey, Writer};
 
 /// More are counted only.
 const SHOWN: usize = 8;
 
-pub(super) fn checks(survey: &Survey) -> Vec<HealthCheck> {
+pub(super) fn checks(survey: &Survey, max_bytes: Option<u64>) -> Vec<HealthCheck> {
     let store = identity(survey);
     if survey.identity.is_err() {
         return vec![store];
@@ -21,9 +22,29 @@ pub(super) fn checks(survey: &Survey) -> Vec<HealthCheck> {
         writer(survey),
         index(survey),
     ];
-    match &survey.counts {
-        Ok(counts) => checks.extend([contents(counts), foreign(&counts.foreign)]),
-        Err(e) => checks.push(HealthCheck::error("contents", e)),
+    let counts = match &survey.counts {
+        Ok(counts) => counts,
+        Err(e) => {
+            checks.push(HealthCheck::error("contents", e));
+            return checks;
+        }
+    };
+    checks.extend([
+        contents(counts),
+        foreign(&counts.foreign),
+        unfinished(counts, &survey.writer),
+    ]);
+    match &survey.sight {
+        // Everything in a folder that is not there is missing; that was said.
+        _ if folders(survey).status == Health::Problem => {}
+        Ok(sight) => checks.extend([
+            packs(&sight.packs),
+            roots(sight),
+            damage(sight),
+            references(&sight.sources),
+            quota(sight, max_bytes),
+        ]),
+        Err(e) => checks.push(HealthCheck::error("files", e)),
     }
     checks
 }
@@ -135,7 +156,6 @@ fn contents(counts: &Counts) -> HealthCheck {
     let rarer = [
         (counts.retired, "removed object that is not collected yet"),
         (counts.loose, "unfinished import or session"),
-        (counts.unfinished, "file of work in progress in tmp/"),
     ];
     for (number, what) in rarer.into_iter().filter(|(number, _)| *number > 0) {
         found.push(format!("{what}: {number}"));
@@ -159,20 +179,153 @@ fn foreign(files: &[PathBuf]) -> HealthCheck {
     let check = match files {
         [] => HealthCheck::ok("foreign_files", "none"),
         files => {
-            let mut shown: Vec<String> = files
-                .iter()
-                .take(SHOWN)
-                .map(|path| path.display().to_string())
-                .collect();
-            if files.len() > SHOWN {
-                shown.push(format!("and {} more", files.len() - SHOWN));
-            }
+            let shown = shortened(files.iter().map(|path| path.display().to_string()), ", ");
             HealthCheck::note(
                 "foreign_files",
-                shown.join(", "),
+                shown,
                 "the store neither reads nor deletes them; move them elsewhere",
             )
         }
     };
     check.with_figures(&[("files", files.len() as u64)])
+}
+
+/// What a writer that was killed left in `tmp/`, or one at work has there.
+fn unfinished(counts: &Counts, writer: &Result<Writer, FileError>) -> HealthCheck {
+    let (files, bytes) = (counts.unfinished, counts.unfinished_bytes);
+    let size = ByteSize::new(bytes);
+    let check = match (files, writer) {
+        (0, _) => HealthCheck::ok("unfinished", "nothing in tmp/"),
+        (_, Ok(Writer::Nobody)) => HealthCheck::note(
+            "unfinished",
+            format!("{size} in tmp/, left by a writer that was killed"),
+            "the next opening for writing removes it, `gc` for one",
+        ),
+        _ => HealthCheck::ok("unfinished", format!("{size} of work in progress in tmp/")),
+    };
+    check.with_figures(&[("files", files), ("bytes", bytes)])
+}
+
+fn packs(faults: &[Fault]) -> HealthCheck {
+    faulty("packs", faults, || {
+        "`repair` makes headers and tables again and says what is lost (`repair --dry-run` beforehand); bring back \
+         what is missing, or add the objects again"
+    })
+}
+
+fn roots(sight: &Sight) -> HealthCheck {
+    if sight.has_no_roots && sight.roots.is_empty() {
+        return HealthCheck::note(
+            "roots",
+            "there are packs, and no object over them",
+            "if nothing was removed, the roots are lost: `repair --dry-run` says which objects can be put together \
+             again, and `gc` would take them",
+        );
+    }
+    faulty(
+        "roots",
+        &sight.roots,
+        || "`repair` puts roots together again from the blocks, as far as these are here; `repair --dry-run` says how far",
+    )
+}
+
+/// A check of files: the first of those that are not good, and the objects that they concern.
+fn faulty(name: &'static str, faults: &[Fault], advice: impl Fn() -> &'static str) -> HealthCheck {
+    let check = match faults {
+        [] => HealthCheck::ok(name, "none is damaged or missing"),
+        _ => {
+            let told = faults.iter().map(|fault| match fault.objects.as_slice() {
+                [] => fault.what.clone(),
+                objects => format!("{} (concerns {})", fault.what, objects_text(objects)),
+            });
+            HealthCheck::problem(name, shortened(told, "; "), advice())
+        }
+    };
+    check.with_figures(&[("faulty", faults.len() as u64)])
+}
+
+fn damage(sight: &Sight) -> HealthCheck {
+    let bytes = sight.damaged_bytes;
+    let check = match bytes {
+        0 => HealthCheck::ok("damage", "none on record"),
+        _ => HealthCheck::problem(
+            "damage",
+            format!(
+                "{} are on record as damaged, of {}",
+                ByteSize::new(bytes),
+                objects_text(&sight.damaged)
+            ),
+            "`verify --heal FROM` takes good bytes from a file, a folder or another store, and `verify --heal` those \
+             that the store has itself",
+        ),
+    };
+    check.with_figures(&[
+        ("damaged_bytes", bytes),
+        ("objects", sight.damaged.len() as u64),
+    ])
+}
+
+fn references(faults: &[Fault]) -> HealthCheck {
+    let check = faulty(
+        "references",
+        faults,
+        || "put the files back as they were, or add good copies again; `absorb` makes an object independent of such files",
+    );
+    match faults {
+        [] => HealthCheck {
+            found: "no file that was added by reference is gone or changed".into(),
+            ..check
+        },
+        _ => check,
+    }
+}
+
+fn quota(sight: &Sight, max_bytes: Option<u64>) -> HealthCheck {
+    let used = ByteSize::new(sight.used_bytes);
+    let Some(max_bytes) = max_bytes else {
+        return HealthCheck::ok("quota", format!("none; the packs take {used}"))
+            .with_figures(&[("used_bytes", sight.used_bytes)]);
+    };
+    let found = format!("the packs take {used} of {}", ByteSize::new(max_bytes));
+    let pinned = ByteSize::new(sight.pinned_bytes);
+    let check = match sight.used_bytes > max_bytes {
+        false => HealthCheck::ok("quota", found),
+        true if sight.pinned_bytes >= max_bytes => HealthCheck::problem(
+            "quota",
+            format!("{found}, and {pinned} of it is pinned"),
+            "nothing more can be added: unpin or remove something (`df`), or raise `max_size` in [store]",
+        ),
+        true => HealthCheck::note(
+            "quota",
+            format!("{found}; {pinned} of it is pinned"),
+            "`gc` takes unpinned objects until it is kept",
+        ),
+    };
+    check.with_figures(&[
+        ("used_bytes", sight.used_bytes),
+        ("max_bytes", max_bytes),
+        ("pinned_bytes", sight.pinned_bytes),
+    ])
+}
+
+/// The first of several, and how many there are besides.
+fn shortened(all: impl ExactSizeIterator<Item = String>, between: &str) -> String {
+    let more = all.len().saturating_sub(SHOWN);
+    let mut shown: Vec<String> = all.take(SHOWN).collect();
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(between)
+}
+
+fn objects_text(objects: &[RepairObject]) -> String {
+    let named = objects.iter().map(|object| {
+        let cid = object.cid.to_string();
+        let pin = object.pins.iter().find(|pin| **pin != cid);
+        match pin.map_or(object.name.as_str(), String::as_str) {
+            "" => cid,
+            name => format!("{cid} ({name})"),
+        }
+    });
+    shortened(named, ", ")
 }

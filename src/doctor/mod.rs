@@ -14,6 +14,16 @@ use serde::Serialize;
 use crate::error::Explain;
 use crate::store::{ReaderOptions, Survey};
 
+/// How a look goes about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExamineOptions {
+    /// How the store is opened for reading.
+    pub reader: ReaderOptions,
+    /// The most that its packs are to take on disk.
+    pub max_bytes: Option<u64>,
+}
+
 /// How something is that was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,7 +83,8 @@ impl Examination {
     }
 }
 
-/// Looks at the store at a path, at its file system and at this machine.
+/// Looks at the store at a path, at its file system and at this machine. Roots, names, and headers and tables of
+/// packs are read; content is not.
 ///
 /// Works where there is no store yet, and beside a writer: it takes no lock of the store's but, for a moment, the
 /// shared one that tells whether there is a writer. What it can only find out by doing is done in a scratch file
@@ -81,22 +92,22 @@ impl Examination {
 /// written. What it cannot look at is a finding, so that there is no error.
 ///
 /// ```
-/// use ipfs_accelerate::{Health, ReaderOptions, Store, examine};
+/// use ipfs_accelerate::{ExamineOptions, Health, Store, examine};
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("store");
 /// let store = Store::create(&path)?;
-/// let examined = examine(&path, &ReaderOptions::default());
+/// let examined = examine(&path, &ExamineOptions::default());
 /// assert_eq!(examined.count(Health::Problem), 0, "{examined:?}");
 /// let writer = examined.checks.iter().find(|check| check.name == "writer").unwrap();
 /// assert!(writer.found.contains(&format!("process {}", std::process::id())));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn examine(path: impl AsRef<Path>, options: &ReaderOptions) -> Examination {
+pub fn examine(path: impl AsRef<Path>, options: &ExamineOptions) -> Examination {
     let path = path.as_ref();
     let store = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let survey = Survey::of(&store, options);
+    let survey = Survey::of(&store, &options.reader);
     let looked_at = nearest_folder(&store);
-    let mut checks = contents::checks(&survey);
+    let mut checks = contents::checks(&survey, options.max_bytes);
     checks.extend(file_system::checks(&survey, &looked_at));
     checks.extend(scratch::checks(&survey, &looked_at));
     checks.extend(machine::checks(&survey));

@@ -319,6 +319,16 @@ pub enum StoreError {
         /// Its pins' names.
         names: Vec<String>,
     },
+    /// The object was to be removed with the name it was asked for by, and has other pins too.
+    #[error("{name:?} is {cid}, which is pinned as {} too", others.join(", "))]
+    OtherNames {
+        /// The name that was asked for.
+        name: String,
+        /// The object.
+        cid: Cid,
+        /// Its other pins' names.
+        others: Vec<String>,
+    },
     /// There is no such pin.
     #[error("{target} is not pinned")]
     NotPinned {

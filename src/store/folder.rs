@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -11,6 +12,7 @@ use super::pack::{self, PackId};
 use super::writable::StoreOptions;
 use super::writer_lock;
 use crate::dag::Profile;
+use crate::error::FileError;
 use crate::fsio::{Files, Locked, TempFile};
 
 /// The format this release writes, and the newest it reads.
@@ -243,10 +245,11 @@ impl StoreFolder {
         Ok(())
     }
 
-    /// Empties `tmp/`; only the holder of the lock may.
-    pub(crate) fn empty_tmp(&self) -> Result<(), StoreError> {
+    /// Empties `tmp/`, which only the holder of the lock may; says how many bytes of disk that freed.
+    pub(crate) fn empty_tmp(&self) -> Result<u64, StoreError> {
         let tmp = self.tmp();
         self.files.make_dir(&tmp)?;
+        let (_, bytes) = self.unfinished()?;
         for name in self.files.list(&tmp)? {
             if !name.to_str().is_some_and(Self::is_unfinished) {
                 // Only what bears a name of ours is ever deleted.
@@ -257,7 +260,27 @@ impl StoreFolder {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(bytes)
+    }
+
+    /// How many files of work in progress, or of a writer that was killed, lie in `tmp/`, and what they take on disk.
+    pub(crate) fn unfinished(&self) -> Result<(u64, u64), FileError> {
+        let tmp = self.tmp();
+        let names = match self.files.list(&tmp) {
+            Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok((0, 0)),
+            names => names?,
+        };
+        let (mut count, mut bytes) = (0, 0);
+        for name in names
+            .iter()
+            .filter(|name| name.to_str().is_some_and(Self::is_unfinished))
+        {
+            if let Some(found) = self.files.metadata_if_there(&tmp.join(name))? {
+                count += 1;
+                bytes += 512 * found.blocks();
+            }
+        }
+        Ok((count, bytes))
     }
 
     /// Whether a name in `tmp/` is one of ours.

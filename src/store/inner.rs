@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     poison: OnceLock<String>,
     pub(crate) quota: Option<Quota>,
     pub(crate) spares: Arc<Spares>,
+    /// Bytes of disk that the opening freed of what a killed writer had left, until it was told.
+    unfinished: AtomicU64,
     options: StoreOptions,
     pool: OnceLock<rayon::ThreadPool>,
     /// Held for its drop; the last field, so that the lock goes after everything else is closed.
@@ -65,7 +67,7 @@ impl Inner {
     ) -> Result<Self, StoreError> {
         core.folder.refuse_links()?;
         core.folder.check_folders()?;
-        core.folder.empty_tmp()?;
+        let unfinished = core.folder.empty_tmp()?;
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.
         let files = core.folder.files();
         for folder in [
@@ -91,12 +93,13 @@ impl Inner {
             poison: OnceLock::new(),
             quota: None,
             spares: Arc::default(),
+            unfinished: AtomicU64::new(unfinished),
             options,
             pool: OnceLock::new(),
             _lock: lock,
         };
         if let Some(max_bytes) = inner.options.max_bytes {
-            let used = collect::used_bytes(&inner.core, inner.registry.packs())?;
+            let used = collect::used_bytes(inner.folder(), inner.registry.packs())?;
             inner.quota = Some(Quota::new(max_bytes, used));
         }
         inner.index.catch_up(&inner)?;
@@ -148,6 +151,11 @@ impl Inner {
 
     pub(crate) fn count_retirement(&self) {
         self.retirements.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many bytes the opening freed of what a killed writer had left in `tmp/`; told once.
+    pub(crate) fn take_unfinished(&self) -> u64 {
+        self.unfinished.swap(0, Ordering::Relaxed)
     }
 
     /// Where a block lies, if it is here and good. From then on `holder` relies on it. One that lies in a file of

@@ -75,6 +75,7 @@ pub use repair::{
     Defect, Remedy, RepairFinding, RepairObject, RepairOptions, RepairPlan, RepairReport,
     apply_repair, plan_repair,
 };
+pub(crate) use repair::{Fault, Sight};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
 pub use spare::Spared;

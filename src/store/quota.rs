@@ -169,7 +169,7 @@ pub(crate) fn settle(store: &Inner, taken: &mut Taken, settle: impl FnOnce() -> 
     let kept = settle();
     used.running -= taken.bytes;
     if !kept.is_empty() {
-        used.settled += collect::used_bytes(&store.core, kept).unwrap_or(taken.written);
+        used.settled += collect::used_bytes(store.folder(), kept).unwrap_or(taken.written);
     }
     *taken = Taken::default();
 }
@@ -180,6 +180,6 @@ pub(crate) fn recount(store: &Inner) -> Result<(), StoreError> {
         return Ok(());
     };
     let mut used = quota.used();
-    used.settled = collect::used_bytes(&store.core, store.registry.settled())?;
+    used.settled = collect::used_bytes(store.folder(), store.registry.settled())?;
     Ok(())
 }

@@ -1,20 +1,21 @@
 //! Removing an object: its root is retired, and its space is freed by a collection.
 
-use super::coverage::Coverage;
+use super::collect::{self, RemovalSpace};
 use super::error::StoreError;
 use super::ingest::sync_folder;
 use super::inner::Inner;
 use super::names;
 use super::reserve;
 use super::root;
-use super::target::Target;
+use super::target::{Head, Target};
 use crate::block::Cid;
 
 /// How [`Store::remove`](crate::Store::remove) works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoveOptions {
-    /// Remove the object's pins too, instead of refusing.
+    /// Remove the object's pins too, instead of refusing. By a name only if that is its only pin: the others are
+    /// somebody's word to keep it too.
     pub unpin: bool,
 }
 
@@ -33,10 +34,14 @@ pub struct RemoveReport {
     pub cid: Cid,
     /// The pins that went with it.
     pub unpinned: Vec<String>,
-    /// Bytes that no other object uses, which a collection will free.
+    /// Bytes of disk that a collection will give back.
     pub freeable_bytes: u64,
     /// Bytes that other objects go on using.
     pub shared_bytes: u64,
+    /// Bytes that will be free once nobody uses the object any more.
+    pub pending_bytes: u64,
+    /// Bytes that will keep their space because they share a page with what is live.
+    pub not_freeable_bytes: u64,
 }
 
 pub(crate) fn remove(
@@ -47,11 +52,13 @@ pub(crate) fn remove(
     let guard = store.commit_guard()?;
     let cid = store.core.cid_of(target)?;
     let there = store.core.open_root(&cid, true)?;
-    let Some(there) = there.filter(|_| target.path().is_empty()) else {
+    if there.is_none() || !target.path().is_empty() {
         let object = store.core.resolve(target)?;
         let (target, object) = (target.to_string(), object.object_cid());
         return Err(StoreError::NotAnObject { target, object });
-    };
+    }
+    // Whoever holds it is asked below.
+    drop(there);
     let pins: Vec<String> = names::list_strictly(store.folder(), store.id())?
         .into_iter()
         .filter(|pin| pin.cid == cid)
@@ -60,26 +67,21 @@ pub(crate) fn remove(
     if !pins.is_empty() && !options.unpin {
         return Err(StoreError::Pinned { cid, names: pins });
     }
-    let (mut own, mut others) = (Coverage::default(), Coverage::default());
-    own.add(&there.record);
-    for other in root::published(store.folder())?
-        .iter()
-        .filter(|other| **other != cid)
+    if let Head::Name(name) = target.head()
+        && pins.len() > 1
     {
-        match store.core.open_root(other, true) {
-            Ok(Some(root)) => others.add(&root.record),
-            Ok(None) => {}
-            // Only the figures below depend on it.
-            Err(e @ StoreError::Damaged { .. }) => tracing::warn!("{e}"),
-            Err(e) => return Err(e),
-        }
+        let (name, mut others) = (name.clone(), pins);
+        others.retain(|other| *other != name);
+        return Err(StoreError::OtherNames { name, cid, others });
     }
-    // Nothing of the user's files is ever freed.
-    own.retain(|pack| !store.core.packs.is_reference(pack));
-    own.normalize();
-    others.normalize();
-    let freeable_bytes = own.bytes_outside(&others);
-    let shared_bytes = own.bytes_outside(&Coverage::default()) - freeable_bytes;
+    let space = match collect::removal(&store.core, &[cid]) {
+        // Where a root or a name cannot be read nothing is collected, so nothing would be free.
+        Err(e @ (StoreError::Damaged { .. } | StoreError::NameWithoutRoot { .. })) => {
+            tracing::warn!("{e}");
+            RemovalSpace::default()
+        }
+        space => space?,
+    };
 
     // Names first: a name without a root is what stops a collection.
     for name in &pins {
@@ -99,7 +101,9 @@ pub(crate) fn remove(
     Ok(RemoveReport {
         cid,
         unpinned: pins,
-        freeable_bytes,
-        shared_bytes,
+        freeable_bytes: space.freeable_bytes,
+        shared_bytes: space.shared_bytes,
+        pending_bytes: space.pending_bytes,
+        not_freeable_bytes: space.not_freeable_bytes,
     })
 }

@@ -10,6 +10,7 @@ use super::format::StoreId;
 use super::names;
 use super::pack::PackId;
 use super::read::{ReaderOptions, StoreReader};
+use super::repair::{self, Sight};
 use super::root::RootName;
 use super::writer_lock::{self, Holder};
 use crate::error::FileError;
@@ -34,6 +35,8 @@ pub(crate) struct Counts {
     pub(crate) names: u64,
     /// Files of work in progress, or of a writer that was killed.
     pub(crate) unfinished: u64,
+    /// What they take on disk.
+    pub(crate) unfinished_bytes: u64,
     /// Files that are not the store's, relative to its folder.
     pub(crate) foreign: Vec<PathBuf>,
     /// Pins that cannot be read.
@@ -51,6 +54,8 @@ pub(crate) struct Survey {
     pub(crate) folders: Result<(), StoreError>,
     pub(crate) writer: Result<Writer, FileError>,
     pub(crate) counts: Result<Counts, StoreError>,
+    /// What is wrong with its files; nothing of a store that cannot be told.
+    pub(crate) sight: Result<Sight, StoreError>,
     /// Whether the database stands there; it can be made anew.
     pub(crate) has_index: bool,
 }
@@ -64,12 +69,17 @@ impl Survey {
             // Nothing in it is the store's, so nothing is foreign.
             Err(_) => Ok(Counts::default()),
         };
+        let sight = match &identity {
+            Ok((_, id, _)) => repair::look(&folder, *id),
+            Err(_) => Ok(Sight::default()),
+        };
         Self {
             identity: identity.map(|(version, _, profile)| (version, profile.name().to_owned())),
             reading: StoreReader::open_with(path, options).map(drop),
             folders: folder.refuse_links(),
             writer: writer(&folder),
             counts,
+            sight,
             has_index: folder.db().join("db").is_file(),
             folder,
         }
@@ -77,7 +87,7 @@ impl Survey {
 }
 
 /// Looks at the lock by holding it shared for a moment, which a writer that comes just then sits out.
-fn writer(folder: &StoreFolder) -> Result<Writer, FileError> {
+pub(crate) fn writer(folder: &StoreFolder) -> Result<Writer, FileError> {
     let path = folder.lock();
     let file = match folder.files().open(&path) {
         Ok(file) => file,
@@ -125,10 +135,10 @@ fn count(folder: &StoreFolder, store: StoreId) -> Result<Counts, StoreError> {
             Err(e) => counts.damaged.push(e),
         }
     }
+    (counts.unfinished, counts.unfinished_bytes) = folder.unfinished()?;
     for (name, path) in list(folder, &folder.tmp())? {
-        match StoreFolder::is_unfinished(&name) {
-            true => counts.unfinished += 1,
-            false => counts.foreign.push(path),
+        if !StoreFolder::is_unfinished(&name) {
+            counts.foreign.push(path);
         }
     }
     for path in &mut counts.foreign {

@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipfs_accelerate::{
-    AddOptions, Examination, Health, HealthCheck, ReaderOptions, Store, examine,
+    AddOptions, Examination, ExamineOptions, Health, HealthCheck, Profile, Store, VerifyOptions,
+    examine,
 };
 
 use super::mounts::{Layers, Mounted};
 use super::store_kit::*;
 
 fn look(path: impl AsRef<Path>) -> Examination {
-    examine(path, &ReaderOptions::default())
+    examine(path, &ExamineOptions::default())
 }
 
 #[track_caller]
@@ -97,6 +98,12 @@ fn a_sound_store_is_found_sound_and_stays_as_it_is() {
         "index",
         "contents",
         "foreign_files",
+        "unfinished",
+        "packs",
+        "roots",
+        "damage",
+        "references",
+        "quota",
         "file_system",
         "access",
         "space",
@@ -282,6 +289,196 @@ fn what_is_missing_or_damaged_is_a_problem() {
     );
 }
 
+/// A store with one pinned and named object of two packs, damaged in some way.
+fn damaged(damage: impl FnOnce(&Stage)) -> Examination {
+    let stage = Stage::new();
+    let store = stage.create_with(small_packs(100_000));
+    let options = AddOptions::default().named("model");
+    let options = options.with_profile(Profile::default().with_chunk_bytes(50_000).unwrap());
+    let added = store.add_reader(&bytes(3, 200_000)[..], &options).unwrap();
+    assert!(stage.stored("packs").len() > 1, "{added:?}");
+    drop(store);
+    damage(&stage);
+    look(stage.store_path())
+}
+
+fn patch(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut content = fs::read(path).unwrap();
+    change(&mut content);
+    fs::remove_file(path).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+#[test]
+fn a_file_that_is_damaged_or_missing_is_a_problem_with_its_path_and_the_objects() {
+    type Damage = fn(&Stage);
+    let cases: [(&str, &str, &str, Damage); 9] = [
+        ("a pack is missing", "packs", ".pack is missing", |stage| {
+            fs::remove_file(&stage.stored("packs")[0]).unwrap();
+        }),
+        (
+            "a pack is shortened",
+            "packs",
+            "length: expected",
+            |stage| {
+                patch(&stage.stored("packs")[0], |pack| {
+                    pack.truncate(pack.len() - 10)
+                });
+            },
+        ),
+        (
+            "the header of a pack",
+            "packs",
+            ".pack is damaged",
+            |stage| {
+                patch(&stage.stored("packs")[1], |pack| pack[30] ^= 1);
+            },
+        ),
+        ("the table of a pack", "packs", "table", |stage| {
+            patch(&stage.stored("packs")[1], |pack| {
+                *pack.last_mut().unwrap() ^= 1
+            });
+        }),
+        (
+            "no pack at all",
+            "packs",
+            "/00000000000000000000000000000000.pack",
+            |stage| {
+                fs::write(
+                    stage
+                        .store_path()
+                        .join("packs")
+                        .join(format!("{:032}.pack", 0)),
+                    "x",
+                )
+                .unwrap();
+            },
+        ),
+        ("the root is damaged", "roots", "is damaged", |stage| {
+            patch(&stage.stored("roots")[0], |root| {
+                let middle = root.len() / 2;
+                root[middle] ^= 1;
+            });
+        }),
+        ("the root is missing", "roots", " is missing", |stage| {
+            fs::remove_file(&stage.stored("roots")[0]).unwrap();
+        }),
+        ("no root at all", "roots", "is no root", |stage| {
+            fs::write(stage.store_path().join("roots/notes.txt"), "x").unwrap();
+        }),
+        ("a name that is no more", "roots", "(model)", |stage| {
+            fs::remove_file(&stage.stored("roots")[0]).unwrap();
+        }),
+    ];
+    for (what, expected, said, damage) in cases {
+        let examined = damaged(damage);
+        assert_eq!(
+            with(&examined, Health::Problem),
+            [expected],
+            "{what}: {examined:#?}"
+        );
+        let check = check(&examined, expected);
+        assert!(check.found.contains(said), "{what}: {check:?}");
+        assert!(
+            check.advice.as_ref().unwrap().contains("`repair`"),
+            "{check:?}"
+        );
+        let concerns_it = !what.starts_with("no ");
+        assert_eq!(
+            check.found.contains("(model)"),
+            concerns_it,
+            "{what}: {check:?}"
+        );
+    }
+}
+
+#[test]
+fn packs_without_any_object_are_noted() {
+    let stage = Stage::new();
+    drop(store_with_content(&stage.store_path()));
+    for path in stage.stored("roots").iter().chain(&stage.stored("names")) {
+        fs::remove_file(path).unwrap();
+    }
+    let examined = look(stage.store_path());
+    assert_eq!(with(&examined, Health::Note), ["roots"]);
+}
+
+#[test]
+fn damage_on_record_is_a_problem() {
+    let stage = Stage::new();
+    drop(store_with_content(&stage.store_path()));
+    let pack = stage.stored("packs").into_iter();
+    let pack = pack
+        .max_by_key(|path| fs::metadata(path).unwrap().len())
+        .unwrap();
+    patch(&pack, |pack| pack[100_000] ^= 1);
+    assert_eq!(with(&look(stage.store_path()), Health::Problem), [""; 0]);
+    let report = stage.open().verify(&VerifyOptions::default()).unwrap();
+    assert_eq!(report.findings.len(), 1);
+    let examined = look(stage.store_path());
+    assert_eq!(with(&examined, Health::Problem), ["damage"]);
+    let check = check(&examined, "damage");
+    assert_eq!(check.figures["damaged_bytes"], 200_000);
+    assert!(
+        check
+            .found
+            .contains(&report.findings[0].affected[0].object.to_string())
+    );
+    assert!(check.advice.as_ref().unwrap().contains("`verify --heal"));
+}
+
+#[test]
+fn a_file_added_by_reference_that_is_gone_or_changed_is_a_problem() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let file = stage.file("weights.bin", &bytes(1, 5_000));
+    let mut options = AddOptions::default();
+    options.reference = true;
+    store.add_path(&file, &options).unwrap();
+    drop(store);
+    assert_eq!(with(&look(stage.store_path()), Health::Problem), [""; 0]);
+    for (content, said) in [
+        (Some(bytes(2, 4_000)), "is changed: it has 4000 bytes"),
+        (None, "is gone"),
+    ] {
+        match content {
+            Some(content) => fs::write(&file, content).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        let examined = look(stage.store_path());
+        assert_eq!(with(&examined, Health::Problem), ["references"]);
+        let check = check(&examined, "references");
+        assert!(
+            check.found.contains(&format!("{} {said}", file.display())),
+            "{check:?}"
+        );
+    }
+}
+
+#[test]
+fn what_a_killed_writer_left_and_a_quota_that_is_passed_are_told() {
+    let stage = Stage::new();
+    let store = store_with_content(&stage.store_path());
+    let left = stage.store_path().join("tmp").join("0".repeat(32));
+    fs::write(&left, bytes(1, 100_000)).unwrap();
+    // Of a writer that lives it is nothing to be told.
+    assert_eq!(with(&look(stage.store_path()), Health::Note), [""; 0]);
+    drop(store);
+    let mut options = ExamineOptions::default();
+    options.max_bytes = Some(100_000);
+    let examined = examine(stage.store_path(), &options);
+    assert_eq!(with(&examined, Health::Note), ["unfinished"]);
+    assert!(check(&examined, "unfinished").figures["bytes"] >= 100_000);
+    assert_eq!(with(&examined, Health::Problem), ["quota"]);
+    for path in stage.stored("names") {
+        fs::remove_file(path).unwrap();
+    }
+    let examined = examine(stage.store_path(), &options);
+    assert_eq!(with(&examined, Health::Note), ["unfinished", "quota"]);
+    drop(stage.open());
+    assert!(!left.exists());
+}
+
 #[test]
 fn foreign_files_are_named() {
     let stage = Stage::new();
@@ -315,11 +512,11 @@ fn foreign_files_are_named() {
     let foreign = check(&examined, "foreign_files");
     assert!(foreign.found.ends_with(", and 7 more"), "{foreign:?}");
     assert_eq!(foreign.figures["files"], 15);
-    // What is too short to tell may be what is left of a pin.
+    // What is too short to tell may be what is left of a pin, and what may be a root stops every collection.
     fs::write(stage.path("store/names/y"), b"x").unwrap();
     assert_eq!(
         with(&look(stage.store_path()), Health::Problem),
-        ["contents"]
+        ["contents", "roots"]
     );
 }
 
@@ -420,8 +617,8 @@ fn an_overlay_is_explained_and_a_store_of_its_lower_layer_is_a_problem() {
     let folders = ["store", "store/tmp"].map(|name| layers.upper().join(name));
     assert_eq!(in_upper, BTreeSet::from(folders));
 
-    let mut told = ReaderOptions::default();
-    told.nobody_collects = true;
+    let mut told = ExamineOptions::default();
+    told.reader.nobody_collects = true;
     assert_eq!(with(&examine(&path, &told), Health::Problem), [""; 0]);
     for works in ["locks", "maps"] {
         assert_eq!(check(&examined, works).status, Health::Ok, "{examined:#?}");

@@ -11,15 +11,16 @@ use crate::cli::text;
 
 /// Show whose bytes the store's space holds
 ///
-/// For each object the bytes that it has for itself, which its removal would free, and those that it shares with
-/// others; then what nothing needs any more, and what is only still in use. With TARGETs: what their removal, all
-/// of them together, would free.
+/// For each object the bytes that it has for itself, and those that it shares with others; then what nothing needs
+/// any more, and what is only still in use. With TARGETs: what `gc` would free once they are removed, all of them
+/// together. What is on disk is what the packs take; what is unfinished lies beside them.
 ///
 /// Works beside a writer.
 ///
 /// With --json: entries, a list of {cid, name, kind, size, pins, last_used, exclusive_bytes, shared_bytes,
-/// damaged_bytes}; live_bytes, loose_bytes, pending_bytes, dead_bytes, damaged_bytes, overhead_bytes, disk_bytes,
-/// max_size. With TARGETs: targets, freeable_bytes, shared_bytes.
+/// damaged_bytes}; live_bytes, loose_bytes, pending_bytes, dead_bytes, not_freeable_bytes, unfinished_bytes,
+/// damaged_bytes, overhead_bytes, disk_bytes, max_size. With TARGETs: targets, freeable_bytes, shared_bytes,
+/// pending_bytes, not_freeable_bytes. With -q: the bytes that would be free, with TARGETs.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -38,6 +39,8 @@ struct Space<'a> {
     loose_bytes: u64,
     pending_bytes: u64,
     dead_bytes: u64,
+    not_freeable_bytes: u64,
+    unfinished_bytes: u64,
     damaged_bytes: u64,
     overhead_bytes: u64,
     disk_bytes: u64,
@@ -62,6 +65,8 @@ struct Removal<'a> {
     targets: &'a [String],
     freeable_bytes: u64,
     shared_bytes: u64,
+    pending_bytes: u64,
+    not_freeable_bytes: u64,
 }
 
 pub(crate) fn run(args: DfArgs, context: &Context<'_>) -> Result<Output, CliError> {
@@ -76,22 +81,24 @@ pub(crate) fn run(args: DfArgs, context: &Context<'_>) -> Result<Output, CliErro
         return Ok(whole(&reader.space()?, max_size));
     }
     let removal = reader.space_of_removal(&targets)?;
-    let shared = match removal.shared_bytes {
-        0 => String::new(),
-        shared => format!(
-            "; {} are shared with other objects and stay",
-            text::size(shared)
-        ),
-    };
     Ok(Output::new(&Removal {
         targets: &args.targets,
         freeable_bytes: removal.freeable_bytes,
         shared_bytes: removal.shared_bytes,
+        pending_bytes: removal.pending_bytes,
+        not_freeable_bytes: removal.not_freeable_bytes,
     })
-    .line(format!(
-        "removing {} would free {}{shared}",
-        args.targets.join(", "),
-        text::size(removal.freeable_bytes),
+    .line(text::outlook(
+        &format!("removing {} would free", args.targets.join(", ")),
+        removal.freeable_bytes,
+        &[
+            (removal.pending_bytes, "are free once nobody reads them"),
+            (
+                removal.shared_bytes,
+                "are shared with other objects and stay",
+            ),
+            (removal.not_freeable_bytes, text::SHARES_PAGES),
+        ],
     ))
     .quiet(removal.freeable_bytes.to_string()))
 }
@@ -114,6 +121,8 @@ fn whole(space: &SpaceReport, max_size: Option<u64>) -> Output {
         loose_bytes: space.loose_bytes,
         pending_bytes: space.pending_bytes,
         dead_bytes: space.dead_bytes,
+        not_freeable_bytes: space.not_freeable_bytes,
+        unfinished_bytes: space.unfinished_bytes,
         damaged_bytes: space.damaged_bytes,
         overhead_bytes: space.overhead_bytes,
         disk_bytes: space.disk_bytes,
@@ -122,10 +131,7 @@ fn whole(space: &SpaceReport, max_size: Option<u64>) -> Output {
     let row = |object: &ObjectSpace| {
         vec![
             object.cid.to_string(),
-            match object.pins.is_empty() {
-                true => object.name.clone(),
-                false => object.pins.join(", "),
-            },
+            named(object),
             text::size(object.size),
             text::size(object.exclusive_bytes),
             text::size(object.shared_bytes),
@@ -145,6 +151,16 @@ fn whole(space: &SpaceReport, max_size: Option<u64>) -> Output {
             "removed, and free once nobody reads it",
         ),
         ("free with gc", space.dead_bytes, ""),
+        (
+            "not freeable",
+            space.not_freeable_bytes,
+            "dead, on pages of the disk that hold what is live",
+        ),
+        (
+            "unfinished",
+            space.unfinished_bytes,
+            "in tmp/, of an add at work or one that was killed: `gc` removes that",
+        ),
         ("damaged", space.damaged_bytes, "see `verify --heal`"),
         ("overhead", space.overhead_bytes, ""),
     ];
@@ -171,6 +187,21 @@ fn whole(space: &SpaceReport, max_size: Option<u64>) -> Output {
             "{} are recorded as damaged; `verify --heal FROM` mends them",
             text::size(bytes)
         ))),
+    }
+}
+
+/// Its pins' names; what it was called when it was added if it has none of its own.
+fn named(object: &ObjectSpace) -> String {
+    let cid = object.cid.to_string();
+    let names: Vec<&str> = object
+        .pins
+        .iter()
+        .map(String::as_str)
+        .filter(|name| *name != cid)
+        .collect();
+    match names.is_empty() {
+        true => object.name.clone(),
+        false => names.join(", "),
     }
 }
 

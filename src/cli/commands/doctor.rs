@@ -1,7 +1,7 @@
 //! `doctor`: whether the store and the machine are as they should be.
 
 use clap::Args;
-use ipfs_accelerate::{Examination, Health, HealthCheck, examine};
+use ipfs_accelerate::{Examination, ExamineOptions, Health, HealthCheck, examine};
 use serde::Serialize;
 
 use crate::cli::context::Context;
@@ -11,10 +11,12 @@ use crate::cli::text;
 
 /// Look for what is wrong with the store or this machine, and say what to do
 ///
-/// Looks at the store (does it open, who writes to it, what lies in it), at its file system (kind, space, locks,
+/// Looks at the store (does it open, who writes to it, what lies in it, which of its files are damaged or missing,
+/// what is on record as damaged, what was added by reference and is gone), at its file system (kind, space, locks,
 /// holes, maps; what can only be tried is tried in a scratch file that is removed again) and at the machine
 /// (memory, control group, limits). Each is ok, a note (worth knowing) or a problem. Works beside a writer, and
-/// where there is no store yet: then it looks at the nearest folder above. Content is not read.
+/// where there is no store yet: then it looks at the nearest folder above. Content is not read: that is what `verify`
+/// is for.
 ///
 /// Exit code 1 if there are problems.
 ///
@@ -41,7 +43,10 @@ pub(crate) fn run(_: DoctorArgs, context: &Context<'_>) -> Result<Output, CliErr
     let store = context.store_path()?;
     // Held through: the scratch file goes whatever comes.
     let _cancel = context.cancel()?;
-    let examined = examine(store, &context.reader_options());
+    let mut options = ExamineOptions::default();
+    options.reader = context.reader_options();
+    options.max_bytes = context.config.store.max_size.map(|size| size.bytes());
+    let examined = examine(store, &options);
     let (problems, notes) = (
         examined.count(Health::Problem),
         examined.count(Health::Note),

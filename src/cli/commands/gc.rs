@@ -1,7 +1,9 @@
 //! `gc`: space back from what nothing needs.
 
 use clap::Args;
-use ipfs_accelerate::{GcObject, GcOptions, GcPlan, GcReport, TimeSpan, utc_text};
+use ipfs_accelerate::{
+    GcObject, GcOptions, GcPending, GcPlan, GcReport, NotFreeable, TimeSpan, utc_text,
+};
 use serde::Serialize;
 
 use crate::cli::context::Context;
@@ -12,7 +14,7 @@ use crate::cli::text;
 
 /// Give the space of what nothing needs back
 ///
-/// Takes what `rm` removed or a newer root replaced, and what an import that was cut off or single blocks left
+/// Takes what `rm` removed, roots that a newer one of the same object replaced (the object stays), and what an import that was cut off or single blocks left
 /// behind longer than the grace time ago. With --unpinned, objects without a pin too that were not used for that
 /// long. Where `max_size` in [store] is passed, unpinned objects go until it is kept, those first that were used
 /// least recently. What is pinned never goes, and what a process still reads or maps goes at a later collection.
@@ -21,8 +23,8 @@ use crate::cli::text;
 /// meanwhile. Where a root or a name cannot be read nothing is collected: `repair` first.
 ///
 /// With --json: dry_run, objects, a list of {cid, name, reason, last_used, exclusive_bytes, shared_bytes};
-/// freeable_bytes, freed_bytes, packs, ranges; pending, a list of {cid, name, bytes, holders: [{pid, command}]};
-/// not_freeable, a list of {reason, bytes}; used_bytes.
+/// freeable_bytes, freed_bytes, unfinished_bytes, packs, ranges; pending, a list of {cid, name, bytes, holders: [{pid, command}]};
+/// not_freeable, a list of {reason, bytes}; used_bytes. With -q: the bytes that were freed, or would be.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -30,7 +32,7 @@ Examples:
   ipfs-accelerate gc
   ipfs-accelerate gc --unpinned --grace 7d")]
 pub(crate) struct GcArgs {
-    /// Say what would go, and change nothing.
+    /// Say what would go and what of it is in use or cannot be freed, and change nothing.
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Take objects without a pin that were not used within the grace time.
@@ -51,10 +53,11 @@ struct Collected<'a> {
     objects: Vec<Object<'a>>,
     freeable_bytes: u64,
     freed_bytes: u64,
+    unfinished_bytes: u64,
     packs: u64,
     ranges: u64,
     pending: Vec<Pending<'a>>,
-    not_freeable: Vec<NotFreeable>,
+    not_freeable: Vec<Kept>,
     used_bytes: u64,
 }
 
@@ -83,7 +86,7 @@ struct Holder<'a> {
 }
 
 #[derive(Serialize)]
-struct NotFreeable {
+struct Kept {
     reason: &'static str,
     bytes: u64,
 }
@@ -110,58 +113,42 @@ fn planned(plan: &GcPlan) -> Output {
         objects: plan.objects.iter().map(object).collect(),
         freeable_bytes: plan.freeable_bytes,
         freed_bytes: 0,
+        unfinished_bytes: plan.unfinished_bytes,
         packs: plan.packs,
         ranges: 0,
-        pending: Vec::new(),
-        not_freeable: Vec::new(),
+        pending: plan.pending.iter().map(pending).collect(),
+        not_freeable: plan.not_freeable.iter().map(not_freeable).collect(),
         used_bytes: plan.used_bytes,
     });
     let packs = match plan.packs {
         0 => String::new(),
         packs => format!(", {} as a whole", text::count(packs, "pack")),
     };
-    objects(output, &plan.objects)
+    let output = objects(output, &plan.objects)
         .line(format!(
             "would free {} of {}{packs}",
             text::size(plan.freeable_bytes),
             text::size(plan.used_bytes),
         ))
-        .quiet(plan.freeable_bytes.to_string())
+        .quiet(plan.freeable_bytes.to_string());
+    let output = unfinished(output, "would remove", plan.unfinished_bytes);
+    kept(output, &plan.pending, &plan.not_freeable)
 }
 
 fn collected(plan: &GcPlan, report: &GcReport) -> Output {
-    let pending = report.pending.iter().map(|pending| Pending {
-        cid: pending.cid.map(|cid| cid.to_string()),
-        name: &pending.name,
-        bytes: pending.bytes,
-        holders: pending
-            .holders
-            .iter()
-            .map(|holder| Holder {
-                pid: holder.pid,
-                command: &holder.command,
-            })
-            .collect(),
-    });
-    let kept = report
-        .not_freeable
-        .iter()
-        .map(|(reason, bytes)| NotFreeable {
-            reason: reason.name(),
-            bytes: *bytes,
-        });
     let output = Output::new(&Collected {
         dry_run: false,
         objects: report.objects.iter().map(object).collect(),
         freeable_bytes: plan.freeable_bytes,
         freed_bytes: report.freed_bytes,
+        unfinished_bytes: report.unfinished_bytes,
         packs: report.packs,
         ranges: report.ranges,
-        pending: pending.collect(),
-        not_freeable: kept.collect(),
+        pending: report.pending.iter().map(pending).collect(),
+        not_freeable: report.not_freeable.iter().map(not_freeable).collect(),
         used_bytes: report.used_bytes,
     });
-    let mut output = objects(output, &report.objects)
+    let output = objects(output, &report.objects)
         .line(format!(
             "freed {}: {} unlinked, {} given back; the packs take {} now",
             text::size(report.freed_bytes),
@@ -170,21 +157,37 @@ fn collected(plan: &GcPlan, report: &GcReport) -> Output {
             text::size(report.used_bytes),
         ))
         .quiet(report.freed_bytes.to_string());
-    for pending in &report.pending {
+    let output = unfinished(output, "removed", report.unfinished_bytes);
+    kept(output, &report.pending, &report.not_freeable)
+}
+
+/// What a writer that was killed had left.
+fn unfinished(output: Output, says: &str, bytes: u64) -> Output {
+    match bytes {
+        0 => output,
+        bytes => output.line(format!(
+            "{says} {} in tmp/, which a writer that was killed had left",
+            text::size(bytes)
+        )),
+    }
+}
+
+/// What goes and keeps its space.
+fn kept(mut output: Output, pending: &[GcPending], not_freeable: &[(NotFreeable, u64)]) -> Output {
+    for pending in pending {
         output = output.line(format!(
             "pending {}: {}",
             text::size(pending.bytes),
             in_use(pending)
         ));
     }
-    for (reason, bytes) in &report.not_freeable {
+    for (reason, bytes) in not_freeable {
         output = output.line(format!(
             "not freeable {}: {}",
             text::size(*bytes),
             match reason {
-                ipfs_accelerate::NotFreeable::NoHoles =>
-                    "the file system cannot give back parts of a file",
-                ipfs_accelerate::NotFreeable::HardLinked => "a snapshot has it too, by a hard link",
+                NotFreeable::NoHoles => "the file system cannot give back parts of a file",
+                NotFreeable::HardLinked => "a snapshot has it too, by a hard link",
                 _ => "it shares pages of the disk with what is live",
             }
         ));
@@ -192,7 +195,27 @@ fn collected(plan: &GcPlan, report: &GcReport) -> Output {
     output
 }
 
-fn in_use(pending: &ipfs_accelerate::GcPending) -> String {
+fn pending(pending: &GcPending) -> Pending<'_> {
+    let holders = pending.holders.iter().map(|holder| Holder {
+        pid: holder.pid,
+        command: &holder.command,
+    });
+    Pending {
+        cid: pending.cid.map(|cid| cid.to_string()),
+        name: &pending.name,
+        bytes: pending.bytes,
+        holders: holders.collect(),
+    }
+}
+
+fn not_freeable((reason, bytes): &(NotFreeable, u64)) -> Kept {
+    Kept {
+        reason: reason.name(),
+        bytes: *bytes,
+    }
+}
+
+fn in_use(pending: &GcPending) -> String {
     let holders: Vec<String> = pending
         .holders
         .iter()

@@ -12,15 +12,18 @@ use crate::cli::text;
 
 /// Remove an object from the store
 ///
-/// Refuses what is pinned, and names the pin; --unpin removes the pins too. The object is gone at once; its
+/// Refuses what is pinned, and names the pin; --unpin removes the pins too, named by its CID all of them, named by a
+/// pin that one if it is the only one. The object is gone at once; its
 /// space is given back by `gc`. What other objects share with it stays.
 ///
-/// With --json: cid, unpinned, freeable_bytes, shared_bytes, freed_bytes (always 0: `gc` frees).
+/// With --json: cid, unpinned, freeable_bytes, shared_bytes, pending_bytes, not_freeable_bytes, freed_bytes (always 0:
+/// `gc` frees).
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   ipfs-accelerate rm CID
-  ipfs-accelerate rm --unpin llama-3")]
+  ipfs-accelerate rm --unpin llama-3
+  ipfs-accelerate pin rm llama-3-old            the name alone")]
 pub(crate) struct RmArgs {
     /// The object: CID or name.
     #[arg(value_name = "TARGET")]
@@ -38,6 +41,8 @@ struct Removed<'a> {
     unpinned: &'a [String],
     freeable_bytes: u64,
     shared_bytes: u64,
+    pending_bytes: u64,
+    not_freeable_bytes: u64,
     freed_bytes: u64,
 }
 
@@ -63,19 +68,25 @@ pub(crate) fn run(args: RmArgs, context: &Context<'_>) -> Result<Output, CliErro
         (false, true) => ", unpinned".to_owned(),
         (false, false) => format!(", unpinned {}", names.join(", ")),
     };
-    let space = format!(
-        "`gc` will free {}{}",
-        text::size(report.freeable_bytes),
-        match report.shared_bytes {
-            0 => String::new(),
-            shared => format!(", {} are shared with other objects", text::size(shared)),
-        }
+    let space = text::outlook(
+        "`gc` will free",
+        report.freeable_bytes,
+        &[
+            (report.pending_bytes, "are free once nobody reads them"),
+            (
+                report.shared_bytes,
+                "are shared with other objects and stay",
+            ),
+            (report.not_freeable_bytes, text::SHARES_PAGES),
+        ],
     );
     Ok(Output::new(&Removed {
         cid: cid.clone(),
         unpinned: &report.unpinned,
         freeable_bytes: report.freeable_bytes,
         shared_bytes: report.shared_bytes,
+        pending_bytes: report.pending_bytes,
+        not_freeable_bytes: report.not_freeable_bytes,
         freed_bytes: 0,
     })
     .line(format!("removed {cid}{unpinned}"))

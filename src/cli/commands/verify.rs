@@ -29,8 +29,9 @@ const SHOWN: usize = 40;
 /// lies. Damaged blocks are recorded: from then on every reader refuses them, and adding the same content writes
 /// them anew. One that was recorded and reads well now is taken off the record.
 ///
-/// --heal takes good bytes from a file, a folder or another store, and from what the store has itself: a file is
-/// cut as the damaged object was, each block is hashed before it is used, and the object keeps its CID.
+/// --heal takes good bytes from what the store has itself (the same block at another place, as after its content was
+/// added again; nodes follow from what is below them), and from FROM: a file, a folder or another store. A file is cut
+/// as the damaged object was, each block is hashed before it is used, and the object keeps its CID.
 ///
 /// Exit code 0 without findings, or when all were healed; 1 with some; 2 when it was stopped before the end
 /// without any. What the page cache holds is not read from the disk.
@@ -46,7 +47,8 @@ Examples:
   ipfs-accelerate verify llama-3/model-00001-of-00004.safetensors
   ipfs-accelerate verify --sample 5%                 a random twentieth of the blocks, for a daily look
   ipfs-accelerate verify --read-only                 beside a writer, or from a read-only mount
-  ipfs-accelerate verify --heal ~/models/llama-3     damaged blocks from the original files
+  ipfs-accelerate verify --heal                      damaged blocks from what the store has itself
+  ipfs-accelerate verify --heal ~/models/llama-3     and from the original files
   ipfs-accelerate verify llama-3 --heal /backup/store --heal ~/Downloads")]
 pub(crate) struct VerifyArgs {
     /// What to verify: CID or name, and a path below it. Everything, if there is none.
@@ -58,9 +60,12 @@ pub(crate) struct VerifyArgs {
     /// Record nothing, and need no lock.
     #[arg(long, conflicts_with = "heal")]
     read_only: bool,
-    /// Take good bytes for damaged blocks from a file, a folder or another store's folder; may be given again.
-    #[arg(long, value_name = "FROM")]
-    heal: Vec<PathBuf>,
+    /// Take good bytes for damaged blocks from what the store has itself, and from a file, a folder or another store's
+    /// folder, if one is named; may be given again.
+    ///
+    /// Name the TARGETs before it: what follows it is taken for FROM.
+    #[arg(long, value_name = "FROM", num_args = 0..=1)]
+    heal: Option<Vec<PathBuf>>,
     #[command(flatten)]
     lock: LockArgs,
 }
@@ -131,7 +136,7 @@ struct Cleared {
 
 pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let targets: Result<Vec<Target>, _> = args.targets.iter().map(|text| text.parse()).collect();
-    for path in &args.heal {
+    for path in args.heal.iter().flatten() {
         fs::metadata(path).map_err(FileError::at("open", path))?;
     }
     let mut options = VerifyOptions::default().with_targets(targets?);
@@ -147,9 +152,9 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
     let bar = follow(context, &mut options)?;
     let report = store.verify(&options)?;
     drop(bar);
-    let healed = match args.heal.is_empty() || !report.is_complete {
-        true => None,
-        false => Some(heal(&store, &report, &args.heal, &options, context)?),
+    let healed = match &args.heal {
+        Some(from) if report.is_complete => Some(heal(&store, &report, from, &options, context)?),
+        _ => None,
     };
     Ok(output(&report, healed.as_ref(), args.sample, begun))
 }
@@ -161,7 +166,11 @@ fn heal(
     verified: &VerifyOptions,
     context: &Context<'_>,
 ) -> Result<HealReport, CliError> {
-    let progress = context.progress("reading", &from[0], Some(0));
+    let read = match from.first() {
+        Some(path) => path.clone(),
+        None => context.store_path()?,
+    };
+    let progress = context.progress("reading", &read, Some(0));
     let mut options = HealOptions::default();
     options.cancel.clone_from(&verified.cancel);
     options.progress = Some(progress.follow());
@@ -291,7 +300,7 @@ fn notes(report: &VerifyReport, left: &[Finding]) -> Vec<String> {
     match (has_blocks, report.is_recorded) {
         (true, true) => notes.push(
             "what is damaged is recorded, and refused to every reader; --heal FROM takes good bytes from \
-             elsewhere, and adding the same content again writes it anew"
+             elsewhere; adding the same content again writes it anew, and --heal then mends what else shares it"
                 .into(),
         ),
         (true, false) => notes.push("nothing was recorded; `verify` without --read-only does".into()),

@@ -33,7 +33,11 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     // A store that refuses writes is left alone.
     drop(store.commit_guard()?);
     let retired = retire::retire(store, &plan.objects)?;
-    let Left { held, last } = retire::unlink(store, &plan.objects, &plan.options)?;
+    let Left {
+        held,
+        released,
+        last,
+    } = retire::unlink(store, &plan.objects, &plan.options)?;
     let (collecting, ids) = store.registry.begin_collection();
     let settled = ids.clone();
     let roots = read_roots(store, last.as_ref().map(|last| &*last.path))?;
@@ -50,7 +54,7 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     let mut live = Coverage::default();
     live.extend(&covered);
     let decided = collecting.decide(live, |live, held, before| {
-        decide(&shapes, live, &covered, &named, held, before)
+        decide(&shapes, live, (&covered, &released), &named, held, before)
     });
 
     let forgets = !decided.whole.is_empty() || decided.parts.iter().any(|p| !p.new.is_empty());
@@ -136,13 +140,13 @@ struct Decided {
 fn decide(
     shapes: &[PackShape],
     live: &Coverage,
-    covered: &Coverage,
+    (covered, released): (&Coverage, &Coverage),
     named: &HashSet<PackId>,
     held: &HashSet<PackId>,
     before: &Gone,
 ) -> (Gone, Vec<PackId>, Decided) {
     let needed = named.union(held).copied().collect();
-    let sweep = sweep(shapes, live, &needed, before);
+    let sweep = sweep(shapes, live, released, &needed, before);
     let mut gone = before.clone();
     // Until a pack is unlinked all of it is dead, as it may be found again.
     for shape in shapes
@@ -186,7 +190,9 @@ fn report(
     freed: Freed,
 ) -> Result<GcReport, StoreError> {
     // Those of the plan that had no root to be retired, and those whose root was.
-    let no_object = |object: &&GcObject| object.cid.is_none() || object.reason == GcReason::Removed;
+    let no_object = |object: &&GcObject| {
+        object.cid.is_none() || matches!(object.reason, GcReason::Removed | GcReason::Replaced)
+    };
     let went = plan.objects.iter().filter(no_object).cloned();
     let is_held = |object: &GcObject| held.iter().any(|held| held.path == object.root);
     let objects: Vec<GcObject> = went
@@ -212,12 +218,13 @@ fn report(
         freed_bytes: freed.disk_bytes,
         packs: freed.packs,
         ranges: freed.ranges,
+        unfinished_bytes: store.take_unfinished(),
         pending,
         not_freeable: not_freeable
             .into_iter()
             .filter(|(_, bytes)| *bytes > 0)
             .collect(),
-        used_bytes: used_bytes(&store.core, inner::list(store.folder())?)?,
+        used_bytes: used_bytes(store.folder(), inner::list(store.folder())?)?,
     })
 }
 

@@ -1,11 +1,13 @@
 //! Which roots go and why, in this order: what was removed, what expired, then unpinned objects by their last use.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use super::census::Census;
 use super::retire;
 use super::roots::{Rooted, Roots};
 use super::{GcObject, GcOptions, GcReason};
+use crate::block::Cid;
 use crate::store::error::StoreError;
 use crate::store::read::ReadCore;
 use crate::store::root::RootName;
@@ -71,11 +73,16 @@ impl<'a> Choice<'a> {
     ) -> Result<(), StoreError> {
         let roots = self.roots;
         let is_old = |root: &Rooted| age(root.used, now) >= options.grace;
+        let objects: HashSet<Cid> = roots.roots.iter().filter_map(object_of).collect();
         let mut unpinned = Vec::new();
         for (index, root) in roots.roots.iter().enumerate() {
             match root.name {
-                RootName::Retired(_) => {
-                    let freed = self.take(index, GcReason::Removed);
+                RootName::Retired(cid) => {
+                    let reason = match objects.contains(&cid) {
+                        true => GcReason::Replaced,
+                        false => GcReason::Removed,
+                    };
+                    let freed = self.take(index, reason);
                     if self.is_held(root)? {
                         self.freed_bytes -= freed;
                     }
@@ -154,6 +161,14 @@ impl<'a> Choice<'a> {
 /// How long ago a root was used; one of a time to come, by a clock that was wrong, was used now.
 pub(super) fn age(used: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(used).unwrap_or_default()
+}
+
+/// The object whose root it is.
+fn object_of(root: &Rooted) -> Option<Cid> {
+    match root.name {
+        RootName::Object(cid) => Some(cid),
+        RootName::Retired(_) | RootName::Loose => None,
+    }
 }
 
 fn object(root: &Rooted, reason: GcReason, exclusive_bytes: u64, shared_bytes: u64) -> GcObject {

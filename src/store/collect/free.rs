@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use super::outlook::holes;
 use super::plan::{disk_bytes, open};
 use crate::error::FileError;
 use crate::store::error::StoreError;
@@ -107,12 +108,7 @@ pub(super) fn punch(
         return Ok(());
     };
     let page = rustix::param::page_size() as u64;
-    let inside = |range: &Range<u64>| range.start.next_multiple_of(page)..range.end / page * page;
-    let holes: Vec<Range<u64>> = dead
-        .iter()
-        .map(inside)
-        .filter(|hole| !hole.is_empty())
-        .collect();
+    let holes: Vec<Range<u64>> = holes(dead).collect();
     let dead_bytes: u64 = dead.iter().map(|range| range.end - range.start).sum();
     let hole_bytes: u64 = holes.iter().map(|hole| hole.end - hole.start).sum();
     freed.partial_pages += dead_bytes - hole_bytes;

@@ -8,6 +8,7 @@ mod census;
 mod choice;
 mod free;
 mod holders;
+mod outlook;
 mod plan;
 mod retire;
 mod roots;
@@ -54,8 +55,10 @@ impl Default for GcOptions {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GcReason {
-    /// It was removed or replaced.
+    /// It was removed.
     Removed,
+    /// A root that made way for a newer one of the same object, which stays: its blocks were moved.
+    Replaced,
     /// Blocks of a session or of an import that was cut off, which no object took up in time.
     Expired,
     /// It is not pinned and was not used for as long as the grace time.
@@ -65,10 +68,11 @@ pub enum GcReason {
 }
 
 impl GcReason {
-    /// `removed`, `expired`, `unpinned` or `quota`.
+    /// `removed`, `replaced`, `expired`, `unpinned` or `quota`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Removed => "removed",
+            Self::Replaced => "replaced",
             Self::Expired => "expired",
             Self::Unpinned => "unpinned",
             Self::Quota => "quota",
@@ -104,10 +108,16 @@ pub struct GcObject {
 pub struct GcPlan {
     /// What goes, in the order in which it goes.
     pub objects: Vec<GcObject>,
-    /// Bytes that nothing covered before, which was not given back yet.
+    /// Bytes of disk that nothing covered before, which were not given back yet.
     pub dead_bytes: u64,
-    /// Bytes in packs that nothing will cover, those included.
+    /// Bytes of disk that would be given back, those included.
     pub freeable_bytes: u64,
+    /// Of what goes, what somebody uses, which stays until it is let go.
+    pub pending: Vec<GcPending>,
+    /// Dead bytes that would keep their space, by reason.
+    pub not_freeable: Vec<(NotFreeable, u64)>,
+    /// Bytes of disk that a writer that was killed left in `tmp/`: the next opening for writing frees them.
+    pub unfinished_bytes: u64,
     /// Packs that will go as a whole.
     pub packs: u64,
     /// Bytes of disk that all packs take now.
@@ -176,12 +186,21 @@ pub struct GcReport {
     pub packs: u64,
     /// Ranges of packs that were given back.
     pub ranges: u64,
+    /// Bytes of disk that a writer that was killed had left in `tmp/`, freed when this store was opened.
+    pub unfinished_bytes: u64,
     /// What is to go and is in use.
     pub pending: Vec<GcPending>,
     /// Dead bytes that keep their space, by reason.
     pub not_freeable: Vec<(NotFreeable, u64)>,
     /// Bytes of disk that all packs take now.
     pub used_bytes: u64,
+}
+
+impl GcPlan {
+    /// Bytes that would go and are in use.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending.iter().map(|pending| pending.bytes).sum()
+    }
 }
 
 impl GcReport {

@@ -1,17 +1,17 @@
 //! Deciding what goes: reads roots and headers of packs, changes nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::choice::{Choice, Goal, Room};
-use super::roots::{self, Rooted, Roots};
-use super::sweep::{PackShape, sweep};
-use super::{GcOptions, GcPlan};
-use crate::store::coverage::Coverage;
+use super::outlook::View;
+use super::roots::{self, Rooted};
+use super::sweep::PackShape;
+use super::{GcOptions, GcPlan, NotFreeable};
 use crate::store::error::StoreError;
-use crate::store::gone::Gone;
+use crate::store::folder::StoreFolder;
 use crate::store::inner::{self, Inner};
 use crate::store::pack::{PackFile, PackId};
 use crate::store::read::ReadCore;
@@ -49,29 +49,35 @@ fn plan_with(
     let roots = roots::read(core)?;
     let packs = Packs::of(core)?;
     let gone = core.gone()?;
-    let before = packs.sweep(&roots.coverage(), &roots, &HashSet::new(), &gone);
+    let view = View {
+        core,
+        roots: &roots,
+        packs: &packs,
+        gone: &gone,
+    };
+    let before = view.when_gone(&[])?;
     let mut choice = Choice::new(core, &roots);
     choice.take_unneeded(options, SystemTime::now())?;
     let used_bytes = packs.disk_bytes.values().sum();
     let mut is_enough = true;
     if let Some(room) = room {
-        let freed = before.dead_bytes + choice.freed_bytes;
+        let freed = before.freeable_bytes + choice.freed_bytes;
         let lacking = room.goal.to_free(used_bytes).saturating_sub(freed);
         is_enough = choice.make_room(lacking, room)?;
     }
-    let goes: HashSet<usize> = choice.taken.iter().map(|(index, _)| *index).collect();
-    let mut left = Coverage::default();
-    for (index, root) in roots.roots.iter().enumerate() {
-        if !goes.contains(&index) {
-            left.extend(&root.coverage);
-        }
-    }
-    left.normalize();
-    let after = packs.sweep(&left, &roots, &goes, &gone);
+    let goes: Vec<usize> = choice.taken.iter().map(|(index, _)| *index).collect();
+    let after = view.when_gone(&goes)?;
+    let not_freeable = (NotFreeable::PartialPages, after.partial_pages);
     let plan = GcPlan {
-        dead_bytes: before.dead_bytes,
-        freeable_bytes: after.dead_bytes,
-        packs: after.whole,
+        dead_bytes: before.freeable_bytes,
+        freeable_bytes: after.freeable_bytes,
+        packs: after.packs,
+        pending: after.pending,
+        not_freeable: Some(not_freeable)
+            .into_iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .collect(),
+        unfinished_bytes: 0,
         used_bytes,
         objects: choice.into_objects(),
         options: options.clone(),
@@ -81,16 +87,10 @@ fn plan_with(
 
 /// The packs that can be read, and what they take on disk.
 pub(super) struct Packs {
-    shapes: Vec<PackShape>,
+    pub(super) shapes: Vec<PackShape>,
     pub(super) disk_bytes: HashMap<PackId, u64>,
     /// Headers and tables.
     pub(super) overhead_bytes: u64,
-}
-
-pub(super) struct Swept {
-    /// Bytes that are dead and were not given back yet.
-    pub(super) dead_bytes: u64,
-    whole: u64,
 }
 
 impl Packs {
@@ -112,29 +112,6 @@ impl Packs {
             all.shapes.push(shape);
         }
         Ok(all)
-    }
-
-    /// What is dead when the roots in `but` are gone.
-    pub(super) fn sweep(
-        &self,
-        live: &Coverage,
-        roots: &Roots,
-        but: &HashSet<usize>,
-        gone: &Gone,
-    ) -> Swept {
-        let left = roots.roots.iter().enumerate();
-        let left = left.filter(|(index, _)| !but.contains(index));
-        let needed = left.flat_map(|(_, root)| root.packs.iter().copied());
-        let sweep = sweep(&self.shapes, live, &needed.collect(), gone);
-        let whole: u64 = sweep.whole.iter().map(|id| self.disk_bytes[id]).sum();
-        let parts = sweep
-            .parts
-            .iter()
-            .map(|(id, dead)| gone.not_yet_dead(*id, dead));
-        Swept {
-            dead_bytes: whole + parts.flatten().map(|new| new.end - new.start).sum::<u64>(),
-            whole: sweep.whole.len() as u64,
-        }
     }
 }
 
@@ -160,13 +137,13 @@ pub(super) fn open(
 
 /// What packs take on disk.
 pub(crate) fn used_bytes(
-    core: &ReadCore,
+    folder: &StoreFolder,
     ids: impl IntoIterator<Item = PackId>,
 ) -> Result<u64, StoreError> {
     let mut used = 0;
     for id in ids {
-        let path = core.folder.packs().join(id.file_name());
-        let found = core.folder.files().metadata_if_there(&path)?;
+        let path = folder.packs().join(id.file_name());
+        let found = folder.files().metadata_if_there(&path)?;
         used += found.map_or(0, |found| 512 * found.blocks());
     }
     Ok(used)

@@ -11,12 +11,14 @@ use super::holders;
 use super::{GcHolder, GcObject, GcOptions, GcReason};
 use crate::error::FileError;
 use crate::fsio::{self, Files, Locked};
+use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::format;
 use crate::store::ingest::sync_folder;
 use crate::store::inner::Inner;
 use crate::store::names;
 use crate::store::reserve;
-use crate::store::root::{self, RootName};
+use crate::store::root::{self, ROOT_LIMIT, RootName, RootRecord};
 
 /// Retires the planned objects that are still unpinned and were not used since; returns those that went, with
 /// the paths of their roots now.
@@ -62,11 +64,13 @@ pub(super) struct HeldRoot {
     pub(super) holders: Vec<GcHolder>,
 }
 
-/// The roots that stay although they are to go.
+/// The roots that stay although they are to go, and what those covered that went.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     /// Retired ones that somebody holds.
     pub(super) held: Vec<HeldRoot>,
+    /// What the retired ones covered that went, or are to.
+    pub(super) released: Coverage,
     pub(super) last: Option<LastRoot>,
 }
 
@@ -92,9 +96,9 @@ pub(super) fn unlink(
     for name in &names {
         let path = folder.join(name);
         match name.to_str().and_then(RootName::parse) {
-            Some(RootName::Retired(_)) => going.push((path, true)),
+            Some(RootName::Retired(cid)) => going.push((path, Some(cid))),
             Some(RootName::Loose) if goes(files, &path, planned, options) => {
-                going.push((path, false));
+                going.push((path, None));
             }
             _ => {}
         }
@@ -103,11 +107,19 @@ pub(super) fn unlink(
     // One that is held stays there as well as the last.
     let mut keeps_last = !names.is_empty() && going.len() == names.len();
     let mut unlinked = false;
-    for (path, is_retired) in going {
-        let locked = match is_retired {
-            false => None,
-            true => match lock(files, &path)? {
-                Lock::Had(locked) => Some(locked),
+    for (path, retired) in going {
+        let locked = match retired {
+            None => None,
+            Some(cid) => match lock(files, &path)? {
+                Lock::Had(locked) => {
+                    // One that is damaged keeps nothing, and says nothing of what it covered.
+                    let bytes = format::read_sealed(files, locked.file(), &path, ROOT_LIMIT);
+                    let record = bytes.ok().and_then(|bytes| {
+                        RootRecord::parse(&bytes, store.id(), &cid, &path, true).ok()
+                    });
+                    record.iter().for_each(|record| left.released.add(record));
+                    Some(locked)
+                }
                 Lock::Gone => continue,
                 Lock::Held(holders) => {
                     left.held.push(HeldRoot { path, holders });
@@ -180,16 +192,24 @@ fn lock(files: &Files, path: &Path) -> Result<Lock, StoreError> {
     })
 }
 
-/// Whether somebody holds a retired root.
+/// Whether somebody holds a root.
 pub(super) fn is_held(files: &Files, path: &Path) -> Result<bool, StoreError> {
-    match open(files, path) {
-        Ok(file) => {
-            let locked = fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))?;
-            Ok(locked.is_err())
-        }
-        Err(e) if e.source.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e.into()),
-    }
+    Ok(holders(files, path)?.is_some())
+}
+
+/// Who holds a root, as far as the system says; none if nobody does.
+pub(super) fn holders(files: &Files, path: &Path) -> Result<Option<Vec<GcHolder>>, StoreError> {
+    let file = match open(files, path) {
+        Ok(file) => file,
+        Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let metadata = files.file_metadata(&file, path)?;
+    let locked = fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))?;
+    Ok(match locked {
+        Ok(_free) => None,
+        Err(_) => Some(holders::of(metadata.dev(), metadata.ino())),
+    })
 }
 
 /// For writing where it may be: over NFS the exclusive lock needs that.

@@ -1,9 +1,9 @@
 //! Whose bytes the store's space holds.
 
 use super::census::Census;
+use super::outlook::View;
 use super::plan::Packs;
-use super::retire;
-use super::roots::{self, Rooted};
+use super::roots::{self, Rooted, Roots};
 use crate::block::Cid;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
@@ -24,8 +24,14 @@ pub struct SpaceReport {
     pub loose_bytes: u64,
     /// Bytes that only removed objects cover which somebody still uses.
     pub pending_bytes: u64,
-    /// Bytes that a collection would give back: nothing covers them, or only what was removed and is not in use.
+    /// Bytes of disk that a collection would give back: nothing covers them, or only what was removed and is not in
+    /// use.
     pub dead_bytes: u64,
+    /// Bytes that nothing needs, and that keep their space because they share a page with what is live.
+    pub not_freeable_bytes: u64,
+    /// Bytes of disk that work in progress takes in `tmp/`, or what a writer that was killed left there: the next
+    /// opening for writing frees that.
+    pub unfinished_bytes: u64,
     /// Bytes that are recorded as damaged, of those that something covers.
     pub damaged_bytes: u64,
     /// Headers and tables of the packs.
@@ -59,13 +65,17 @@ pub struct ObjectSpace {
 }
 
 /// What a removal of these objects together would free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemovalSpace {
-    /// Bytes that only they cover.
+    /// Bytes of disk that a collection would give back.
     pub freeable_bytes: u64,
     /// Bytes that others go on covering.
     pub shared_bytes: u64,
+    /// Bytes that would be free once nobody uses these objects any more.
+    pub pending_bytes: u64,
+    /// Bytes that would keep their space because they share a page with what is live.
+    pub not_freeable_bytes: u64,
 }
 
 pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
@@ -102,17 +112,18 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
 
     // What is covered by the weaker claims alone goes as they are taken away, the weakest first.
     let covered = all.coverage();
-    let swept = packs.sweep(&covered, &all, &Default::default(), &gone);
-    let (mut removed, mut pending_bytes, mut loose_bytes) = (0, 0, 0);
-    let retired = |root: &Rooted| matches!(root.name, RootName::Retired(_));
-    for (index, root) in all.roots.iter().enumerate().filter(|(_, r)| retired(r)) {
-        if !retire::is_held(core.folder.files(), &root.path)? {
-            removed += census.remove(index);
-        }
-    }
-    for (index, _) in all.roots.iter().enumerate().filter(|(_, r)| retired(r)) {
-        pending_bytes += census.remove(index);
-    }
+    let view = View {
+        core,
+        roots: &all,
+        packs: &packs,
+        gone: &gone,
+    };
+    let removed = retired(&all);
+    let outlook = view.when_gone(&removed)?;
+    removed.iter().for_each(|&index| {
+        census.remove(index);
+    });
+    let mut loose_bytes = 0;
     for (index, root) in all.roots.iter().enumerate() {
         if root.name == RootName::Loose {
             loose_bytes += census.remove(index);
@@ -126,30 +137,54 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
         objects,
         live_bytes: census.total(),
         loose_bytes,
-        pending_bytes,
-        dead_bytes: swept.dead_bytes + removed,
+        pending_bytes: outlook.pending_bytes(),
+        dead_bytes: outlook.freeable_bytes,
+        not_freeable_bytes: outlook.partial_pages,
+        unfinished_bytes: core.folder.unfinished()?.1,
         damaged_bytes,
         overhead_bytes: packs.overhead_bytes,
         disk_bytes: packs.disk_bytes.values().sum(),
     })
 }
 
-/// What would be free if these objects went, all of them together.
+/// The roots that a removal or a newer root has retired, by their numbers.
+fn retired(all: &Roots) -> Vec<usize> {
+    let roots = all.roots.iter().enumerate();
+    let retired = roots.filter(|(_, root)| matches!(root.name, RootName::Retired(_)));
+    retired.map(|(index, _)| index).collect()
+}
+
+/// What a collection would give back if these objects went, all of them together, besides what it would anyway.
 pub(crate) fn removal(core: &ReadCore, cids: &[Cid]) -> Result<RemovalSpace, StoreError> {
     let all = roots::read(core)?;
-    let mut census = Census::new(&all.roots);
-    let mut freeable_bytes = 0;
-    let mut both = Coverage::default();
+    let packs = Packs::of(core)?;
+    let gone = core.gone()?;
+    let view = View {
+        core,
+        roots: &all,
+        packs: &packs,
+        gone: &gone,
+    };
+    let mut goes = retired(&all);
+    let before = view.when_gone(&goes)?;
+    let (mut own, mut others) = (Coverage::default(), Coverage::default());
     for (index, root) in all.roots.iter().enumerate() {
-        if matches!(root.name, RootName::Object(cid) if cids.contains(&cid)) {
-            freeable_bytes += census.remove(index);
-            both.extend(&root.coverage);
+        match root.name {
+            RootName::Object(cid) if cids.contains(&cid) => {
+                goes.push(index);
+                own.extend(&root.coverage);
+            }
+            RootName::Object(_) | RootName::Loose => others.extend(&root.coverage),
+            RootName::Retired(_) => {}
         }
     }
-    both.normalize();
-    let bytes = both.bytes_outside(&Default::default());
+    own.normalize();
+    others.normalize();
+    let after = view.when_gone(&goes)?;
     Ok(RemovalSpace {
-        freeable_bytes,
-        shared_bytes: bytes - freeable_bytes,
+        freeable_bytes: after.freeable_bytes.saturating_sub(before.freeable_bytes),
+        shared_bytes: own.bytes_outside(&Coverage::default()) - own.bytes_outside(&others),
+        pending_bytes: after.pending_bytes().saturating_sub(before.pending_bytes()),
+        not_freeable_bytes: after.partial_pages.saturating_sub(before.partial_pages),
     })
 }

@@ -38,16 +38,17 @@ pub(crate) struct Sweep {
 /// `needed` are packs that somebody relies on without needing bytes of them.
 ///
 /// What was gone before stays so whatever is live: it may be a hole by now. Between what is live there is padding
-/// too, which is not worth an entry.
+/// too, which is not worth an entry; what one of the roots that go covered, `released`, is none.
 pub(crate) fn sweep(
     packs: &[PackShape],
     live: &Coverage,
+    released: &Coverage,
     needed: &HashSet<PackId>,
     before: &Gone,
 ) -> Sweep {
     let mut sweep = Sweep::default();
     for pack in packs {
-        let live = live.of(pack.id);
+        let (live, released) = (live.of(pack.id), released.of(pack.id));
         if live.is_empty() && !needed.contains(&pack.id) {
             sweep.whole.push(pack.id);
             continue;
@@ -57,6 +58,7 @@ pub(crate) fn sweep(
         }
         let gaps = outside(&pack.payload, live);
         let mut dead: Vec<Range<u64>> = gaps.filter(|gap| !is_padding(gap)).collect();
+        dead.extend(released.iter().flat_map(|range| outside(range, live)));
         let was = before.of(pack.id).iter();
         let was = was.filter(|gone| gone.why == Why::Dead);
         dead.extend(was.map(|gone| gone.start..gone.end));
@@ -87,6 +89,18 @@ mod tests {
     const PACK: PackId = PackId([1; 16]);
 
     fn swept(live: &[Range<u64>], needed: bool, before: &Gone) -> Sweep {
+        swept_without(live, &[], needed, before)
+    }
+
+    fn swept_without(
+        live: &[Range<u64>],
+        went: &[Range<u64>],
+        needed: bool,
+        before: &Gone,
+    ) -> Sweep {
+        let mut released = Coverage::default();
+        went.iter()
+            .for_each(|range| released.add_range(PACK, range.clone()));
         let mut coverage = Coverage::default();
         for range in live {
             coverage.add_range(PACK, range.clone());
@@ -98,7 +112,7 @@ mod tests {
             is_reference: false,
         }];
         let needed = needed.then_some(PACK).into_iter().collect();
-        sweep(&packs, &coverage, &needed, before)
+        sweep(&packs, &coverage, &released, &needed, before)
     }
 
     #[test]
@@ -112,6 +126,19 @@ mod tests {
         assert_eq!(sweep.parts, [(PACK, vec![300_000..1_000_000])]);
         let sweep = swept(&[150_000..999_990], false, &Gone::default());
         assert_eq!(sweep.parts, [(PACK, vec![128..150_000])]);
+    }
+
+    #[test]
+    fn what_lay_where_padding_may_be_is_dead_once_its_root_goes() {
+        let live = [65_536..200_000, 200_000..200_050, 200_064..1_000_000];
+        assert_eq!(
+            swept(&live, false, &Gone::default()).parts,
+            [(PACK, vec![128..65_536])]
+        );
+        let live = [128..1_000, 65_536..1_000_000];
+        assert_eq!(swept(&live, false, &Gone::default()).parts, []);
+        let sweep = swept_without(&live, &[500..3_000], false, &Gone::default());
+        assert_eq!(sweep.parts, [(PACK, vec![1_000..3_000])]);
     }
 
     #[test]
@@ -133,13 +160,22 @@ mod tests {
         }];
         let mut live = Coverage::default();
         let none = HashSet::new();
-        assert_eq!(sweep(&packs, &live, &none, &Gone::default()).whole, [PACK]);
+        assert_eq!(
+            sweep(&packs, &live, &Coverage::default(), &none, &Gone::default()).whole,
+            [PACK]
+        );
         let needed = HashSet::from([PACK]);
-        let kept = sweep(&packs, &live, &needed, &Gone::default());
+        let kept = sweep(
+            &packs,
+            &live,
+            &Coverage::default(),
+            &needed,
+            &Gone::default(),
+        );
         assert_eq!(kept, Sweep::default());
         live.add_range(PACK, 65_536..65_540);
         assert_eq!(
-            sweep(&packs, &live, &none, &Gone::default()),
+            sweep(&packs, &live, &Coverage::default(), &none, &Gone::default()),
             Sweep::default()
         );
     }

@@ -37,6 +37,7 @@ impl Explain for StoreError {
             Self::BadName { .. } => "bad_name",
             Self::NameTaken { .. } => "name_taken",
             Self::Pinned { .. } => "pinned",
+            Self::OtherNames { .. } => "other_names",
             Self::NotPinned { .. } => "not_pinned",
             Self::NotAnObject { .. } => "not_an_object",
             Self::ManyPins { .. } => "many_pins",
@@ -109,8 +110,8 @@ impl Explain for StoreError {
                 "`repair` puts the root together again from its blocks; `pin rm NAME` gives the name up"
             }
             Self::KnownDamage { .. } => {
-                "`verify --heal FROM` takes good bytes from a file, a folder or another store; \
-                 adding the same content again writes them anew too"
+                "`verify --heal FROM` takes good bytes from a file, a folder or another store; adding the same content \
+                 again writes them anew for that object, and `verify --heal` then for what else shares them"
             }
             Self::Collected { .. } => {
                 "add the same content again, or `verify --heal FROM` a copy of it; `rm` gives the object up. A root \
@@ -146,6 +147,11 @@ impl Explain for StoreError {
             Self::BadName { .. } => "choose another name",
             Self::NameTaken { .. } => "--replace moves the name to the new object",
             Self::Pinned { .. } => "`pin rm NAME` first, or `rm --unpin` to do both",
+            Self::OtherNames { name, cid, .. } => {
+                return Some(format!(
+                    "`pin rm {name}` gives up this name alone; `rm --unpin {cid}` removes the object with all of them"
+                ));
+            }
             Self::NotPinned { .. } => "`pin ls` lists the pins",
             Self::NotAnObject { .. } => "remove the object that holds it",
             Self::ManyPins { .. } => "name the one to remove",

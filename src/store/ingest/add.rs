@@ -97,7 +97,28 @@ fn add(
         tsize: built.tsize,
     };
     let committed = commit(store, writer, root, head, &options.pin)?;
-    Ok(report(&walk, &built, bytes, committed))
+    let mut report = report(&walk, &built, bytes, committed);
+    if report.new_bytes > 0 {
+        report.notes.extend(damage_on_record(store)?);
+    }
+    Ok(report)
+}
+
+/// Whose damage what was just written may heal.
+fn damage_on_record(store: &Inner) -> Result<Option<AddNote>, StoreError> {
+    if store.registry.gone().damaged().next().is_none() {
+        return Ok(None);
+    }
+    let mut damaged = store.core.objects()?;
+    damaged.retain(|object| object.damaged_bytes > 0);
+    let example = damaged.first().map(|object| match object.name.as_str() {
+        "" => object.cid.to_string(),
+        name => name.to_owned(),
+    });
+    Ok(example.map(|example| AddNote::DamageOnRecord {
+        objects: damaged.len() as u64,
+        example,
+    }))
 }
 
 pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Committed) -> AddReport {

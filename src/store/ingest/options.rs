@@ -164,6 +164,13 @@ pub enum AddNote {
         /// One of them.
         example: PathBuf,
     },
+    /// Objects have bytes on record as damaged, and what was just written may be good ones.
+    DamageOnRecord {
+        /// How many objects.
+        objects: u64,
+        /// One of them: its name, or its CID.
+        example: String,
+    },
 }
 
 impl fmt::Display for AddNote {
@@ -218,6 +225,16 @@ impl fmt::Display for AddNote {
                  under one with raw leaves, as unixfs-v1-2025, tensors are mapped",
                 if *files == 1 { "file" } else { "files" },
                 example.display()
+            ),
+            Self::DamageOnRecord { objects, example } => write!(
+                f,
+                "{objects} {} bytes on record as damaged ({example}); `verify --heal` takes good ones where the \
+                 store has them now",
+                if *objects == 1 {
+                    "object has"
+                } else {
+                    "objects have"
+                },
             ),
         }
     }

@@ -70,6 +70,16 @@ impl Source {
         now.is_ok_and(|now| now.is_some_and(|now| self.is_like(&now)))
     }
 
+    /// What is wrong with the file, as far as its length and time tell.
+    pub(crate) fn fault(&self) -> Option<String> {
+        match Files::real().metadata_if_there(self.path()) {
+            Ok(None) => Some("is gone".into()),
+            Ok(Some(now)) if self.is_like(&now) => None,
+            Ok(Some(now)) => Some(format!("is changed: {}", self.difference(&now))),
+            Err(e) => Some(format!("cannot be looked at: {}", e.source)),
+        }
+    }
+
     fn is_like(&self, now: &Metadata) -> bool {
         now.len() == self.len && (now.mtime(), now.mtime_nsec()) == self.modified
     }
@@ -150,7 +160,6 @@ impl Sources {
         Ok(Self(sources))
     }
 
-    #[cfg(any(fuzzing, test))]
     pub(crate) fn list(&self) -> &[Source] {
         &self.0
     }

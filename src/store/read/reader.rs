@@ -14,6 +14,7 @@ use crate::store::error::StoreError;
 use crate::store::names::Pin;
 use crate::store::overlay;
 use crate::store::sharing::{SharedBytes, Side};
+use crate::store::survey::{self, Writer};
 use crate::store::target::Target;
 use crate::store::totals::{StoreTotals, totals};
 use crate::store::verify::{self, Access, VerifyOptions, VerifyReport};
@@ -265,7 +266,11 @@ impl StoreReader {
     /// # Errors
     /// As [`Store::plan_gc`](crate::Store::plan_gc).
     pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
-        collect::plan(&self.core, options)
+        let mut plan = collect::plan(&self.core, options)?;
+        if let Writer::Nobody = survey::writer(&self.core.folder)? {
+            plan.unfinished_bytes = self.core.folder.unfinished()?.1;
+        }
+        Ok(plan)
     }
 
     /// All pins, in the order of their names.

@@ -13,6 +13,7 @@ mod hash;
 mod identity;
 mod index;
 mod leaves;
+mod look;
 mod objects;
 mod pack;
 mod plan;
@@ -29,6 +30,7 @@ pub(crate) use apply::apply_on;
 pub use apply::apply_repair;
 pub use finding::{Defect, Remedy, RepairFinding, RepairObject};
 pub(crate) use glance::warn_of_damage;
+pub(crate) use look::{Fault, Sight, look};
 #[cfg(test)]
 pub(crate) use plan::plan as plan_on;
 pub use plan::plan_repair;

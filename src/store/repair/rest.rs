@@ -284,7 +284,7 @@ fn all_dead(planner: &Planner<'_>, live: &Coverage, gone: &mut Gone) -> u64 {
         })
         .collect();
     let all = shapes.iter().map(|shape| shape.id).collect();
-    let swept = sweep(&shapes, live, &all, &Gone::default());
+    let swept = sweep(&shapes, live, &Coverage::default(), &all, &Gone::default());
     let mut bytes = 0;
     for (id, dead) in swept.parts {
         bytes += dead

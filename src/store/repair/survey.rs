@@ -109,6 +109,22 @@ impl Survey {
     }
 
     pub(super) fn read(folder: &StoreFolder, id: StoreId) -> Result<Self, StoreError> {
+        Self::read_with(folder, id, |_| {})
+    }
+
+    /// As [`Survey::read`], for one who only asks what state the packs are in.
+    pub(super) fn without_rows(folder: &StoreFolder, id: StoreId) -> Result<Self, StoreError> {
+        Self::read_with(folder, id, |pack| {
+            pack.rows = Vec::new();
+            pack.notes = Vec::new();
+        })
+    }
+
+    fn read_with(
+        folder: &StoreFolder,
+        id: StoreId,
+        examined: impl Fn(&mut Pack),
+    ) -> Result<Self, StoreError> {
         let (gone, mended_gone) = match gone::read(folder, id) {
             // What is not read now may be read later: it is not to be made again for that.
             Err(e @ StoreError::File(_)) => return Err(e),
@@ -136,8 +152,11 @@ impl Survey {
         survey.read_roots()?;
         if folder.files().is_dir(&folder.packs()) {
             for pack in inner::list(folder)? {
-                let examined = pack::examine(folder, id, pack, &pack_path(folder, pack))?;
-                survey.packs.extend(examined.map(|found| (pack, found)));
+                let found = pack::examine(folder, id, pack, &pack_path(folder, pack))?;
+                survey.packs.extend(found.map(|mut found| {
+                    examined(&mut found);
+                    (pack, found)
+                }));
             }
         }
         Ok(survey)

@@ -16,7 +16,12 @@ fn rm_refuses_what_is_pinned_and_names_the_pin() {
     let said = sandbox.ok(&["rm", "greeting", "--unpin"]);
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines[0], format!("removed {HELLO}, unpinned greeting"));
-    assert_eq!(lines[1], "`gc` will free 11 B");
+    assert_eq!(lines[1], "`gc` will free 4.0 KiB");
+    let planned = sandbox.ok(&["gc", "--dry-run"]);
+    assert!(
+        planned.contains("would free 4.0 KiB of 4.0 KiB, 1 pack as a whole"),
+        "{planned}"
+    );
     assert_eq!(sandbox.run(&["has", HELLO]).code, Some(1));
     assert_eq!(sandbox.ok(&["ls"]), "The store is empty.\n");
 }
@@ -35,8 +40,30 @@ fn rm_says_how_much_goes_and_how_much_others_share() {
     assert_eq!(removed["freed_bytes"], 0);
     assert_eq!(removed["shared_bytes"], 1 << 20);
     // The tail, and the node above it.
-    let freeable = removed["freeable_bytes"].as_u64().unwrap();
-    assert!((1000..2000).contains(&freeable), "{freeable}");
+    let own = removed["freeable_bytes"].as_u64().unwrap()
+        + removed["not_freeable_bytes"].as_u64().unwrap();
+    assert!((1000..8192).contains(&own), "{removed}");
+}
+
+#[test]
+fn by_one_of_its_names_an_object_is_not_removed_with_the_others() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    sandbox.add(&["hello.txt", "--pin-name", "mine"]);
+    sandbox.ok(&["pin", "add", HELLO, "--name", "theirs"]);
+    let error = sandbox.refused(&["rm", "mine", "--unpin"], "other_names");
+    assert_eq!(
+        error["message"],
+        format!("\"mine\" is {HELLO}, which is pinned as theirs too")
+    );
+    let hint = error["hint"].as_str().unwrap();
+    assert!(
+        hint.contains("`pin rm mine`") && hint.contains(HELLO),
+        "{hint}"
+    );
+    assert_eq!(sandbox.ok(&["cat", "theirs"]), "hello world");
+    sandbox.ok(&["rm", HELLO, "--unpin"]);
+    assert_eq!(sandbox.ok(&["pin", "ls"]), "There are no pins.\n");
 }
 
 #[test]

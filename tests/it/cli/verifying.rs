@@ -180,3 +180,32 @@ fn damaged_blocks_are_healed_from_the_original() {
     let text = sandbox.ok(&["verify", "--heal", "model"]);
     assert!(text.contains("healed 0 blocks"), "{text}");
 }
+
+#[test]
+fn what_shares_a_damaged_block_is_healed_from_the_store_itself_once_it_was_written_anew() {
+    let (sandbox, _, content) = damaged();
+    sandbox.write("tuned/weights", &content);
+    sandbox.write("tuned/notes", "tuned");
+    sandbox.add(&["tuned", "--pin-name", "tuned"]);
+    assert_eq!(sandbox.run(&["verify"]).code, Some(1));
+    let ran = sandbox.run(&["verify", "--heal", "--json"]);
+    assert_eq!(
+        ran.code,
+        Some(1),
+        "the store has no good bytes yet: {}",
+        ran.stderr
+    );
+
+    let ran = sandbox.run(&["add", "model"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let note = "note: 1 object has bytes on record as damaged (tuned); `verify --heal`";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+    assert_eq!(sandbox.run(&["cat", "tuned/weights"]).code, Some(2));
+    let healed = sandbox.json(&["verify", "tuned", "--heal"]);
+    assert_eq!(healed["healed"][0]["by"], "stored");
+    assert_eq!(healed["left"], serde_json::json!([]));
+    assert_eq!(sandbox.run(&["cat", "tuned/weights"]).stdout, content);
+    // With nothing on record there is nothing to say.
+    sandbox.write("more", "more");
+    assert_eq!(sandbox.run(&["add", "more"]).stderr, "");
+}
