@@ -44,6 +44,10 @@ pub(crate) fn plan(core: &ReadCore, options: &GcOptions) -> Result<GcPlan, Store
             .filter(|(_, bytes)| *bytes > 0)
             .collect(),
         unfinished_bytes: 0,
+        spared: match options.unpinned {
+            true => unpinned_left(&roots, &chosen),
+            false => 0,
+        },
         used_bytes: packs.disk_bytes.values().sum(),
         objects: chosen.into_iter().map(|(_, object)| object).collect(),
         options: options.clone(),
@@ -88,7 +92,7 @@ pub(super) fn open(
     let pack = match core.packs.open(id) {
         Ok(pack) => pack,
         Err(e @ StoreError::Damaged { .. }) => {
-            tracing::warn!("left alone: {e}");
+            tracing::debug!("left alone: {e}");
             return Ok(None);
         }
         Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
@@ -184,6 +188,16 @@ fn choose(
         }
     }
     chosen
+}
+
+/// Objects without a pin that do not go.
+fn unpinned_left(roots: &Roots, chosen: &[(usize, GcObject)]) -> u64 {
+    let goes: HashSet<usize> = chosen.iter().map(|(index, _)| *index).collect();
+    let is_left = |(index, root): &(usize, &Rooted)| {
+        matches!(&root.name, RootName::Object(cid) if roots.pins_of(cid).is_empty())
+            && !goes.contains(index)
+    };
+    roots.roots.iter().enumerate().filter(is_left).count() as u64
 }
 
 fn object(root: &Rooted, reason: GcReason, exclusive_bytes: u64, shared_bytes: u64) -> GcObject {
