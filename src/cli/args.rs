@@ -34,7 +34,8 @@ A TARGET is a CID or the name of a pin, and a path below it: CID, NAME, CID/path
 Exit codes:
   0  done
   1  a \"no\": `has` found nothing, `check` no match, `config get` a key without a value;
-     findings of `verify`, `repair` and `doctor`; `sync` and `pin sync` could not do all of it
+     findings of `verify`, `repair` and `doctor`; `ls` and `pin ls` could not read all of it;
+     `sync` and `pin sync` could not do all of it
   2  an error; one line says what, a second one what to do
 
 Environment:

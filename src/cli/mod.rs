@@ -3,7 +3,7 @@
 //! how, is decided in one place: [`output`].
 //!
 //! Exit codes: 0 done, 1 a "no" (`has`, `check`, `config get` of a key without a value), findings (`verify`, `repair`,
-//! `doctor`), or `sync` and `pin sync` of which something could not be met, 2 error.
+//! `doctor`), a listing that lacks what cannot be read (`ls`, `pin ls`), or `sync` and `pin sync` of which something could not be met, 2 error.
 
 mod args;
 mod commands;

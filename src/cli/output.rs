@@ -9,7 +9,7 @@
 //! | `absorb` | `cid`, `referenced_bytes`, `copied_bytes`, `objects`, `seconds` |
 //! | `get` | `cid`, `output`, `kind`, `files`, `bytes`, `skipped_links`, `seconds`; nothing with `-o -` |
 //! | `cat` | the file's bytes and nothing else |
-//! | `ls` | `entries: [{cid, name, kind, size, profile, pinned, pins, created, last_used, damaged_bytes}]` |
+//! | `ls` | `entries: [{cid, name, kind, size, profile, pinned, pins, created, last_used, damaged_bytes}]`, `damaged: [{kind, message, hint}]` |
 //! | `ls TARGET` | `entries: [{name, kind, size, cid, link}]` |
 //! | `stat` | `store`, `objects`, `pins`, `packs`, `blocks`, `content_bytes`, `pack_bytes`, `pack_disk_bytes`, `referenced_bytes`, `index_disk_bytes`, `cache: {hits, misses, evictions, entries, bytes, budget_bytes}` |
 //! | `stat TARGET` | `cid`, `size`, `blocks`, `kind`, `pinned`, `codec`, `hash`, `pins`, `object`, `profile`, `extents`, `damaged_bytes`, `referenced_bytes` |
@@ -20,7 +20,7 @@
 //! | `df` | `entries: [{cid, name, kind, size, pins, last_used, exclusive_bytes, shared_bytes, damaged_bytes}]`, `live_bytes`, `loose_bytes`, `pending_bytes`, `dead_bytes`, `not_freeable_bytes`, `unfinished_bytes`, `damaged_bytes`, `overhead_bytes`, `disk_bytes`, `max_size` |
 //! | `df TARGET…` | `targets`, `freeable_bytes`, `shared_bytes`, `pending_bytes`, `not_freeable_bytes` |
 //! | `pin add`, `pin rm` | `name`, `cid`, `kind`, `created` |
-//! | `pin ls` | `entries: [{name, cid, kind, created}]` |
+//! | `pin ls` | `entries: [{name, cid, kind, created}]`, `damaged` as with `ls` |
 //! | `pin sync` | `file`, `dry_run`, `entries: [{name, action, cid, was, error: {kind, message, hint}}]`, `changed`, `kept`, `failed`, `unlisted`, `seconds`; `action` is `add`, `pin`, `move`, `keep`, `unpin` or `failed` |
 //! | `sync` | `source`, `dry_run`, `objects: [{cid, name, kind, size, state, new_blocks, new_bytes, there_blocks, there_bytes, pins: [{name, change, was, error}], error: {kind, message, hint}}]`, `copied`, `there`, `failed`, `new_blocks`, `new_bytes`, `there_blocks`, `there_bytes`, `seconds`; `state` is `copied`, `there` or `failed`, `change` is `set`, `kept`, `moved` or `failed` |
 //! | `verify` | `blocks`, `of_blocks`, `bytes`, `objects`, `packs`, `findings: [{kind, affected: [{object, name, path}], block, file, offset, len, expected, found}]`, `cleared: [{block, file, offset}]`, `unused_damaged`, `recorded`, `complete`, `healed: [{block, by, from}]`, `left` as `findings`, `seconds` |

@@ -16,13 +16,15 @@ use std::time::SystemTime;
 use rustix::fs::{Advice, CWD, FallocateFlags, Mode, RenameFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::regular;
+
 /// One method for each operation. A file is known by its handle, or by the inode behind it, since its path
 /// may change while it is open.
 pub(crate) trait Disk: Debug + Send + Sync {
     /// Creates a file for reading and writing that must not exist yet.
     fn create_new(&self, path: &Path, mode: u32) -> io::Result<File>;
 
-    /// Opens a file for reading.
+    /// Opens a file for reading. What is no file is an error, and is never waited for; so with writing.
     fn open(&self, path: &Path) -> io::Result<File>;
 
     /// Opens a file for reading and writing, never through a symbolic link; one that is not there is created
@@ -108,7 +110,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        File::open(path)
+        regular::open(OpenOptions::new().read(true), 0, path)
     }
 
     fn open_write(&self, path: &Path, create: Option<u32>) -> io::Result<File> {
@@ -118,7 +120,7 @@ impl Disk for RealDisk {
             options.create(true).truncate(false).mode(mode);
         }
         // What is written must not land in another file.
-        options.custom_flags(libc::O_NOFOLLOW).open(path)
+        regular::open(&mut options, libc::O_NOFOLLOW, path)
     }
 
     fn read_at(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -187,7 +189,11 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let folder = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY)
+            .open(path)?;
+        folder.sync_all()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use rustix::fs::Advice;
 
 use super::disk::{Disk, RealDisk};
+use super::regular::Unfit;
 use super::tally;
 use crate::error::FileError;
 
@@ -82,10 +83,11 @@ impl Files {
     ) -> Result<Vec<u8>, FileError> {
         let len = self.file_metadata(file, path)?.len();
         if len > limit {
-            let why =
-                format!("it has {len} bytes, more than the {limit} that such a file can have");
-            let source = io::Error::new(io::ErrorKind::InvalidData, why);
-            return Err(FileError::new("read", path, source));
+            return Err(FileError::new(
+                "read",
+                path,
+                Unfit::Length { len, limit }.into(),
+            ));
         }
         // From the start, wherever the position of a shared descriptor is.
         let mut bytes = vec![0; len as usize];

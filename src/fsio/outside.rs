@@ -1,6 +1,6 @@
 //! Files outside any store: what is added, and what is written out.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::files::Files;
+use super::regular;
 use crate::error::FileError;
 
 /// Opens a path that may have become a named pipe: opening that would wait for a writer.
@@ -23,17 +24,7 @@ pub(crate) fn open_without_waiting(path: &Path) -> Result<File, FileError> {
 /// Opens a regular file for reading. Nothing else is opened: not even to look at it, since opening a device may do
 /// something, and opening a pipe waits.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
-    let refuse = |is_file: bool| match is_file {
-        true => Ok(()),
-        false => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is no regular file",
-        )),
-    };
-    refuse(fs::metadata(path)?.is_file())?;
-    let file = open_without_waiting(path).map_err(|e| e.source)?;
-    refuse(file.metadata()?.is_file())?;
-    Ok(file)
+    regular::open(OpenOptions::new().read(true), 0, path)
 }
 
 /// Makes the bytes of a file of the user's durable, and its name.

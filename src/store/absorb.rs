@@ -12,6 +12,7 @@ use super::read::Object;
 use super::registry::Holder;
 use super::relocate::{Good, Relocated, arrange, relocate};
 use super::root::EntryKind;
+use super::spare::Spared;
 use super::target::Target;
 use crate::block::{Block, Cid};
 
@@ -51,6 +52,8 @@ pub(crate) fn absorb(
     options: &AbsorbOptions,
 ) -> Result<AbsorbReport, StoreError> {
     let object = store.core.resolve(target)?;
+    let mut spared = Spared::new(&store.spares);
+    spared.add(&object.record().head.cid.0);
     let blocks = referenced_blocks(store, &object)?;
     let referenced_bytes = blocks.iter().map(|(_, place)| u64::from(place.len)).sum();
     let arranged = arrange(&store.core, blocks)?;

@@ -9,6 +9,7 @@ use crate::block::{BlockError, Cid, CidError};
 use crate::config::{ByteSize, TimeSpan};
 use crate::dag::DagError;
 use crate::error::FileError;
+use crate::fsio::Unfit;
 use crate::store::target::TargetError;
 
 /// An error of a [`Store`](crate::Store) or a [`StoreReader`](crate::StoreReader).
@@ -17,7 +18,7 @@ use crate::store::target::TargetError;
 pub enum StoreError {
     /// The operating system refused an operation on a file.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
     /// The text is no CID.
     #[error(transparent)]
     Cid(#[from] CidError),
@@ -156,6 +157,32 @@ pub enum StoreError {
         pack: PathBuf,
         /// Where in it they begin.
         pack_offset: u64,
+    },
+    /// A root places bytes of a pack that a collection gave back: the root was put back from a copy that is older.
+    #[error(
+        "{name}: a collection gave the {len} bytes at offset {offset} back, and the root that places them is older \
+         ({} at {pack_offset})",
+        pack.display()
+    )]
+    Collected {
+        /// The file's path in its object, or its CID.
+        name: String,
+        /// Where in the file the bytes begin.
+        offset: u64,
+        /// How many they are.
+        len: u64,
+        /// The file of the store that they lay in.
+        pack: PathBuf,
+        /// Where in it they began.
+        pack_offset: u64,
+    },
+    /// An object needs a pack that is not there.
+    #[error("{object}: a pack that it needs is missing: {}", pack.display())]
+    PackMissing {
+        /// The object.
+        object: Box<Cid>,
+        /// Where the pack was to be.
+        pack: PathBuf,
     },
     /// A node of an object's DAG is not what its CID names.
     #[error(
@@ -396,6 +423,14 @@ pub enum StoreError {
         /// What would stand there.
         by: &'static str,
     },
+    /// The output would lie in a store's own folder, or in its place.
+    #[error("{} is, lies in or holds the store at {}", path.display(), store.display())]
+    OutputInStore {
+        /// The output.
+        path: PathBuf,
+        /// The store's folder.
+        store: PathBuf,
+    },
     /// A symbolic link in the object points out of the folder it would be written to.
     #[error("the symbolic link {link:?} points to {target:?}, out of the output folder")]
     EscapingLink {
@@ -446,6 +481,30 @@ pub enum StoreError {
     /// The caller asked to stop.
     #[error("cancelled; the store is as it was")]
     Cancelled,
+}
+
+/// The part of a file that is wrong when no file stands there but something else.
+pub(crate) const NOT_A_FILE: &str = "type";
+
+impl From<FileError> for StoreError {
+    /// What stands in a file's place and cannot be one is damage; the rest is the operating system's.
+    fn from(error: FileError) -> Self {
+        let (what, expected, found) = match Unfit::of(&error.source) {
+            None => return Self::File(error),
+            Some(Unfit::Kind(found)) => (NOT_A_FILE, "a file".into(), (*found).into()),
+            Some(Unfit::Length { len, limit }) => (
+                "length",
+                format!("up to {limit} bytes"),
+                format!("{len} bytes"),
+            ),
+        };
+        Self::Damaged {
+            path: error.path,
+            what,
+            expected,
+            found,
+        }
+    }
 }
 
 /// In whole seconds, or milliseconds below one.

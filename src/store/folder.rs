@@ -160,7 +160,7 @@ impl StoreFolder {
             }
             Err(e) => return Err(e.into()),
         };
-        let bytes = self.files.read_file(&file, &path, SMALL_FILE_LIMIT)?;
+        let bytes = format::read_sealed(&self.files, &file, &path, SMALL_FILE_LIMIT)?;
         parse_format(&bytes, &path, &self.root)
     }
 
@@ -318,6 +318,11 @@ impl StoreFolder {
                     .iter()
                     .any(|name| self.is_of_a_store(&folder.join(name)))
             })
+    }
+
+    /// Whether something that begins as `FORMAT` does stands there.
+    pub(crate) fn has_format(&self) -> bool {
+        self.is_of_a_store(&self.format())
     }
 
     fn is_of_a_store(&self, path: &Path) -> bool {

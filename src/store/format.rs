@@ -13,6 +13,11 @@
 //! Numbers are little-endian. Sections have checksums of their own, so that a reader takes only those it
 //! needs.
 
+mod mend;
+
+pub(crate) use mend::mended;
+
+use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
@@ -21,6 +26,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::StoreError;
 use crate::block::{Cid, cid_from_bytes};
+use crate::error::FileError;
+use crate::fsio::Files;
 
 pub(crate) const MAGIC: &[u8; 8] = b"IPFSACCL";
 const FIXED: usize = 8 + 4 + 4 + 16 + 4;
@@ -225,10 +232,29 @@ impl Envelope {
             sections.push((at..end, u64::from_le_bytes(array(&row[8..]))));
             at = end;
         }
+        if at != bytes.len() {
+            return Err(StoreError::Damaged {
+                path: path.to_path_buf(),
+                what: "length",
+                expected: format!("{at} bytes"),
+                found: "more".into(),
+            });
+        }
         Ok(Self {
             store: id,
             sections,
         })
+    }
+
+    /// Where the file ends by what its head says, if that holds.
+    fn end(head: &[u8]) -> Option<u64> {
+        let count = u32::from_le_bytes(array(head.get(FIXED - 4..FIXED)?)) as usize;
+        let table_end = FIXED + count.min(MAX_SECTIONS) * SECTION;
+        let check = u64::from_le_bytes(array(head.get(table_end..table_end + 8)?));
+        let table = head[FIXED..table_end].chunks_exact(SECTION);
+        let lengths = table.map(|row| u64::from_le_bytes(array(&row[..8])));
+        let end = lengths.fold(table_end as u64 + 8, u64::saturating_add);
+        (xxh3_64(&head[..table_end]) == check).then_some(end)
     }
 
     /// The store, the rows of the sections, and the length of the head.
@@ -269,10 +295,6 @@ impl Envelope {
                 supported: kind.version(),
             });
         }
-        let id = StoreId(array(&head[16..32]));
-        if let Some(store) = store.filter(|&s| s != id) {
-            return Err(damaged("store id", hex(&store.0), hex(&id.0)));
-        }
         let count = u32::from_le_bytes(array(&head[32..36])) as usize;
         if count > MAX_SECTIONS {
             return Err(damaged(
@@ -288,6 +310,11 @@ impl Envelope {
         if expected != found {
             let (expected, found) = (format!("{expected:016x}"), format!("{found:016x}"));
             return Err(damaged("head checksum", expected, found));
+        }
+        // Last: whose a damaged file is its head does not say.
+        let id = StoreId(array(&head[16..32]));
+        if let Some(store) = store.filter(|&s| s != id) {
+            return Err(damaged("store id", hex(&store.0), hex(&id.0)));
         }
         Ok((id, &covered[FIXED..], table_end + 8))
     }
@@ -334,6 +361,28 @@ fn is_of_version(bytes: &[u8], version: u32) -> bool {
     let mut head = covered.to_vec();
     head[12..16].copy_from_slice(&version.to_le_bytes());
     xxh3_64(&head) == u64::from_le_bytes(array(check))
+}
+
+/// Reads a file of the store as far as its head says that it goes, and a byte more where there is more: what was
+/// appended is seen, and not read.
+pub(crate) fn read_sealed(
+    files: &Files,
+    file: &File,
+    path: &Path,
+    limit: u64,
+) -> Result<Vec<u8>, FileError> {
+    let len = files.file_metadata(file, path)?.len();
+    if len <= Envelope::MAX_HEAD as u64 {
+        return files.read_file(file, path, limit);
+    }
+    let mut head = vec![0; Envelope::MAX_HEAD];
+    files.read_exact_at(file, &mut head, 0, path)?;
+    let Some(end) = Envelope::end(&head).filter(|end| *end < len) else {
+        return files.read_file(file, path, limit);
+    };
+    let mut bytes = vec![0; end as usize + 1];
+    files.read_exact_at(file, &mut bytes, 0, path)?;
+    Ok(bytes)
 }
 
 /// A CID as it stands in the store's files: its binary form.

@@ -93,19 +93,12 @@ impl Gone {
         self.why_not(place) == Some(Why::Damaged)
     }
 
-    /// What of a range is damaged.
-    pub(crate) fn damaged_within(
+    /// The entries that overlap a range.
+    pub(crate) fn within(
         &self,
         pack: PackId,
         range: &Range<u64>,
-    ) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.within(pack, range)
-            .filter(|gone| gone.why == Why::Damaged)
-            .map(|gone| gone.start..gone.end)
-    }
-
-    /// The entries that overlap a range.
-    fn within(&self, pack: PackId, range: &Range<u64>) -> impl Iterator<Item = GoneRange> + '_ {
+    ) -> impl Iterator<Item = GoneRange> + '_ {
         let all = self.of(pack);
         let first = all.partition_point(|gone| gone.end <= range.start);
         let range = range.clone();
@@ -140,16 +133,14 @@ impl Gone {
         })
     }
 
-    /// How many of the bytes that are covered are damaged; the coverage is normalized.
-    pub(crate) fn damaged_bytes(&self, covered: &Coverage) -> u64 {
-        let damaged = self.damaged().map(|(pack, damaged)| -> u64 {
-            let ranges = covered.of(pack);
-            let first = ranges.partition_point(|range| range.end <= damaged.start);
-            let over = ranges[first..].iter().take_while(|r| r.start < damaged.end);
-            over.map(|r| r.end.min(damaged.end) - r.start.max(damaged.start))
+    /// How many of the bytes that are covered are not to be read; the coverage is normalized.
+    pub(crate) fn bytes_within(&self, covered: &Coverage) -> u64 {
+        let of_pack = |pack: PackId| -> u64 {
+            let gone = self.of(pack).iter();
+            gone.map(|gone| covered.bytes_within(pack, &(gone.start..gone.end)))
                 .sum()
-        });
-        damaged.sum()
+        };
+        covered.packs().map(of_pack).sum()
     }
 
     /// Makes `dead` (in order and apart) what is dead of a pack. What is damaged stays so where it is not dead.
@@ -258,7 +249,7 @@ pub(crate) fn outside<'a>(
 pub(crate) fn read(folder: &StoreFolder, store: StoreId) -> Result<Gone, StoreError> {
     let path = folder.gone();
     let file = open(folder, &path)?;
-    let bytes = folder.files().read_file(&file, &path, LIMIT)?;
+    let bytes = format::read_sealed(folder.files(), &file, &path, LIMIT)?;
     Gone::parse(&bytes, store, &path)
 }
 
@@ -314,7 +305,7 @@ impl GoneView {
         }
         let file = open(folder, &path)?;
         let read = version(files.file_metadata(&file, &path)?);
-        let bytes = files.read_file(&file, &path, LIMIT)?;
+        let bytes = format::read_sealed(files, &file, &path, LIMIT)?;
         let gone = Arc::new(Gone::parse(&bytes, store, &path)?);
         *seen = Some((read, Arc::clone(&gone)));
         Ok(gone)

@@ -11,12 +11,14 @@ use super::error::StoreError;
 use super::folder::StoreFolder;
 use super::format::StoreId;
 use super::gone;
-use super::index::{IndexSlot, PackTables, Rival};
+use super::index::{Forgotten, IndexSlot, PackTables, Rival};
+use super::ingest::LeftRoots;
 use super::pack::{PackFile, PackId, Place, SealedPack};
 use super::quota::Quota;
 use super::read::ReadCore;
 use super::registry::{Holder, Registry};
 use super::reserve;
+use super::spare::Spares;
 use super::writable::StoreOptions;
 use crate::block::{Cid, Multihash};
 use crate::error::FileError;
@@ -31,10 +33,13 @@ pub(crate) struct Inner {
     /// Taken by whoever writes `gone`, so that an older state never replaces a newer one.
     gone_file: Mutex<()>,
     pub(crate) collector: Mutex<()>,
+    /// Loose roots that stood there when the store was opened.
+    pub(crate) left: LeftRoots,
     seals: AtomicU64,
     retirements: AtomicU64,
     poison: OnceLock<String>,
     pub(crate) quota: Option<Quota>,
+    pub(crate) spares: Arc<Spares>,
     /// Bytes of disk that the opening freed of what a killed writer had left, until it was told.
     unfinished: AtomicU64,
     options: StoreOptions,
@@ -78,6 +83,7 @@ impl Inner {
             tier: MemoryTier::new(options.memory_bytes),
             index: index(&core.folder),
             registry: Registry::new(list(&core.folder)?, gone),
+            left: LeftRoots::of(&core.folder)?,
             core: Arc::new(core),
             commit: Mutex::new(()),
             gone_file: Mutex::new(()),
@@ -86,6 +92,7 @@ impl Inner {
             retirements: AtomicU64::new(0),
             poison: OnceLock::new(),
             quota: None,
+            spares: Arc::default(),
             unfinished: AtomicU64::new(unfinished),
             options,
             pool: OnceLock::new(),
@@ -233,13 +240,32 @@ impl Inner {
         self.index.insert(self, sealed.id, &sealed.rows, &rival)
     }
 
-    /// Makes blocks of reference packs known again that the index forgot with a pack that had them too.
-    pub(crate) fn index_references(&self) -> Result<(), StoreError> {
-        for id in self.registry.packs() {
-            if !self.core.packs.is_reference(id) {
-                continue;
+    /// Lets the index learn reference packs again, now or when the store is next opened: of a block that another pack
+    /// has too it knows that one only, and is about to forget it.
+    pub(crate) fn unmark_references(&self) -> HashSet<PackId> {
+        let marked = self.index.ask(self, |index| index.marked());
+        let marked = marked.unwrap_or_default().into_iter();
+        let references: HashSet<PackId> = marked
+            .filter(|id| self.core.packs.is_reference(*id))
+            .collect();
+        for id in &references {
+            if let Err(e) = self.index.forget(self, *id, &[], true) {
+                tracing::debug!("the marker of reference pack {id} stays in the index: {e}");
             }
-            let rows = self.core.packs.open(id)?.table()?.rows;
+        }
+        references
+    }
+
+    /// Makes blocks of reference packs known again that the index forgot with a pack that had them too, and marks those
+    /// packs again.
+    pub(crate) fn index_references(
+        &self,
+        packs: &HashSet<PackId>,
+        forgotten: &Forgotten,
+    ) -> Result<(), StoreError> {
+        for &id in packs.iter().filter(|id| self.registry.has_pack(**id)) {
+            let mut rows = self.core.packs.open(id)?.table()?.rows;
+            rows.retain(|row| forgotten.may_have(row.cid.0.hash()));
             let rival = |known: &Place| self.rival(known, id);
             self.index.insert(self, id, &rows, &rival)?;
         }
@@ -357,6 +383,8 @@ pub(crate) fn list(folder: &StoreFolder) -> Result<HashSet<PackId>, StoreError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::index::{Index, IndexError};
+    use crate::store::pack::Row;
 
     fn open(path: &Path) -> Inner {
         let lock =
@@ -392,5 +420,92 @@ mod tests {
         drop(inner);
         let inner = open(&path);
         crate::store::ingest::add_reader(&inner, &b"x"[..], &options).unwrap();
+    }
+
+    /// Counts the rows that it learns.
+    #[derive(Default)]
+    struct Counting {
+        index: crate::store::index::MemoryIndex,
+        learned: AtomicU64,
+    }
+
+    struct Shared(Arc<Counting>);
+
+    impl Index for Shared {
+        fn get(&self, hash: &Multihash) -> Result<Option<Place>, IndexError> {
+            self.0.index.get(hash)
+        }
+        fn insert(
+            &self,
+            pack: PackId,
+            rows: &[Row],
+            rival: &dyn Fn(&Place) -> Rival,
+        ) -> Result<(), IndexError> {
+            let learned = &self.0.learned;
+            learned.fetch_add(rows.len() as u64, Ordering::Relaxed);
+            self.0.index.insert(pack, rows, rival)
+        }
+        fn marked(&self) -> Result<Vec<PackId>, IndexError> {
+            self.0.index.marked()
+        }
+        fn unmark(&self, pack: PackId) -> Result<(), IndexError> {
+            self.0.index.unmark(pack)
+        }
+        fn remove(&self, pack: PackId, rows: &[Row]) -> Result<(), IndexError> {
+            self.0.index.remove(pack, rows)
+        }
+        fn len(&self) -> Result<u64, IndexError> {
+            self.0.index.len()
+        }
+    }
+
+    #[test]
+    fn a_collection_learns_of_what_is_referenced_only_what_was_forgotten() {
+        use crate::store::{AddOptions, PinAs, ingest};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        drop(crate::store::Store::create(&path).unwrap());
+        let counting = Arc::<Counting>::default();
+        let options = StoreOptions {
+            lock_timeout: std::time::Duration::from_secs(30),
+            ..StoreOptions::default()
+        };
+        let lock = crate::store::writer_lock::take(&StoreFolder::new(&path), &options).unwrap();
+        let index =
+            |folder: &StoreFolder| IndexSlot::with(Box::new(Shared(Arc::clone(&counting))), folder);
+        let core = ReadCore::open(&path).unwrap();
+        let store = Inner::open_over(core, lock, options, index).unwrap();
+        let profile = crate::dag::Profile::default()
+            .with_chunk_bytes(10_000)
+            .unwrap();
+        let unpinned = AddOptions::default()
+            .with_profile(profile)
+            .with_pin(PinAs::No);
+        let content: Vec<u8> = (0..200_000_u32).map(|n| (n / 7 + n) as u8).collect();
+        let file = dir.path().join("file");
+        std::fs::write(&file, &content).unwrap();
+        let by_reference = AddOptions {
+            reference: true,
+            ..unpinned.clone()
+        };
+        ingest::add_path(&store, &file, &by_reference).unwrap();
+        let learned_by = |removed: Cid| {
+            std::fs::remove_file(path.join("roots").join(removed.to_string())).unwrap();
+            let before = counting.learned.load(Ordering::Relaxed);
+            let plan = collect::plan(&store.core, &crate::store::GcOptions::default()).unwrap();
+            assert!(collect::collect(&store, &plan).unwrap().packs > 0);
+            counting.learned.load(Ordering::Relaxed) - before
+        };
+        let other = ingest::add_reader(&store, &[7; 30_000][..], &unpinned).unwrap();
+        assert_eq!(learned_by(other.cid), 0);
+        // Two of its blocks, which the store then has itself for a while.
+        let part = ingest::add_reader(&store, &content[..20_000], &unpinned).unwrap();
+        assert_eq!(part.new_bytes, 20_000);
+        assert_eq!(learned_by(part.cid), 2);
+        let hash = crate::block::HashFunction::default().digest(&content[..10_000]);
+        let place = store.place(&hash).unwrap().unwrap();
+        assert!(store.core.packs.is_reference(place.pack));
+        let marked = store.index.ask(&store, |index| index.marked()).unwrap();
+        assert_eq!(marked.len(), store.registry.packs().len());
     }
 }

@@ -30,6 +30,7 @@ mod repair;
 mod reserve;
 mod root;
 mod sharing;
+mod spare;
 mod survey;
 mod sync;
 mod target;
@@ -67,7 +68,7 @@ pub use pins::PinOptions;
 pub(crate) use read::{Backing, Extent, Leaves, Prover};
 pub use read::{
     CopyReason, Entry, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice,
-    Object, ObjectInfo, ObjectStat, ReaderOptions, StoreReader, StoredFile, UnsafeLinks,
+    Listing, Object, ObjectInfo, ObjectStat, ReaderOptions, StoreReader, StoredFile, UnsafeLinks,
 };
 pub use remove::{RemoveOptions, RemoveReport};
 pub use repair::{
@@ -77,6 +78,7 @@ pub use repair::{
 pub(crate) use repair::{Fault, Sight};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};
 pub(crate) use sharing::{Part, Side, match_parts};
+pub use spare::Spared;
 pub(crate) use survey::{Counts, Survey, Writer};
 pub use sync::{
     SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState,

@@ -111,7 +111,7 @@ pub(crate) fn read(
     let Some(file) = files.open_if_there(&path)? else {
         return Ok(None);
     };
-    let bytes = files.read_file(&file, &path, LIMIT)?;
+    let bytes = format::read_sealed(files, &file, &path, LIMIT)?;
     parse(&bytes, store, name, &path).map(Some)
 }
 
@@ -144,31 +144,48 @@ pub(super) fn to_bytes(pin: &Pin, store: StoreId) -> Vec<u8> {
 
 /// All pins, in the order of their names. A file that does not begin as a pin does is somebody else's.
 pub(crate) fn list(folder: &StoreFolder, store: StoreId) -> Result<Vec<Pin>, StoreError> {
-    list_but(folder, store, |error| {
-        let foreign = matches!(error, StoreError::Damaged { what: "kind", .. });
-        if foreign {
+    list_but(folder, store, |error| match error {
+        StoreError::Damaged { what: "kind", .. } => {
             tracing::warn!("{error}");
+            Ok(())
         }
-        foreign
+        other => Err(other),
     })
 }
 
 /// As [`list`], for those who throw away what has no pin: whatever cannot be read may be one.
 pub(crate) fn list_strictly(folder: &StoreFolder, store: StoreId) -> Result<Vec<Pin>, StoreError> {
-    list_but(folder, store, |_| false)
+    list_but(folder, store, Err)
 }
 
+/// All pins that can be read, and what is wrong with the others.
+pub(crate) fn list_readable(
+    folder: &StoreFolder,
+    store: StoreId,
+) -> Result<(Vec<Pin>, Vec<StoreError>), StoreError> {
+    let mut damaged = Vec::new();
+    let pins = list_but(folder, store, |error| match error {
+        StoreError::Damaged { .. } => {
+            damaged.push(error);
+            Ok(())
+        }
+        other => Err(other),
+    });
+    Ok((pins?, damaged))
+}
+
+/// What cannot be read is handed to `meets`, which may pass over it.
 fn list_but(
     folder: &StoreFolder,
     store: StoreId,
-    passes_over: impl Fn(&StoreError) -> bool,
+    mut meets: impl FnMut(StoreError) -> Result<(), StoreError>,
 ) -> Result<Vec<Pin>, StoreError> {
     let mut pins = Vec::new();
     for name in folder.files().list(&folder.names())? {
         // A pin unlinked since the listing is simply not there any more.
         match name.to_str().map(|n| read(folder, store, n)) {
-            Some(Err(e)) if passes_over(&e) => {}
-            Some(pin) => pins.extend(pin?),
+            Some(Ok(pin)) => pins.extend(pin),
+            Some(Err(e)) => meets(e)?,
             None => {}
         }
     }

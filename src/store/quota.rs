@@ -2,12 +2,15 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::collect::{self, GcOptions};
+use super::collect::{self, GcObject, GcReason};
 use super::error::StoreError;
 use super::inner::Inner;
+use super::pack::PackId;
 
 /// So much is asked for at once, so that room is made seldom.
 const STEP_BYTES: u64 = 16 << 20;
+/// How often a collection that gave back less than was reckoned is followed by another.
+const TRIES: usize = 8;
 
 /// The packs' space, if it is bounded.
 #[derive(Debug)]
@@ -32,6 +35,15 @@ const ROW_BYTES: u64 = 128;
 pub(crate) struct Taken {
     bytes: u64,
     written: u64,
+    /// What made way for it.
+    made_way: Vec<GcObject>,
+}
+
+impl Taken {
+    /// What made way so far.
+    pub(crate) fn made_way(&mut self) -> Vec<GcObject> {
+        std::mem::take(&mut self.made_way)
+    }
 }
 
 impl Quota {
@@ -44,11 +56,6 @@ impl Quota {
             max_bytes,
             used: Mutex::new(used),
         }
-    }
-
-    /// A collection counted what the packs take.
-    pub(crate) fn set_settled(&self, bytes: u64) {
-        self.used().settled = bytes;
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
@@ -65,10 +72,26 @@ impl Quota {
             taken
         })
     }
+
+    /// How much is lacking of room for so many bytes.
+    fn lacks(&self, bytes: u64) -> u64 {
+        let used = self.used();
+        (used.settled + used.running + bytes).saturating_sub(self.max_bytes)
+    }
+
+    fn exceeded(&self, store: &Inner, needed_bytes: u64) -> StoreError {
+        let used = self.used();
+        StoreError::QuotaExceeded {
+            path: store.folder().path().to_path_buf(),
+            max_bytes: self.max_bytes,
+            used_bytes: used.settled + used.running,
+            needed_bytes,
+        }
+    }
 }
 
-/// Takes room for a block of so many bytes that is about to be written. The caller holds neither the guard of commits nor that of
-/// collections: to make room one of each is run.
+/// Takes room for a block of so many bytes that is about to be written. The caller holds neither the guard of commits
+/// nor that of collections: to make room one of each is run.
 pub(crate) fn take(store: &Inner, taken: &mut Taken, bytes: u64) -> Result<(), StoreError> {
     let Some(quota) = &store.quota else {
         return Ok(());
@@ -81,47 +104,82 @@ pub(crate) fn take(store: &Inner, taken: &mut Taken, bytes: u64) -> Result<(), S
         taken.bytes += step;
         return Ok(());
     }
-    make_room(store, quota, needed)?;
-    match quota.take(needed) {
+    // A step ahead where that can be had.
+    let ahead = needed.max(STEP_BYTES.min(quota.max_bytes / 8));
+    let is_made = make_room(store, quota, ahead, taken)?
+        || (ahead > needed && make_room(store, quota, needed, taken)?);
+    match quota.take(needed).filter(|_| is_made) {
         Some(step) => {
             taken.bytes += step;
             Ok(())
         }
-        None => {
-            let used = quota.used();
-            Err(StoreError::QuotaExceeded {
-                path: store.folder().path().to_path_buf(),
-                max_bytes: quota.max_bytes,
-                used_bytes: used.settled + used.running,
-                needed_bytes: needed,
-            })
-        }
+        None => Err(quota.exceeded(store, needed)),
     }
 }
 
-/// Collects, and takes unpinned objects until there is room for a step.
-fn make_room(store: &Inner, quota: &Quota, needed: u64) -> Result<(), StoreError> {
-    let running = quota.used().running;
-    let wanted = needed.max(STEP_BYTES.min(quota.max_bytes / 8)) + running;
-    let options = GcOptions {
-        max_bytes: Some(quota.max_bytes.saturating_sub(wanted)),
-        ..GcOptions::default()
+/// Whether so many bytes that are yet to come would find room, before anything makes way for them.
+pub(crate) fn foresee(store: &Inner, bytes: u64) -> Result<(), StoreError> {
+    let Some(quota) = &store.quota else {
+        return Ok(());
     };
-    let plan = collect::plan(&store.core, &options)?;
-    let report = collect::collect(store, &plan)?;
-    tracing::debug!("made room for {needed} bytes: {} freed", report.freed_bytes);
-    Ok(())
+    let lacking = quota.lacks(bytes);
+    match lacking == 0 || collect::plan_room(store, lacking)?.is_some() {
+        true => Ok(()),
+        false => Err(quota.exceeded(store, bytes)),
+    }
 }
 
-/// An add ended: what it has written stays counted if it was `kept`.
-pub(crate) fn give_back(store: &Inner, taken: &mut Taken, kept: bool) {
+/// Collects, and takes unpinned objects until there is room for so many bytes; none where that would not be enough.
+fn make_room(
+    store: &Inner,
+    quota: &Quota,
+    bytes: u64,
+    taken: &mut Taken,
+) -> Result<bool, StoreError> {
+    // A store that refuses writes is not full.
+    drop(store.commit_guard()?);
+    // What was reckoned and not given back: parts of pages, and what somebody came to hold.
+    let mut missed = 0;
+    for _ in 0..TRIES {
+        let lacking = quota.lacks(bytes);
+        if lacking == 0 {
+            return Ok(true);
+        }
+        let Some(plan) = collect::plan_room(store, lacking + missed)? else {
+            return Ok(false);
+        };
+        let report = collect::collect(store, &plan)?;
+        tracing::debug!("made room for {bytes} bytes: {} freed", report.freed_bytes);
+        let by_quota = |object: &GcObject| object.reason == GcReason::Quota;
+        let went = report.objects.into_iter().filter(by_quota);
+        taken.made_way.extend(went);
+        missed += plan.freeable_bytes.saturating_sub(report.freed_bytes);
+    }
+    Ok(quota.lacks(bytes) == 0)
+}
+
+/// An add ends: `settle` makes its packs nobody's, or takes them away, and says which are kept.
+pub(crate) fn settle(store: &Inner, taken: &mut Taken, settle: impl FnOnce() -> Vec<PackId>) {
     let Some(quota) = &store.quota else {
+        settle();
         return;
     };
+    // As one step, so that a recount has them neither twice nor not at all.
     let mut used = quota.used();
+    let kept = settle();
     used.running -= taken.bytes;
-    if kept {
-        used.settled += taken.written;
+    if !kept.is_empty() {
+        used.settled += collect::used_bytes(store.folder(), kept).unwrap_or(taken.written);
     }
     *taken = Taken::default();
+}
+
+/// Counts anew what the packs take that no running add writes.
+pub(crate) fn recount(store: &Inner) -> Result<(), StoreError> {
+    let Some(quota) = &store.quota else {
+        return Ok(());
+    };
+    let mut used = quota.used();
+    used.settled = collect::used_bytes(store.folder(), store.registry.settled())?;
+    Ok(())
 }

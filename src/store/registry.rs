@@ -103,6 +103,16 @@ impl Registry {
         self.read().here.iter().copied().collect()
     }
 
+    /// The packs that no running add writes.
+    pub(crate) fn settled(&self) -> Vec<PackId> {
+        self.read().settled()
+    }
+
+    /// Whether a running add writes a pack.
+    pub(crate) fn is_unsettled(&self, pack: PackId) -> bool {
+        self.read().unsettled.contains_key(&pack)
+    }
+
     pub(crate) fn has_pack(&self, pack: PackId) -> bool {
         self.read().here.contains(&pack)
     }
@@ -157,8 +167,7 @@ impl Registry {
         let mut state = self.write();
         debug_assert!(state.ended.is_none(), "collections take turns");
         state.ended = Some(Held::default());
-        let settled = |pack: &&PackId| !state.unsettled.contains_key(pack);
-        let packs = state.here.iter().filter(settled).copied().collect();
+        let packs = state.settled();
         (Collecting(Arc::clone(self)), packs)
     }
 
@@ -172,6 +181,11 @@ impl Registry {
 }
 
 impl State {
+    fn settled(&self) -> Vec<PackId> {
+        let settled = |pack: &&PackId| !self.unsettled.contains_key(pack);
+        self.here.iter().filter(settled).copied().collect()
+    }
+
     fn is_good(&self, place: &Place) -> bool {
         self.here.contains(&place.pack) && self.gone.why_not(place).is_none()
     }

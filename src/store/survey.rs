@@ -89,7 +89,7 @@ impl Survey {
 /// Looks at the lock by holding it shared for a moment, which a writer that comes just then sits out.
 pub(crate) fn writer(folder: &StoreFolder) -> Result<Writer, FileError> {
     let path = folder.lock();
-    let file = match fsio::open_without_waiting(&path) {
+    let file = match folder.files().open(&path) {
         Ok(file) => file,
         // Nobody has opened it yet.
         Err(e) if e.source.kind() == io::ErrorKind::NotFound => return Ok(Writer::Nobody),

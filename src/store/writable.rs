@@ -27,6 +27,7 @@ use super::read::{
 use super::remove::{self, RemoveOptions, RemoveReport};
 use super::repair::warn_of_damage;
 use super::root::{Lease, LeasedRoot};
+use super::spare::Spared;
 use super::sync::{self, SyncError, SyncOptions, SyncReport};
 use super::target::Target;
 use super::totals::StoreTotals;
@@ -468,6 +469,12 @@ impl Store {
     /// [`StoreError::File`] when the store's folders cannot be listed.
     pub fn totals(&self) -> Result<StoreTotals, StoreError> {
         super::totals::totals(&self.inner.core)
+    }
+
+    /// Names objects that make no way for what is added until the value is dropped, as adding several of them
+    /// without pins under a quota needs.
+    pub fn spare(&self) -> Spared {
+        Spared::new(&self.inner.spares)
     }
 
     /// What a collection would do; changes nothing.

@@ -152,7 +152,7 @@ pub(crate) fn note_in(files: &Files, file: &File, path: &Path) -> Holder {
 /// What the lock file says of its last holder, if there is one that can be read.
 pub(crate) fn last_holder(folder: &StoreFolder) -> Option<Holder> {
     let path = folder.lock();
-    let file = fsio::open_without_waiting(&path).ok()?;
+    let file = folder.files().open(&path).ok()?;
     Some(note_in(folder.files(), &file, &path))
 }
 

@@ -232,9 +232,11 @@ impl Run {
                 options.unpinned = true;
                 options.grace = Duration::ZERO;
                 gc_with(&self.store, &options);
-                let pins = self.pins.clone();
-                self.there
-                    .retain(|content| pins.values().any(|pinned| pinned == content));
+                let pinned = self.pins.values().copied();
+                // What is held is in use.
+                let held = self.held.iter().map(|(content, _)| *content);
+                let stays: BTreeSet<usize> = pinned.chain(held).collect();
+                self.there.retain(|content| stays.contains(content));
                 self.blocks.clear();
             }
             Op::Reopen { lose_database } => {

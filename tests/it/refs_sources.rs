@@ -188,13 +188,13 @@ fn what_stands_in_its_place_is_not_waited_for_nor_opened() {
             .unwrap()
             .success()
     );
-    there.fails("source_gone", "no regular file");
+    there.fails("source_gone", "not a file");
     fs::remove_file(&there.path).unwrap();
     fs::create_dir(&there.path).unwrap();
-    there.fails("source_gone", "no regular file");
+    there.fails("source_gone", "not a file");
     fs::remove_dir(&there.path).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &there.path).unwrap();
-    there.fails("source_gone", "no regular file");
+    there.fails("source_gone", "not a file");
     fs::remove_file(&there.path).unwrap();
     fs::rename(&aside, &there.path).unwrap();
     there.reads();

@@ -1,8 +1,11 @@
 //! What a commit costs and leaves: how many fsyncs, and which files.
 
 use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use ipfs_accelerate::{AddOptions, io_tally};
+use ipfs_accelerate::{AddOptions, Store, io_tally};
 
 use super::store_kit::*;
 
@@ -91,4 +94,70 @@ fn a_commit_leaves_one_pack_one_root_and_one_name() {
             "{path:?}"
         );
     }
+}
+
+/// Copies the store as it stands once so many bytes were taken: what a kill in that moment leaves.
+struct KilledAfter<'a> {
+    content: &'a [u8],
+    left: usize,
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Read for KilledAfter<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && !self.to.exists() {
+            let copied = Command::new("cp")
+                .arg("-a")
+                .args([&self.from, &self.to])
+                .status()?;
+            assert!(copied.success());
+        }
+        let len = match self.left {
+            0 => buf.len(),
+            left => left.min(buf.len()),
+        };
+        self.left = self.left.saturating_sub(len);
+        self.content.read(&mut buf[..len])
+    }
+}
+
+#[test]
+fn an_import_that_was_killed_and_ended_later_leaves_no_loose_root() {
+    let stage = Stage::new();
+    let content = bytes(1, 48 << 20);
+    let options = |name: &str| AddOptions::default().named(name);
+    let killed = stage.path("killed");
+    let store = stage.create_with(small_packs(4 << 20));
+    let source = KilledAfter {
+        content: &content,
+        left: 44 << 20,
+        from: stage.store_path(),
+        to: killed.clone(),
+    };
+    store.add_reader(source, &options("a")).unwrap();
+    let loose = |store: &Path| {
+        let roots = fs::read_dir(store.join("roots")).unwrap();
+        let names = roots.map(|root| root.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("loose-")).count()
+    };
+    assert_eq!(loose(&killed), 1, "killed");
+    let store = Store::open_with(&killed, small_packs(4 << 20)).unwrap();
+    // An object that has nothing of it, and one that has a part.
+    store
+        .add_reader(&bytes(2, 60_000)[..], &options("b"))
+        .unwrap();
+    let part = store
+        .add_reader(&content[..1 << 20], &options("c"))
+        .unwrap();
+    assert!(part.shared_bytes > 0);
+    assert_eq!(loose(&killed), 1, "others");
+    let ended = store.add_reader(&content[..], &options("a")).unwrap();
+    assert!(ended.shared_bytes >= 8 << 20, "{ended:?}");
+    assert_eq!(loose(&killed), 0, "ended");
+    assert!(read(&store, &target("a")) == content);
+    let space = store.to_reader().space().unwrap();
+    assert_eq!(space.loose_bytes, 0);
+    drop(store);
+    assert!(read(&Store::open(&killed).unwrap(), &target("a")) == content);
 }

@@ -239,7 +239,7 @@ fn packs_before_roots_is_the_wrong_order() {
     let reader = StoreReader::open(stage.path("copy")).unwrap();
     assert!(reader.read(&target("before")).unwrap() == bytes(1, LEN));
     let error = reader.read(&of(late)).unwrap_err();
-    assert_eq!(error.kind(), "file_not_found", "{error}");
+    assert_eq!(error.kind(), "pack_missing", "{error}");
     // The other order leaves it out as a whole.
     copy_in_order(
         &stage.store_path(),

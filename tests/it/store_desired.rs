@@ -1,5 +1,6 @@
 //! Files that list the pins that a store is to have: what they may say, and a store that follows them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -664,4 +665,49 @@ fn a_sync_that_is_cancelled_keeps_what_was_met_and_removes_no_pin() {
     assert_eq!(report.unlisted, 1);
     assert_eq!(stage.stored("packs").len(), 2, "nothing of b");
     assert_eq!(names(&store).len(), 2);
+}
+
+#[test]
+fn what_another_entry_brings_is_met_in_the_same_run() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let weights = stage.file("m/w", &bytes(2, 1 << 20));
+    let part = hash_path(&weights, &AddOptions::default()).unwrap().cid;
+    let text = format!("[pins]\nweights = \"{part}\"\nmodel = \"./m\"\n");
+    let desired = DesiredPins::parse(&text, &stage.path("pins.toml"), None).unwrap();
+    let options = PinSyncOptions::default();
+    for expected in [
+        [PinAction::Pin, PinAction::Add],
+        [PinAction::Keep, PinAction::Keep],
+    ] {
+        let plan = store.plan_pins(&desired, &options).unwrap();
+        let report = store.apply_pins(plan, &options).unwrap();
+        let actions: Vec<PinAction> = report.changes.iter().map(|c| c.action).collect();
+        assert_eq!(actions, expected);
+    }
+}
+
+#[test]
+fn an_entry_whose_object_is_damaged_or_lost_is_not_met() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let x = add_bytes(&store, &bytes(1, 1 << 20)).cid;
+    let text = format!("[pins]\nx = \"{x}\"\n");
+    let desired = DesiredPins::parse(&text, &stage.path("pins.toml"), None).unwrap();
+    let options = PinSyncOptions::default();
+    let sync = |store: &Store| {
+        let plan = store.plan_pins(&desired, &options).unwrap();
+        store.apply_pins(plan, &options).unwrap()
+    };
+    assert!(sync(&store).is_complete());
+    drop(store);
+    let pack = stage.stored("packs").remove(0);
+    fs::rename(&pack, stage.path("away")).unwrap();
+    let store = stage.open();
+    let report = sync(&store);
+    assert!(!report.is_complete(), "{report:?}");
+    assert!(report.changes[0].error.is_some());
+    drop(store);
+    fs::rename(stage.path("away"), &pack).unwrap();
+    assert!(sync(&stage.open()).is_complete());
 }

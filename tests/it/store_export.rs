@@ -258,3 +258,44 @@ fn a_single_block_cannot_be_written_out() {
     );
     assert!(!stage.path("out").exists());
 }
+
+#[test]
+fn a_store_is_neither_replaced_nor_written_into() {
+    let stage = Stage::new();
+    let (store, folder) = with_folder(&stage);
+    let file = store.add_reader(&b"x"[..], &unpinned()).unwrap().cid;
+    let other = stage.path("other");
+    drop(Store::create(&other).unwrap());
+    symlink(stage.store_path(), stage.path("link")).unwrap();
+    let own = stage.store_path();
+    let above = own.parent().unwrap();
+    let outputs = [
+        own.clone(),
+        above.to_path_buf(),
+        own.join("roots/x"),
+        own.join("new"),
+        own.join("gone"),
+        own.join("packs/../x"),
+        stage.path("link/roots/x"),
+        stage.path("link"),
+        other.clone(),
+        other.join("names/x"),
+    ];
+    for output in outputs {
+        for target in [&folder, &of(file)] {
+            let error = refused(&stage, || store.export(target, &output, &forced()));
+            assert!(
+                matches!(error, StoreError::OutputInStore { .. }),
+                "{}: {error}",
+                output.display()
+            );
+        }
+    }
+    assert!(!other.join("names/x").exists());
+    // A file that is called FORMAT makes no store.
+    stage.file("plain/FORMAT", b"of something else");
+    store
+        .export(&folder, stage.path("plain/out"), &forced())
+        .unwrap();
+    assert_eq!(store.objects().unwrap().len(), 2);
+}

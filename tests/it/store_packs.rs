@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
-use ipfs_accelerate::{AddOptions, Explain, Profile, Store, StoreError, StoreReader};
+use ipfs_accelerate::{
+    AddOptions, Cid, Explain, GcOptions, HealOptions, Profile, RemoveOptions, RepairOptions, Store,
+    StoreError, StoreReader, VerifyOptions, apply_repair, plan_repair,
+};
 
 use super::store_kit::*;
 
@@ -351,4 +354,54 @@ fn a_damaged_pack_is_not_taken_for_content_that_is_there() {
     }
     drop(store);
     assert!(read(&stage.open(), &of(added.cid)) == content);
+}
+
+const FEW_FILES: &str = "IPFS_ACCELERATE_TEST_FEW_FILES";
+
+/// Run again as a process that may open few files.
+#[test]
+fn a_store_of_more_packs_than_files_can_be_open_is_used_in_every_way() {
+    if is_child(FEW_FILES).is_none() {
+        let name = "store_packs::a_store_of_more_packs_than_files_can_be_open_is_used_in_every_way";
+        let child = again_in_a_child(name, FEW_FILES, "1");
+        let limit = ["sh", "-c", "ulimit -n 160 && exec \"$0\" \"$@\""];
+        let ran = under(&limit, &child).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{said}{errors}");
+        return;
+    }
+    let stage = Stage::new();
+    let store = stage.create();
+    let contents: Vec<Vec<u8>> = (0..200).map(|seed| bytes(seed, 300)).collect();
+    let cids: Vec<Cid> = contents
+        .iter()
+        .map(|content| add_bytes(&store, content).cid)
+        .collect();
+    assert_eq!(stage.stored("packs").len(), 200);
+    let damaged = super::verify::damage(&stage, &contents[7]);
+    let report = store.verify(&VerifyOptions::default()).unwrap();
+    assert_eq!((report.findings.len(), report.packs), (1, 200));
+    let good = stage.file("good", &contents[7]);
+    let healed = store.heal(&report, &[good], &HealOptions::default());
+    assert_eq!(healed.unwrap().remaining, [], "{damaged:?}");
+    drop(store);
+    let reader = StoreReader::open(stage.store_path()).unwrap();
+    assert_eq!(reader.list_objects().unwrap().entries.len(), 200);
+    reader.verify(&VerifyOptions::default()).unwrap();
+    reader.space().unwrap();
+    drop(reader);
+    fs::remove_dir_all(stage.store_path().join("db")).unwrap();
+    let mut options = RepairOptions::default();
+    options.rehash = true;
+    apply_repair(&plan_repair(stage.store_path(), &options).unwrap()).unwrap();
+    let store = stage.open();
+    for cid in &cids[..199] {
+        store
+            .remove(&of(*cid), &RemoveOptions::with_unpin())
+            .unwrap();
+    }
+    let plan = store.plan_gc(&GcOptions::default()).unwrap();
+    assert!(store.apply_gc(&plan).unwrap().packs >= 199);
+    assert_eq!(read(&store, &of(cids[199])), contents[199]);
 }

@@ -466,6 +466,53 @@ fn roots_and_names_that_are_damaged_or_alone_are_found() {
 }
 
 #[test]
+fn a_root_over_what_a_collection_gave_back_is_refused_found_and_healed() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let x = bytes(1, 250_000);
+    stage.file("top/x", &x);
+    stage.file("top/y", &bytes(2, 250_000));
+    let options = AddOptions::default().with_profile(small_chunks());
+    let top = store.add_path(stage.path("top"), &options).unwrap().cid;
+    let inner = unpinned().with_profile(small_chunks());
+    let x_cid = store.add_path(stage.path("top/x"), &inner).unwrap().cid;
+    let root = stage.store_path().join("roots").join(top.to_string());
+    let kept = fs::read(&root).unwrap();
+    remove(&store, top);
+    gc(&store);
+    // As from a backup of the roots alone.
+    fs::write(&root, kept).unwrap();
+    let reader = StoreReader::open(stage.store_path()).unwrap();
+    let error = reader.read(&target(format!("{top}/y"))).unwrap_err();
+    assert_eq!(error.kind(), "collected", "{error}");
+    let error = store.stat(&target(format!("{top}/y"))).unwrap_err();
+    assert_eq!(error.kind(), "collected", "{error}");
+    assert!(reader.stat(&of(top)).unwrap().damaged_bytes >= 250_000);
+    assert_eq!(reader.read(&target(format!("{top}/x"))).unwrap(), x);
+    assert_eq!(reader.stat(&of(x_cid)).unwrap().damaged_bytes, 0);
+    for report in [
+        verify(&store),
+        reader.verify(&VerifyOptions::default()).unwrap(),
+        store
+            .verify(&VerifyOptions::default().with_targets([of(top)]))
+            .unwrap(),
+    ] {
+        assert!(!report.findings.is_empty(), "{report:?}");
+        for finding in &report.findings {
+            assert_eq!(finding.kind, FindingKind::MissingBlock, "{finding:?}");
+            assert_eq!(finding.affected[0].object, top);
+        }
+    }
+    let report = verify(&store);
+    let healed = store
+        .heal(&report, &[stage.path("top")], &Default::default())
+        .unwrap();
+    assert_eq!(healed.remaining, []);
+    assert_whole(&verify(&store));
+    assert_eq!(read(&store, &target(format!("{top}/y"))), bytes(2, 250_000));
+}
+
+#[test]
 fn a_block_on_record_that_reads_well_again_is_served_again() {
     let stage = Stage::new();
     let store = stage.create();

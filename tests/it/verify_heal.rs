@@ -362,3 +362,29 @@ fn a_pack_whose_header_is_damaged_is_healed_out_of() {
     let targets = VerifyOptions::default().with_targets([of(cid)]);
     assert_eq!(store.verify(&targets).unwrap().findings, []);
 }
+
+#[test]
+fn blocks_that_only_a_loose_root_covers_are_healed_once() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let blocks: Vec<Block> = (0..4)
+        .map(|seed| Block::new(RAW, HashFunction::Sha2_256, bytes(seed, 90_000)))
+        .collect();
+    let mut session = store.session();
+    for block in &blocks {
+        session.put_block(block).unwrap();
+    }
+    session.commit().unwrap();
+    let good = stage.file("good", &bytes(2, 90_000));
+    damage(&stage, &bytes(2, 90_000)[..1_000]);
+    let report = heal(&store, &[&good]);
+    assert_eq!((report.healed.len(), report.remaining.len()), (1, 0));
+    let verified = verify(&store);
+    assert_eq!(verified.findings, []);
+    assert_eq!(verified.unused_damaged, 1);
+    gc(&store);
+    assert_whole(&verify(&store));
+    for block in &blocks {
+        assert_eq!(store.get_block(block.cid()).unwrap(), *block);
+    }
+}

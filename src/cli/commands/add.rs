@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 use ipfs_accelerate::{
-    AddNote, AddOptions, AddReport, FileError, PinAs, Profile, Store, StoreError, canonical,
+    AddNote, AddOptions, AddReport, Cid, FileError, PinAs, Profile, Store, StoreError, canonical,
     hash_path, hash_reader,
 };
 use serde::Serialize;
@@ -143,6 +143,7 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
         Some(store) => Ok(store.profile().clone()),
         None => context.configured_profile(),
     })?;
+    let mut spared = store.as_ref().map(Store::spare);
     let mut last = Output::nothing();
     for (i, path) in args.paths.iter().enumerate() {
         if i > 0 {
@@ -152,7 +153,10 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
                 Err(e) => return Err(e),
             }
         }
-        last = add(context, store.as_ref(), path, &options, &cancel)?;
+        let (cid, output) = add(context, store.as_ref(), path, &options, &cancel)?;
+        // Nothing that this command prints makes way for what it adds next.
+        spared.iter_mut().for_each(|spared| spared.add(&cid));
+        last = output;
     }
     Ok(last)
 }
@@ -163,7 +167,7 @@ fn add(
     path: &Path,
     options: &AddOptions,
     cancel: &Arc<AtomicBool>,
-) -> Result<Output, CliError> {
+) -> Result<(Cid, Output), CliError> {
     let begun = Instant::now();
     let mut options = options.clone();
     let is_stdin = path.as_os_str() == "-";
@@ -192,12 +196,10 @@ fn add(
         }
     };
     drop(progress);
-    Ok(output(
-        &report?,
-        &options,
-        store.is_some(),
-        begun.elapsed().as_secs_f64(),
-    ))
+    let report = report?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let output = output(&report, &options, store.is_some(), seconds);
+    Ok((report.cid, output))
 }
 
 /// `412.0 MiB new`, `3.6 GiB shared, most of it with llama-3`

@@ -212,6 +212,7 @@ fn kept(mut output: Output, pending: &[GcPending], not_freeable: &[(NotFreeable,
             text::size(*bytes),
             match reason {
                 NotFreeable::NoHoles => "the file system cannot give back parts of a file",
+                NotFreeable::HardLinked => "a snapshot has it too, by a hard link",
                 _ => "it shares pages of the disk with what is live",
             }
         ));

@@ -1,12 +1,12 @@
 //! `ls`: the objects of the store, or what stands in a folder.
 
 use clap::Args;
-use ipfs_accelerate::{Entry, ObjectInfo, Target, utc_text};
+use ipfs_accelerate::{Entry, Listing, ObjectInfo, StoreError, Target, utc_text};
 use serde::Serialize;
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::cli::output::{Note, Output, Table, View};
+use crate::cli::output::{Fault, Note, Output, Table, View};
 use crate::cli::text;
 
 /// List the objects of the store, or a folder
@@ -14,10 +14,13 @@ use crate::cli::text;
 /// Without TARGET: every object with its CID, the name it was added under, its size, its pins and when it
 /// was last used (to the hour). With TARGET: what stands in that folder.
 ///
+/// A root or a name that cannot be read is said and left out, and the exit code is 1.
+///
 /// Works beside a writer.
 ///
 /// With --json: entries, a list of {cid, name, kind, size, profile, pinned, pins, created, last_used,
-/// damaged_bytes}, or of {name, kind, size, cid, link} for a folder. With -q: CIDs, or names.
+/// damaged_bytes}, and damaged, a list of {kind, message, hint}; or entries of {name, kind, size, cid, link} for a
+/// folder. With -q: CIDs, or names.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -31,8 +34,14 @@ pub(crate) struct LsArgs {
 }
 
 #[derive(Serialize)]
-struct Listing<T> {
-    entries: Vec<T>,
+struct Objects<'a> {
+    entries: Vec<ObjectEntry<'a>>,
+    damaged: Vec<Fault>,
+}
+
+#[derive(Serialize)]
+struct Folder<'a> {
+    entries: Vec<FolderEntry<'a>>,
 }
 
 #[derive(Serialize)]
@@ -62,12 +71,13 @@ pub(crate) fn run(args: LsArgs, context: &Context<'_>) -> Result<Output, CliErro
     let target: Option<Target> = args.target.map(|text| text.parse()).transpose()?;
     let reader = context.reader()?;
     Ok(match target {
-        None => objects(&reader.objects()?),
+        None => objects(&reader.list_objects()?),
         Some(target) => folder(&reader.list(&target)?),
     })
 }
 
-fn objects(objects: &[ObjectInfo]) -> Output {
+fn objects(listing: &Listing<ObjectInfo>) -> Output {
+    let objects = &listing.entries;
     let entry = |object: &ObjectInfo| {
         vec![
             object.cid.to_string(),
@@ -89,14 +99,16 @@ fn objects(objects: &[ObjectInfo]) -> Output {
         last_used: utc_text(object.last_used_ms),
         damaged_bytes: object.damaged_bytes,
     });
-    let output = Output::new(&Listing {
+    let output = Output::new(&Objects {
         entries: entries.collect(),
+        damaged: faults(&listing.damaged),
     })
     .view(View::Table(Table {
         columns: &["CID", "NAME", ">SIZE", "PINNED", "LAST USED"],
         rows: objects.iter().map(entry).collect(),
         empty: "The store is empty.",
     }));
+    let output = damaged_files(output, &listing.damaged);
     let damaged = objects.iter().filter(|object| object.damaged_bytes > 0);
     let output = damaged.fold(output, |output, object| {
         let bytes = text::size(object.damaged_bytes);
@@ -108,6 +120,16 @@ fn objects(objects: &[ObjectInfo]) -> Output {
     objects.iter().fold(output, |output, object| {
         output.quiet(object.cid.to_string())
     })
+}
+
+pub(super) fn faults(damaged: &[StoreError]) -> Vec<Fault> {
+    damaged.iter().map(|e| Fault::of(e)).collect()
+}
+
+/// Says which roots and names cannot be read; the listing is not whole then.
+pub(super) fn damaged_files(output: Output, damaged: &[StoreError]) -> Output {
+    let said = damaged.iter().map(|e| Note::Warning(Fault::warning(e)));
+    said.fold(output, Output::note).no(!damaged.is_empty())
 }
 
 fn folder(entries: &[Entry]) -> Output {
@@ -131,7 +153,7 @@ fn folder(entries: &[Entry]) -> Output {
         cid: entry.cid.to_string(),
         link: entry.target.as_deref(),
     });
-    let output = Output::new(&Listing {
+    let output = Output::new(&Folder {
         entries: json.collect(),
     })
     .view(View::Table(Table {

@@ -4,11 +4,12 @@ use clap::{Args, Subcommand};
 use ipfs_accelerate::{Pin, PinOptions, Target, utc_text};
 use serde::Serialize;
 
+use super::ls::{damaged_files, faults};
 use super::pin_sync::{self, PinSyncArgs};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::lock_args::LockArgs;
-use crate::cli::output::{Output, Table, View};
+use crate::cli::output::{Fault, Output, Table, View};
 
 /// Add, remove and list pins, or have those that a file lists
 ///
@@ -41,7 +42,8 @@ Examples:
     Rm(PinRmArgs),
     /// List all pins
     ///
-    /// Works beside a writer. With --json: entries, a list of {name, cid, kind, created}. With -q: names.
+    /// Works beside a writer. With --json: entries, a list of {name, cid, kind, created}, and damaged, a list of
+    /// {kind, message, hint} of names that cannot be read; with some, the exit code is 1. With -q: names.
     Ls,
     Sync(PinSyncArgs),
 }
@@ -81,6 +83,7 @@ struct PinEntry<'a> {
 #[derive(Serialize)]
 struct Listing<'a> {
     entries: Vec<PinEntry<'a>>,
+    damaged: Vec<Fault>,
 }
 
 impl<'a> From<&'a Pin> for PinEntry<'a> {
@@ -129,17 +132,20 @@ fn rm(args: &PinRmArgs, context: &Context<'_>) -> Result<Output, CliError> {
 }
 
 fn ls(context: &Context<'_>) -> Result<Output, CliError> {
-    let pins = context.reader()?.pins()?;
+    let listed = context.reader()?.list_pins()?;
+    let pins = &listed.entries;
     let row = |pin: &Pin| {
         let (kind, created) = (pin.kind.name().to_owned(), utc_text(pin.created_ms));
         vec![pin.name.clone(), pin.cid.to_string(), kind, created]
     };
     let entries = pins.iter().map(PinEntry::from).collect();
-    let output = Output::new(&Listing { entries }).view(View::Table(Table {
+    let damaged = faults(&listed.damaged);
+    let output = Output::new(&Listing { entries, damaged }).view(View::Table(Table {
         columns: &["NAME", "CID", "KIND", "CREATED"],
         rows: pins.iter().map(row).collect(),
         empty: "There are no pins.",
     }));
+    let output = damaged_files(output, &listed.damaged);
     Ok(pins
         .iter()
         .fold(output, |output, pin| output.quiet(&*pin.name)))

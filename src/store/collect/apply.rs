@@ -2,20 +2,23 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::PoisonError;
 
 use super::census::Census;
 use super::free::{self, Freed};
 use super::plan::{open, used_bytes};
-use super::retire::{self, HeldRoot, Unlinked};
+use super::retire::{self, HeldRoot, Left};
 use super::roots::{self, Roots};
 use super::sweep::{PackShape, sweep};
 use super::{GcObject, GcPending, GcPlan, GcReason, GcReport, NotFreeable};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::gone::Gone;
+use crate::store::index::Forgotten;
 use crate::store::inner::{self, Inner};
 use crate::store::pack::PackId;
+use crate::store::quota;
 use crate::store::reserve;
 use crate::store::root::RootName;
 
@@ -30,10 +33,14 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     // A store that refuses writes is left alone.
     drop(store.commit_guard()?);
     let retired = retire::retire(store, &plan.objects)?;
-    let Unlinked { held, released } = retire::unlink(store, &plan.objects, &plan.options)?;
+    let Left {
+        held,
+        released,
+        last,
+    } = retire::unlink(store, &plan.objects, &plan.options)?;
     let (collecting, ids) = store.registry.begin_collection();
     let settled = ids.clone();
-    let roots = read_roots(store)?;
+    let roots = read_roots(store, last.as_ref().map(|last| &*last.path))?;
     let mut shapes = Vec::with_capacity(ids.len());
     for id in ids {
         shapes.extend(open(&store.core, id)?.map(|(pack, _)| PackShape::of(&pack)));
@@ -50,7 +57,15 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         decide(&shapes, live, (&covered, &released), &named, held, before)
     });
 
-    let mut freed = Freed::default();
+    let forgets = !decided.whole.is_empty() || decided.parts.iter().any(|p| !p.new.is_empty());
+    let references = match forgets {
+        true => store.unmark_references(),
+        false => HashSet::new(),
+    };
+    let mut freed = Freed {
+        forgotten: (!references.is_empty()).then(Forgotten::default),
+        ..Freed::default()
+    };
     let unlinked = match free::unlink(store, &decided.whole, &mut freed) {
         Err(e) if store.is_poisoned() => return Err(e),
         unlinked => unlinked,
@@ -61,23 +76,25 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     for DeadPart { pack, dead, new } in &decided.parts {
         free::punch(store, *pack, dead, new, &mut freed)?;
     }
-    if freed.packs > 0 || freed.ranges > 0 {
-        // What is not known again now is so once the store is opened again; of what is referenced, once the
-        // database is made anew.
+    if let Some(last) = last.filter(|_| unlinked.is_ok()) {
+        last.unlink(store, &plan.objects, &plan.options)?;
+    }
+    if forgets {
+        // What is not known again now is so once the store is opened again.
         let left: Vec<PackId> = settled
             .iter()
             .copied()
-            .filter(|pack| store.registry.has_pack(*pack))
+            .filter(|pack| store.registry.has_pack(*pack) && !references.contains(pack))
             .collect();
         let learned = store.index.learn_again(store, &left);
-        if let Err(e) = learned.and_then(|()| store.index_references()) {
+        let forgotten = freed.forgotten.take().unwrap_or_default();
+        let known = learned.and_then(|()| store.index_references(&references, &forgotten));
+        if let Err(e) = known {
             tracing::debug!("blocks that lie elsewhere too stay out of the index: {e}");
         }
     }
     drop(collecting);
-    if let Some(quota) = &store.quota {
-        quota.set_settled(used_bytes(store.folder(), settled)?);
-    }
+    quota::recount(store)?;
     reserve::keep(store.folder());
     unlinked?;
     report(
@@ -91,17 +108,18 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     )
 }
 
-/// Reads all roots while none is on its way from one name to another, where a listing may miss it.
-fn read_roots(store: &Inner) -> Result<Roots, StoreError> {
+/// Reads all roots but one that counts as unlinked, while none is on its way from one name to another, where a listing
+/// may miss it.
+fn read_roots(store: &Inner, but: Option<&Path>) -> Result<Roots, StoreError> {
     for _ in 0..TRIES {
         let before = store.retirements();
-        let read = roots::read(&store.core);
+        let read = roots::read_but(&store.core, but);
         if store.retirements() == before {
             return read;
         }
     }
     let _guard = store.commit_guard()?;
-    roots::read(&store.core)
+    roots::read_but(&store.core, but)
 }
 
 /// What is dead of a pack that stays.
@@ -193,6 +211,7 @@ fn report(
     let not_freeable = [
         (NotFreeable::PartialPages, freed.partial_pages),
         (NotFreeable::NoHoles, freed.no_holes),
+        (NotFreeable::HardLinked, freed.linked),
     ];
     Ok(GcReport {
         objects,

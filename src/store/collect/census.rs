@@ -11,6 +11,7 @@ pub(crate) struct Census {
     segments: Vec<Segment>,
     /// By root, the segments that it covers.
     of_root: Vec<Vec<u32>>,
+    removed: Vec<bool>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,7 @@ impl Census {
         let mut census = Self {
             segments: Vec::new(),
             of_root: vec![Vec::new(); roots.len()],
+            removed: vec![false; roots.len()],
         };
         for mut ends in ends.into_values() {
             ends.sort_unstable();
@@ -84,7 +86,10 @@ impl Census {
     /// Takes a root away; says how many bytes nothing covers any more. Each root goes once.
     pub(crate) fn remove(&mut self, root: usize) -> u64 {
         let mut freed = 0;
-        for number in std::mem::take(&mut self.of_root[root]) {
+        if std::mem::replace(&mut self.removed[root], true) {
+            return freed;
+        }
+        for &number in &self.of_root[root] {
             let segment = &mut self.segments[number as usize];
             segment.roots -= 1;
             if segment.roots == 0 {
@@ -92,6 +97,22 @@ impl Census {
             }
         }
         freed
+    }
+
+    /// Takes a removal back; says how many bytes are covered again that nothing covered.
+    pub(crate) fn put_back(&mut self, root: usize) -> u64 {
+        let mut covered = 0;
+        if !std::mem::take(&mut self.removed[root]) {
+            return covered;
+        }
+        for &number in &self.of_root[root] {
+            let segment = &mut self.segments[number as usize];
+            if segment.roots == 0 {
+                covered += segment.len;
+            }
+            segment.roots += 1;
+        }
+        covered
     }
 
     /// Bytes that any root covers.
@@ -139,6 +160,10 @@ mod tests {
         assert_eq!(census.total(), 310);
         assert_eq!([0, 1, 2].map(|i| census.bytes(i)), [200, 210, 10]);
         assert_eq!([0, 1, 2].map(|i| census.exclusive(i)), [100, 100, 0]);
+        assert_eq!(census.remove(1), 100);
+        assert_eq!(census.remove(1), 0, "it went");
+        assert_eq!(census.put_back(1), 100);
+        assert_eq!(census.put_back(1), 0, "it is back");
         assert_eq!(census.remove(1), 100);
         assert_eq!(census.exclusive(0), 200);
         assert_eq!(census.remove(0), 200);

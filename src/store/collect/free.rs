@@ -1,6 +1,7 @@
 //! Giving space back: unlinking packs, and punching holes into those that stay.
 
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use super::outlook::holes;
@@ -8,6 +9,7 @@ use super::plan::{disk_bytes, open};
 use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::gone::outside;
+use crate::store::index::Forgotten;
 use crate::store::inner::Inner;
 use crate::store::pack::{PackFile, PackId, Row};
 
@@ -19,11 +21,29 @@ pub(super) struct Freed {
     pub(super) ranges: u64,
     pub(super) partial_pages: u64,
     pub(super) no_holes: u64,
+    pub(super) linked: u64,
+    /// Blocks that files of the user's may have too, and are to be known by those then; not kept where nothing is
+    /// referenced.
+    pub(super) forgotten: Option<Forgotten>,
 }
+
+/// So many packs are unlinked before the folder is synced, and open until then.
+const UNLINKED: usize = 16;
 
 /// Unlinks packs in which nothing is live. It needs no space, so it comes first. One that stays is put back, all of
 /// it dead; of several errors the first is told, after all were tried.
 pub(super) fn unlink(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result<(), StoreError> {
+    let mut failed = Ok(());
+    for ids in ids.chunks(UNLINKED) {
+        failed = failed.and(unlink_some(store, ids, freed));
+        if store.is_poisoned() {
+            break;
+        }
+    }
+    failed
+}
+
+fn unlink_some(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result<(), StoreError> {
     let mut unlinked = Vec::with_capacity(ids.len());
     let mut failed = Ok(());
     for &id in ids {
@@ -63,13 +83,16 @@ fn unlink_one(store: &Inner, id: PackId, freed: &mut Freed) -> Result<Unlinked, 
         return Ok(None);
     };
     let files = store.folder().files();
+    // A snapshot by hard links keeps what it has.
+    let is_linked = links(store, &pack)? > 1;
     let for_holes = files.open_sealed(pack.path());
     files.remove_file(pack.path())?;
-    drop_rows(store, &pack, |_| true, true);
+    drop_rows(store, &pack, |_| true, true, freed);
     store.core.packs.close(id);
     freed.disk_bytes += bytes;
     freed.packs += 1;
-    Ok(for_holes.ok().map(|file| (pack, file)))
+    let for_holes = for_holes.ok().filter(|_| !is_linked);
+    Ok(for_holes.map(|file| (pack, file)))
 }
 
 /// Punches what is dead of a pack: of ranges that were dead before only what may have been left by a collection
@@ -94,6 +117,10 @@ pub(super) fn punch(
     if new.is_empty() && before <= live.next_multiple_of(page) + page * holes.len() as u64 {
         return Ok(());
     }
+    if links(store, &pack)? > 1 {
+        freed.linked += hole_bytes;
+        return Ok(());
+    }
     let file = store.folder().files().open_sealed(pack.path())?;
     for hole in &holes {
         match store
@@ -115,9 +142,15 @@ pub(super) fn punch(
             let range = row.offset..row.offset + u64::from(row.len);
             !range.is_empty() && outside(&range, new).next() != Some(range.clone())
         };
-        drop_rows(store, &pack, is_gone, false);
+        drop_rows(store, &pack, is_gone, false, freed);
     }
     Ok(())
+}
+
+/// By how many names a pack goes: more than one where a snapshot was made by hard links, of which nothing may change.
+fn links(store: &Inner, pack: &PackFile) -> Result<u64, StoreError> {
+    let files = store.folder().files();
+    Ok(files.file_metadata(pack.file(), pack.path())?.nlink())
 }
 
 fn cannot_punch(e: &std::io::Error) -> bool {
@@ -125,9 +158,18 @@ fn cannot_punch(e: &std::io::Error) -> bool {
 }
 
 /// Drops rows from the index, as far as it lets us: what stays costs space only.
-fn drop_rows(store: &Inner, pack: &PackFile, is_gone: impl Fn(&Row) -> bool, whole: bool) {
+fn drop_rows(
+    store: &Inner,
+    pack: &PackFile,
+    is_gone: impl Fn(&Row) -> bool,
+    whole: bool,
+    freed: &mut Freed,
+) {
     let dropped = pack.table().and_then(|table| {
         let rows: Vec<Row> = table.rows.into_iter().filter(is_gone).collect();
+        if let Some(forgotten) = &mut freed.forgotten {
+            rows.iter().for_each(|row| forgotten.add(row.cid.0.hash()));
+        }
         store.index.forget(store, pack.id(), &rows, whole)
     });
     if let Err(e) = dropped {

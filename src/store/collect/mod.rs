@@ -5,6 +5,7 @@
 
 mod apply;
 mod census;
+mod choice;
 mod free;
 mod holders;
 mod outlook;
@@ -15,13 +16,13 @@ mod space;
 mod sweep;
 
 pub(crate) use apply::collect;
-pub(crate) use plan::{plan, used_bytes};
+pub(crate) use plan::{plan, plan_room, used_bytes};
 pub use space::{ObjectSpace, RemovalSpace, SpaceReport};
 pub(crate) use space::{removal, space};
 pub(crate) use sweep::{PackShape, sweep};
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::block::Cid;
 
@@ -95,8 +96,10 @@ pub struct GcObject {
     pub exclusive_bytes: u64,
     /// Bytes that something else covers still.
     pub shared_bytes: u64,
-    /// Where its root is, and the time of its last use: what it was planned by.
+    /// Where its root is.
     pub(crate) root: PathBuf,
+    /// When it was last used, exactly: after another use it is not the same plan.
+    pub(crate) used: SystemTime,
 }
 
 /// What a collection would do.
@@ -158,14 +161,17 @@ pub enum NotFreeable {
     PartialPages,
     /// The file system cannot give back a part of a file.
     NoHoles,
+    /// The pack has another name too, of a snapshot by hard links, and nothing of that changes.
+    HardLinked,
 }
 
 impl NotFreeable {
-    /// `partial_pages` or `no_holes`.
+    /// `partial_pages`, `no_holes` or `hard_linked`.
     pub fn name(self) -> &'static str {
         match self {
             Self::PartialPages => "partial_pages",
             Self::NoHoles => "no_holes",
+            Self::HardLinked => "hard_linked",
         }
     }
 }

@@ -3,26 +3,51 @@
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use super::census::Census;
+use super::choice::{Choice, Goal, Room};
 use super::outlook::View;
 use super::roots::{self, Rooted, Roots};
 use super::sweep::PackShape;
-use super::{GcObject, GcOptions, GcPlan, GcReason, NotFreeable};
-use crate::block::Cid;
+use super::{GcObject, GcOptions, GcPlan, NotFreeable};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
-use crate::store::inner;
+use crate::store::inner::{self, Inner};
 use crate::store::pack::{PackFile, PackId};
 use crate::store::read::ReadCore;
 use crate::store::root::RootName;
-use crate::store::time::unix_ms;
 
 pub(crate) fn plan(core: &ReadCore, options: &GcOptions) -> Result<GcPlan, StoreError> {
+    let room = options.max_bytes.map(|max_bytes| Room {
+        goal: Goal::Within(max_bytes),
+        is_kept: &|_| false,
+    });
+    plan_with(core, options, room.as_ref()).map(|(plan, _)| plan)
+}
+
+/// What has to go so that so many bytes are free; none where what may go is not enough.
+pub(crate) fn plan_room(store: &Inner, to_free: u64) -> Result<Option<GcPlan>, StoreError> {
+    let unsettled = |pack: &PackId| store.registry.is_unsettled(*pack);
+    let is_kept = |root: &Rooted| match root.name {
+        RootName::Loose => root.packs.iter().any(unsettled),
+        RootName::Object(cid) => store.spares.is_spared(&cid),
+        RootName::Retired(_) => false,
+    };
+    let room = Room {
+        goal: Goal::Free(to_free),
+        is_kept: &is_kept,
+    };
+    let (plan, is_enough) = plan_with(&store.core, &GcOptions::default(), Some(&room))?;
+    Ok(is_enough.then_some(plan))
+}
+
+fn plan_with(
+    core: &ReadCore,
+    options: &GcOptions,
+    room: Option<&Room<'_>>,
+) -> Result<(GcPlan, bool), StoreError> {
     let roots = roots::read(core)?;
     let packs = Packs::of(core)?;
-    let chosen = choose(&roots, &packs, options, SystemTime::now());
     let gone = core.gone()?;
     let view = View {
         core,
@@ -30,11 +55,20 @@ pub(crate) fn plan(core: &ReadCore, options: &GcOptions) -> Result<GcPlan, Store
         packs: &packs,
         gone: &gone,
     };
-    let goes: Vec<usize> = chosen.iter().map(|(index, _)| *index).collect();
     let before = view.when_gone(&[])?;
+    let mut choice = Choice::new(core, &roots);
+    choice.take_unneeded(options, SystemTime::now())?;
+    let used_bytes = packs.disk_bytes.values().sum();
+    let mut is_enough = true;
+    if let Some(room) = room {
+        let freed = before.freeable_bytes + choice.freed_bytes;
+        let lacking = room.goal.to_free(used_bytes).saturating_sub(freed);
+        is_enough = choice.make_room(lacking, room)?;
+    }
+    let goes: Vec<usize> = choice.taken.iter().map(|(index, _)| *index).collect();
     let after = view.when_gone(&goes)?;
     let not_freeable = (NotFreeable::PartialPages, after.partial_pages);
-    Ok(GcPlan {
+    let plan = GcPlan {
         dead_bytes: before.freeable_bytes,
         freeable_bytes: after.freeable_bytes,
         packs: after.packs,
@@ -45,13 +79,14 @@ pub(crate) fn plan(core: &ReadCore, options: &GcOptions) -> Result<GcPlan, Store
             .collect(),
         unfinished_bytes: 0,
         spared: match options.unpinned {
-            true => unpinned_left(&roots, &chosen),
+            true => unpinned_left(&roots, &choice.taken),
             false => 0,
         },
-        used_bytes: packs.disk_bytes.values().sum(),
-        objects: chosen.into_iter().map(|(_, object)| object).collect(),
+        used_bytes,
+        objects: choice.into_objects(),
         options: options.clone(),
-    })
+    };
+    Ok((plan, is_enough))
 }
 
 /// The packs that can be read, and what they take on disk.
@@ -123,73 +158,6 @@ pub(super) fn disk_bytes(core: &ReadCore, pack: &PackFile) -> Result<u64, StoreE
     Ok(512 * files.file_metadata(pack.file(), pack.path())?.blocks())
 }
 
-/// Which roots go and why, in this order: what was removed, what expired, then unpinned objects by their last use.
-fn choose(
-    roots: &Roots,
-    packs: &Packs,
-    options: &GcOptions,
-    now: SystemTime,
-) -> Vec<(usize, GcObject)> {
-    let mut census = Census::new(&roots.roots);
-    let mut chosen = Vec::new();
-    let is_old = |since: SystemTime, grace: Duration| {
-        now.duration_since(since).is_ok_and(|age| age >= grace)
-    };
-    let take = |index: usize, reason, census: &mut Census, chosen: &mut Vec<_>| -> u64 {
-        let root = &roots.roots[index];
-        let bytes = census.bytes(index);
-        let freed = census.remove(index);
-        chosen.push((index, object(root, reason, freed, bytes - freed)));
-        freed
-    };
-    let names = roots.roots.iter().map(|root| &root.name);
-    let objects: HashSet<&Cid> = names
-        .filter_map(|name| match name {
-            RootName::Object(cid) => Some(cid),
-            RootName::Retired(_) | RootName::Loose => None,
-        })
-        .collect();
-    let mut unpinned = Vec::new();
-    for (index, root) in roots.roots.iter().enumerate() {
-        match &root.name {
-            RootName::Retired(cid) => {
-                let reason = match objects.contains(cid) {
-                    true => GcReason::Replaced,
-                    false => GcReason::Removed,
-                };
-                take(index, reason, &mut census, &mut chosen);
-            }
-            RootName::Loose if is_old(root.used, options.grace) => {
-                take(index, GcReason::Expired, &mut census, &mut chosen);
-            }
-            RootName::Loose => unpinned.push(index),
-            RootName::Object(cid) if roots.pins_of(cid).is_empty() => unpinned.push(index),
-            RootName::Object(_) => {}
-        }
-    }
-    unpinned.sort_by_key(|&index| roots.roots[index].used);
-    let mut left = Vec::new();
-    for index in unpinned {
-        let root = &roots.roots[index];
-        let is_object = matches!(root.name, RootName::Object(_));
-        if options.unpinned && is_object && is_old(root.used, options.grace) {
-            take(index, GcReason::Unpinned, &mut census, &mut chosen);
-        } else {
-            left.push(index);
-        }
-    }
-    if let Some(max_bytes) = options.max_bytes {
-        let mut used = census.total() + packs.overhead_bytes;
-        for index in left {
-            if used <= max_bytes {
-                break;
-            }
-            used = used.saturating_sub(take(index, GcReason::Quota, &mut census, &mut chosen));
-        }
-    }
-    chosen
-}
-
 /// Objects without a pin that do not go.
 fn unpinned_left(roots: &Roots, chosen: &[(usize, GcObject)]) -> u64 {
     let goes: HashSet<usize> = chosen.iter().map(|(index, _)| *index).collect();
@@ -198,19 +166,4 @@ fn unpinned_left(roots: &Roots, chosen: &[(usize, GcObject)]) -> u64 {
             && !goes.contains(index)
     };
     roots.roots.iter().enumerate().filter(is_left).count() as u64
-}
-
-fn object(root: &Rooted, reason: GcReason, exclusive_bytes: u64, shared_bytes: u64) -> GcObject {
-    GcObject {
-        cid: match root.name {
-            RootName::Object(_) | RootName::Retired(_) => Some(root.cid),
-            RootName::Loose => None,
-        },
-        name: root.title.clone(),
-        reason,
-        last_used_ms: unix_ms(root.used),
-        exclusive_bytes,
-        shared_bytes,
-        root: root.path.clone(),
-    }
 }

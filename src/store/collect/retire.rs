@@ -6,18 +6,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::choice::age;
 use super::holders;
 use super::{GcHolder, GcObject, GcOptions, GcReason};
 use crate::error::FileError;
-use crate::fsio::{self, Files};
+use crate::fsio::{self, Files, Locked};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::format;
 use crate::store::ingest::sync_folder;
 use crate::store::inner::Inner;
 use crate::store::names;
 use crate::store::reserve;
 use crate::store::root::{self, ROOT_LIMIT, RootName, RootRecord};
-use crate::store::time::unix_ms;
 
 /// Retires the planned objects that are still unpinned and were not used since; returns those that went, with
 /// the paths of their roots now.
@@ -38,8 +39,8 @@ pub(super) fn retire(store: &Inner, planned: &[GcObject]) -> Result<Vec<GcObject
         let Some(found) = files.metadata_if_there(&object.root)? else {
             continue;
         };
-        let used = found.modified().map_or(u64::MAX, unix_ms);
-        if used != object.last_used_ms || pins.iter().any(|pin| pin.cid == cid) {
+        let is_same_use = found.modified().is_ok_and(|used| used == object.used);
+        if !is_same_use || pins.iter().any(|pin| pin.cid == cid) {
             continue;
         }
         let retired = root::retired_path(store.folder(), &cid)?;
@@ -63,13 +64,23 @@ pub(super) struct HeldRoot {
     pub(super) holders: Vec<GcHolder>,
 }
 
-/// What came of the retired roots.
+/// The roots that stay although they are to go, and what those covered that went.
 #[derive(Debug, Default)]
-pub(super) struct Unlinked {
-    /// Those that stay, because somebody holds them.
+pub(super) struct Left {
+    /// Retired ones that somebody holds.
     pub(super) held: Vec<HeldRoot>,
-    /// What those covered that went.
+    /// What the retired ones covered that went, or are to.
     pub(super) released: Coverage,
+    pub(super) last: Option<LastRoot>,
+}
+
+/// The last root of a store that holds nothing any more. It counts as unlinked, and is once the packs are: who finds
+/// packs and no root at all takes the roots for lost.
+#[derive(Debug)]
+pub(super) struct LastRoot {
+    pub(super) path: PathBuf,
+    /// On a retired one, so that nobody comes to rely on it.
+    locked: Option<Locked>,
 }
 
 /// Unlinks retired roots whose lock is had at once, and loose roots that have expired or were planned to go.
@@ -77,42 +88,76 @@ pub(super) fn unlink(
     store: &Inner,
     planned: &[GcObject],
     options: &GcOptions,
-) -> Result<Unlinked, StoreError> {
+) -> Result<Left, StoreError> {
     let folder = store.folder().roots();
-    let Unlinked {
-        mut held,
-        mut released,
-    } = Unlinked::default();
-    let mut unlinked = false;
     let files = store.folder().files();
-    for name in files.list(&folder)? {
-        let path = folder.join(&name);
+    let names = files.list(&folder)?;
+    let mut going = Vec::new();
+    for name in &names {
+        let path = folder.join(name);
         match name.to_str().and_then(RootName::parse) {
-            Some(RootName::Retired(cid)) => {
-                // One that is damaged keeps nothing, and says nothing of what it covered.
-                let record = files.open_if_there(&path)?.and_then(|file| {
-                    let bytes = files.read_file(&file, &path, ROOT_LIMIT).ok()?;
-                    RootRecord::parse(&bytes, store.id(), &cid, &path, true).ok()
-                });
-                match unlink_unless_held(files, &path)? {
-                    Some(holders) => held.push(HeldRoot { path, holders }),
-                    None => {
-                        unlinked = true;
-                        record.iter().for_each(|record| released.add(record));
-                    }
-                }
-            }
+            Some(RootName::Retired(cid)) => going.push((path, Some(cid))),
             Some(RootName::Loose) if goes(files, &path, planned, options) => {
-                files.remove_file(&path)?;
-                unlinked = true;
+                going.push((path, None));
             }
             _ => {}
         }
     }
+    let mut left = Left::default();
+    // One that is held stays there as well as the last.
+    let mut keeps_last = !names.is_empty() && going.len() == names.len();
+    let mut unlinked = false;
+    for (path, retired) in going {
+        let locked = match retired {
+            None => None,
+            Some(cid) => match lock(files, &path)? {
+                Lock::Had(locked) => {
+                    // One that is damaged keeps nothing, and says nothing of what it covered.
+                    let bytes = format::read_sealed(files, locked.file(), &path, ROOT_LIMIT);
+                    let record = bytes.ok().and_then(|bytes| {
+                        RootRecord::parse(&bytes, store.id(), &cid, &path, true).ok()
+                    });
+                    record.iter().for_each(|record| left.released.add(record));
+                    Some(locked)
+                }
+                Lock::Gone => continue,
+                Lock::Held(holders) => {
+                    left.held.push(HeldRoot { path, holders });
+                    continue;
+                }
+            },
+        };
+        if std::mem::take(&mut keeps_last) {
+            left.last = Some(LastRoot { path, locked });
+            continue;
+        }
+        // While its lock is held, so that a reader who has opened it and waits for the lock finds the path gone and
+        // starts over.
+        files.remove_file(&path)?;
+        drop(locked);
+        unlinked = true;
+    }
     if unlinked {
         sync_folder(store, &folder)?;
     }
-    Ok(Unlinked { held, released })
+    Ok(left)
+}
+
+impl LastRoot {
+    /// Unlinks it after all, unless it is one of blocks to which some were added since.
+    pub(super) fn unlink(
+        self,
+        store: &Inner,
+        planned: &[GcObject],
+        options: &GcOptions,
+    ) -> Result<(), StoreError> {
+        let files = store.folder().files();
+        if self.locked.is_some() || goes(files, &self.path, planned, options) {
+            files.remove_file(&self.path)?;
+            sync_folder(store, &store.folder().roots())?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether a loose root goes; one that was written since the plan was made does not.
@@ -121,29 +166,30 @@ fn goes(files: &Files, path: &Path, planned: &[GcObject], options: &GcOptions) -
     let Some(used) = found.and_then(|found| found.modified().ok()) else {
         return false;
     };
-    let age = SystemTime::now().duration_since(used);
-    let is_planned =
-        |object: &GcObject| object.root == path && object.last_used_ms == unix_ms(used);
-    age.is_ok_and(|age| age >= options.grace) || planned.iter().any(is_planned)
+    let age = age(used, SystemTime::now());
+    let is_planned = |object: &GcObject| object.root == path && object.used == used;
+    age >= options.grace || planned.iter().any(is_planned)
 }
 
-/// Unlinks a retired root while its lock is held, so that a reader who has opened it and waits for the lock finds
-/// the path gone and starts over. Says who holds it otherwise.
-fn unlink_unless_held(files: &Files, path: &Path) -> Result<Option<Vec<GcHolder>>, StoreError> {
+/// What came of asking for the lock of a retired root.
+enum Lock {
+    Had(Locked),
+    Held(Vec<GcHolder>),
+    Gone,
+}
+
+fn lock(files: &Files, path: &Path) -> Result<Lock, StoreError> {
     let file = match open(files, path) {
         Ok(file) => file,
-        Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok(Lock::Gone),
         Err(e) => return Err(e.into()),
     };
     let metadata = files.file_metadata(&file, path)?;
-    match fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))? {
-        Ok(locked) => {
-            files.remove_file(path)?;
-            drop(locked);
-            Ok(None)
-        }
-        Err(_) => Ok(Some(holders::of(metadata.dev(), metadata.ino()))),
-    }
+    let locked = fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))?;
+    Ok(match locked {
+        Ok(locked) => Lock::Had(locked),
+        Err(_) => Lock::Held(holders::of(metadata.dev(), metadata.ino())),
+    })
 }
 
 /// Whether somebody holds a root.

@@ -1,7 +1,7 @@
 //! Everything in `roots/`, as a collection and the accounts of space need it.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::retire;
@@ -9,6 +9,7 @@ use crate::block::Cid;
 use crate::error::FileError;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::format;
 use crate::store::names::{self, Pin};
 use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
@@ -35,14 +36,13 @@ pub(crate) struct Rooted {
 #[derive(Debug)]
 pub(crate) struct Roots {
     pub(crate) roots: Vec<Rooted>,
-    pub(crate) pins: Vec<Pin>,
+    pins: HashMap<Cid, Vec<String>>,
 }
 
 impl Roots {
     /// The names that an object is pinned under.
-    pub(crate) fn pins_of(&self, cid: &Cid) -> Vec<String> {
-        let pins = self.pins.iter().filter(|pin| pin.cid == *cid);
-        pins.map(|pin| pin.name.clone()).collect()
+    pub(crate) fn pins_of(&self, cid: &Cid) -> &[String] {
+        self.pins.get(cid).map_or(&[], Vec::as_slice)
     }
 
     /// What all of them cover together, and the packs they name.
@@ -59,26 +59,32 @@ impl Roots {
 /// Reads all roots and names strictly: what may be a root and cannot be read is an error, and so is a name whose
 /// object has no root.
 pub(crate) fn read(core: &ReadCore) -> Result<Roots, StoreError> {
-    let mut pins = names::list_strictly(&core.folder, core.id)?;
+    read_but(core, None)
+}
+
+/// As [`read`], but for one that counts as unlinked.
+pub(super) fn read_but(core: &ReadCore, but: Option<&Path>) -> Result<Roots, StoreError> {
+    let listed_pins = names::list_strictly(&core.folder, core.id)?;
     let folder = core.folder.roots();
     let mut roots = Vec::new();
     for name in core.folder.files().list(&folder)? {
-        roots.extend(read_one(core, &name, folder.join(&name))?);
+        let path = folder.join(&name);
+        if but != Some(&*path) {
+            roots.extend(read_one(core, &name, path)?);
+        }
     }
     roots.sort_by(|a, b| a.path.cmp(&b.path));
     let listed: HashSet<RootName> = roots.iter().map(|root| root.name.clone()).collect();
-    for index in (0..pins.len()).rev() {
-        let pin = &pins[index];
+    let mut pins: HashMap<Cid, Vec<String>> = HashMap::new();
+    for pin in listed_pins {
         if listed.contains(&RootName::Object(pin.cid)) {
-            continue;
-        }
-        if is_without_root(core, pin)? {
+            pins.entry(pin.cid).or_default().push(pin.name);
+        } else if is_without_root(core, &pin)? {
             return Err(StoreError::NameWithoutRoot {
-                name: pin.name.clone(),
+                name: pin.name,
                 cid: pin.cid,
             });
         }
-        pins.remove(index);
     }
     Ok(Roots { roots, pins })
 }
@@ -117,7 +123,7 @@ fn read_one(
     };
     let used = files.modified(&file);
     let used = used.map_err(FileError::at("stat", &path))?;
-    let bytes = files.read_file(&file, &path, ROOT_LIMIT)?;
+    let bytes = format::read_sealed(files, &file, &path, ROOT_LIMIT)?;
     let record = match &name {
         RootName::Object(cid) => RootRecord::parse(&bytes, core.id, cid, &path, true)?,
         RootName::Retired(cid) => match RootRecord::parse(&bytes, core.id, cid, &path, true) {

@@ -101,7 +101,7 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
             name: root.title.clone(),
             kind: type_of(root.kind),
             size: root.size,
-            pins: all.pins_of(&cid),
+            pins: all.pins_of(&cid).to_vec(),
             last_used_ms: unix_ms(root.used),
             exclusive_bytes,
             shared_bytes: census.bytes(index) - exclusive_bytes,

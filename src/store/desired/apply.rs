@@ -1,18 +1,22 @@
 //! Looking at what the store has of a file's entries, and carrying a plan out.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::entry::{DesiredPath, DesiredPin, DesiredPins, DesiredSource};
-use super::plan::{Found, PinAction, PinChange, PinPlan, PinSyncOptions, PinSyncReport, plan};
+use super::plan::{
+    Found, PinAction, PinChange, PinPlan, PinSyncOptions, PinSyncReport, Step, plan,
+};
 use crate::block::{Cid, canonical};
 use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::ingest::{AddOptions, PinAs, add_path, hash_path, is_whole};
 use crate::store::inner::Inner;
 use crate::store::pins::{PinOptions, pin, unpin};
+use crate::store::read::Object;
 use crate::store::root;
-use crate::store::root::ObjectKind;
+use crate::store::root::{EntryKind, ObjectKind};
+use crate::store::spare::Spared;
 use crate::store::target::Target;
 use crate::store::writable::resolve;
 
@@ -37,9 +41,7 @@ fn find(
 ) -> Result<Found, StoreError> {
     options.check_cancel()?;
     let from = match &entry.source {
-        DesiredSource::Stored(target) => {
-            return Ok(Found::There(resolve(store, target)?.cid()));
-        }
+        DesiredSource::Stored(target) => return stored(store, target),
         DesiredSource::Path(from) => from,
     };
     if let Some(cid) = from.cid
@@ -57,6 +59,41 @@ fn find(
         true => Ok(Found::There(cid)),
         false => Ok(Found::Missing(Some(cid))),
     }
+}
+
+/// What an entry names that is to be in the store already.
+fn stored(store: &Arc<Inner>, target: &Target) -> Result<Found, StoreError> {
+    let object = resolve(store, target)?;
+    match fault_of(store, &object)? {
+        None => Ok(Found::There(object.cid())),
+        Some(fault) => Err(fault),
+    }
+}
+
+/// Why an object, or a part of one, cannot be read, as far as is known without reading it.
+fn fault_of(store: &Inner, object: &Object) -> Result<Option<StoreError>, StoreError> {
+    let record = object.record();
+    let gone = store.registry.gone();
+    let own = record.entry(object.path()).into_iter();
+    let entries = own.chain(object.entries().map(|(_, entry)| entry));
+    let files = entries.filter(|entry| matches!(entry.kind, EntryKind::File { .. }));
+    for extent in files.flat_map(|entry| record.extents_of(entry)) {
+        let (pack, range) = (
+            record.pack(extent.pack),
+            extent.offset..extent.offset + extent.len,
+        );
+        if let Err(e) = store.core.packs.open(pack) {
+            return Ok(Some(e));
+        }
+        if gone.why(pack, &range).is_some() {
+            return Ok(Some(store.core.known_damage_in(
+                &object.cid(),
+                pack,
+                &range,
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether an object is there as one of its own, whole.
@@ -114,17 +151,19 @@ pub(crate) fn apply_pins(
     options: &PinSyncOptions,
 ) -> Result<PinSyncReport, StoreError> {
     let published: HashSet<Cid> = root::published(store.folder())?.into_iter().collect();
-    let mut changes: Vec<PinChange> = Vec::with_capacity(plan.steps.len());
     let mut unlisted = plan.prune.unlisted;
+    let mut spared = Spared::new(&store.spares);
+    let wanted = plan.steps.iter().filter_map(|step| step.change.cid);
+    wanted.for_each(|cid| spared.add(&cid));
+    let mut changes = BTreeMap::new();
     let mut has_failed = false;
-    for step in plan.steps {
+    for (at, step) in in_order(plan.steps) {
         let mut change = step.change;
-        // The removals come last.
         if change.action == PinAction::Unpin && has_failed {
             continue;
         }
-        let done = match step.entry {
-            Some(entry) => meet(store, &entry, &mut change, &published, options),
+        let done = match &step.entry {
+            Some(entry) => meet(store, entry, &mut change, &published, options),
             None => remove(store, &change.name, options),
         };
         if let Err(e) = done {
@@ -133,9 +172,41 @@ pub(crate) fn apply_pins(
         }
         has_failed |= change.action == PinAction::Failed;
         unlisted -= u64::from(change.action == PinAction::Unpin);
-        changes.push(change);
+        changes.insert(at, change);
     }
+    let changes = changes.into_values().collect();
     Ok(PinSyncReport { changes, unlisted })
+}
+
+/// Those that could not be met come after the others, which may bring what they name, and removals last.
+fn in_order(steps: Vec<Step>) -> Vec<(usize, Step)> {
+    let mut steps: Vec<(usize, Step)> = steps.into_iter().enumerate().collect();
+    steps.sort_by_key(|(_, step)| match step.change.action {
+        PinAction::Unpin => 2,
+        PinAction::Failed => 1,
+        _ => 0,
+    });
+    steps
+}
+
+/// What an entry names may be there by now.
+fn look_again(store: &Arc<Inner>, entry: &DesiredPin, change: &mut PinChange) {
+    let DesiredSource::Stored(target) = &entry.source else {
+        return;
+    };
+    match stored(store, target) {
+        Ok(Found::There(cid)) => {
+            change.cid = Some(cid);
+            change.error = None;
+            change.was.take_if(|was| *was == canonical(&cid));
+            change.action = match change.was {
+                Some(_) => PinAction::Move,
+                None => PinAction::Pin,
+            };
+        }
+        Ok(_) => {}
+        Err(e) => change.error = Some(e),
+    }
 }
 
 /// Does what an entry lacks, and says what that was.
@@ -146,6 +217,9 @@ fn meet(
     published: &HashSet<Cid>,
     options: &PinSyncOptions,
 ) -> Result<(), StoreError> {
+    if change.action == PinAction::Failed {
+        look_again(store, entry, change);
+    }
     if let PinAction::Keep | PinAction::Failed = change.action {
         return Ok(());
     }
@@ -163,10 +237,12 @@ fn meet(
         }
         (DesiredSource::Path(from), ..) => {
             let reading = reading(store, entry, from, options);
-            let cid = add_path(store, &from.path, &reading)?.cid;
+            let added = add_path(store, &from.path, &reading)?;
+            let cid = added.cid;
             change.cid = Some(cid);
             let is_same = |was: &Cid| *was == canonical(&cid);
-            let is_there = published.contains(&canonical(&cid));
+            // What was damaged and is written anew was added too.
+            let is_there = published.contains(&canonical(&cid)) && added.new_bytes == 0;
             change.action = match change.was {
                 _ if !is_there => PinAction::Add,
                 Some(was) if is_same(&was) => PinAction::Keep,

@@ -1,6 +1,6 @@
 //! Kinds and hints of a store's errors.
 
-use super::StoreError;
+use super::{NOT_A_FILE, StoreError};
 use crate::error::Explain;
 
 impl Explain for StoreError {
@@ -23,6 +23,8 @@ impl Explain for StoreError {
             Self::Damaged { .. } => "damaged",
             Self::Corrupt { .. } | Self::CorruptNode { .. } => "corrupt",
             Self::KnownDamage { .. } => "known_damage",
+            Self::Collected { .. } => "collected",
+            Self::PackMissing { .. } => "pack_missing",
             Self::SourceGone { .. } => "source_gone",
             Self::SourceDiffers { .. } => "source_differs",
             Self::ReferenceRefused { .. } => "reference_refused",
@@ -48,6 +50,7 @@ impl Explain for StoreError {
             Self::TooDeep { .. } => "too_deep",
             Self::OutputExists { .. } => "output_exists",
             Self::OutputKind { .. } => "output_kind",
+            Self::OutputInStore { .. } => "output_in_store",
             Self::EscapingLink { .. } => "escaping_link",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::NameWithoutRoot { .. } => "name_without_root",
@@ -91,6 +94,11 @@ impl Explain for StoreError {
                 what: "kind of file",
                 ..
             } => "put the folder itself in its place",
+            Self::Damaged {
+                what: NOT_A_FILE, ..
+            } => {
+                "move it out of the store: `repair` makes again what is missing then, as far as that can be"
+            }
             Self::Damaged { .. } => {
                 "`repair` makes it again from the rest of the store, as far as that can be; `repair --dry-run` says \
                  how far. `verify` finds damaged blocks"
@@ -109,6 +117,14 @@ impl Explain for StoreError {
             Self::KnownDamage { .. } => {
                 "`verify --heal FROM` takes good bytes from a file, a folder or another store; adding the same content \
                  again writes them anew for that object, and `verify --heal` then for what else shares them"
+            }
+            Self::Collected { .. } => {
+                "add the same content again, or `verify --heal FROM` a copy of it; `rm` gives the object up. A root \
+                 alone is no backup of an object: its packs belong to it"
+            }
+            Self::PackMissing { .. } => {
+                "`repair` says what else needs it, and mends what can be told without it; bring the file back, add \
+                 the same content again, or `verify --heal FROM` a copy of it"
             }
             Self::SourceGone { .. } | Self::SourceDiffers { .. } => {
                 "put the file back as it was, or add a good copy again, with --reference or without; \
@@ -159,7 +175,8 @@ impl Explain for StoreError {
             }
             Self::SourceChanged { .. } => "try again once it is at rest; nothing was kept of it",
             Self::UnsupportedFile { .. } => {
-                "leave it out with --ignore; what comes through a pipe is named `-`"
+                "files, folders and links can be read; `add` leaves it out with --ignore, and takes what comes \
+                 through a pipe as `-`"
             }
             Self::NameNotUtf8 { .. } => "rename it, or leave it out with --ignore",
             Self::LinkLoop { .. } => "remove the link, or add without --dereference-symlinks",
@@ -168,6 +185,9 @@ impl Explain for StoreError {
             }
             Self::OutputExists { .. } => "--force replaces it",
             Self::OutputKind { .. } => "remove it, or name another output",
+            Self::OutputInStore { .. } => {
+                "name an output outside of it: a store's folder is its own"
+            }
             Self::EscapingLink { .. } => {
                 "--unsafe-links skip leaves such links out, --unsafe-links keep writes them as they are (a snapshot folder of the Hugging \
                  Face cache: `add --dereference-symlinks` takes what they point to)"

@@ -22,6 +22,7 @@ use super::error::StoreError;
 use super::inner::Inner;
 use super::pack::Place;
 use super::relocate::{arrange, relocate};
+use super::spare::Spared;
 use super::verify::{Access, Finding, FindingKind, VerifyReport, follow_again};
 use crate::block::{Cid, DAG_PB};
 
@@ -32,6 +33,9 @@ pub(crate) fn heal(
     from: &[PathBuf],
     options: &HealOptions,
 ) -> Result<HealReport, StoreError> {
+    let mut spared = Spared::new(&store.spares);
+    let affected = report.findings.iter().flat_map(|finding| &finding.affected);
+    affected.for_each(|one| spared.add(&one.object));
     let mut healing = Healing {
         store,
         from,

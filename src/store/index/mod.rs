@@ -6,10 +6,12 @@
 mod memory;
 mod sled;
 mod slot;
+mod strange;
 
 pub(crate) use memory::MemoryIndex;
 pub(crate) use sled::SledIndex;
-pub(crate) use slot::{IndexSlot, PackTables, REBUILD_MARK, clear, leads_elsewhere};
+pub(crate) use slot::{Forgotten, IndexSlot, PackTables, REBUILD_MARK, clear};
+pub(crate) use strange::strange;
 
 use super::pack::{PackId, Place, Row};
 use crate::block::Multihash;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use super::{Index, IndexError, MemoryIndex, Rival, SledIndex};
+use super::{Index, IndexError, MemoryIndex, Rival, SledIndex, strange};
 use crate::block::Multihash;
 use crate::error::FileError;
 use crate::fsio::Files;
@@ -25,8 +25,8 @@ impl IndexSlot {
     /// Opens the database, making a damaged one anew; where that fails too, memory stands in.
     pub(crate) fn open(folder: &StoreFolder) -> Self {
         let (files, db) = (folder.files(), folder.db());
-        let first = if leads_elsewhere(files, &db) {
-            Err(IndexError("it holds a symbolic link".into()))
+        let first = if let Some(found) = strange(folder) {
+            Err(IndexError(format!("it is {found}")))
         } else if files.exists(&db.join(REBUILD_MARK)) {
             Err(IndexError("it failed before".into()))
         } else {
@@ -111,13 +111,31 @@ impl IndexSlot {
         whole: bool,
     ) -> Result<(), StoreError> {
         self.ask(packs, |index| {
-            index.remove(pack, rows)?;
-            match whole {
-                true => index.unmark(pack),
-                false => Ok(()),
+            // First, so that a pack of which a killed process had only the rows dropped is learned again.
+            if whole {
+                index.unmark(pack)?;
             }
+            index.remove(pack, rows)
         })
     }
+}
+
+/// Blocks that an index forgot, in eight bytes each: of one that it did not forget it may be said too.
+#[derive(Debug, Default)]
+pub(crate) struct Forgotten(HashSet<u64>);
+
+impl Forgotten {
+    pub(crate) fn add(&mut self, hash: &Multihash) {
+        self.0.insert(short(hash));
+    }
+
+    pub(crate) fn may_have(&self, hash: &Multihash) -> bool {
+        self.0.contains(&short(hash))
+    }
+}
+
+fn short(hash: &Multihash) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(hash.digest())
 }
 
 /// The packs that an index is made from.
@@ -143,7 +161,8 @@ pub(crate) fn fill(index: &dyn Index, packs: &dyn PackTables) -> Result<(), Stor
     };
     let ids = packs.ids();
     let marked = index.marked().map_err(failed)?;
-    for gone in marked.iter().filter(|id| !ids.contains(id)) {
+    let here: HashSet<PackId> = ids.iter().copied().collect();
+    for gone in marked.iter().filter(|id| !here.contains(id)) {
         index.unmark(*gone).map_err(failed)?;
     }
     learn(index, packs, &ids).map_err(failed)
@@ -181,12 +200,6 @@ impl IndexSlot {
             fill(index, packs).map_err(|e| IndexError(e.to_string()))
         })
     }
-}
-
-/// Whether the folder, or something in it, is a symbolic link: sled would write to what is behind it.
-pub(crate) fn leads_elsewhere(files: &Files, db: &Path) -> bool {
-    let names = files.list(db).unwrap_or_default();
-    files.is_symlink(db) || names.iter().any(|name| files.is_symlink(&db.join(name)))
 }
 
 /// Removes the database, or whatever stands in its place.

@@ -15,13 +15,14 @@ use super::tree::{Built, Tree};
 use super::walk::{Walk, walk};
 use super::writer::{BlockWriter, write_root};
 use crate::block::canonical;
+use crate::store::collect::GcObject;
 use crate::store::error::StoreError;
 use crate::store::format::StoredCid;
 use crate::store::inner::Inner;
 use crate::store::names::{self, PinKind};
 use crate::store::pack::{ObjectNote, PackId};
 use crate::store::read::EntryType;
-use crate::store::root::{self, Head, ObjectKind, RootRecord};
+use crate::store::root::{self, Head, LeasedRoot, ObjectKind, RootRecord};
 use crate::store::time::now_ms;
 
 pub(crate) fn add_path(
@@ -136,7 +137,12 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Commit
         blocks: built.blocks,
         files: built.files,
         pin: committed.pin,
-        notes: walk.notes.clone(),
+        notes: walk
+            .notes
+            .iter()
+            .cloned()
+            .chain(committed.made_room)
+            .collect(),
     }
 }
 
@@ -145,6 +151,7 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Commit
 pub(crate) struct Committed {
     pin: Option<String>,
     shared_most_with: Option<SharedWith>,
+    made_room: Option<AddNote>,
 }
 
 /// Publishes the last pack, the root and the pin, in this order.
@@ -175,9 +182,11 @@ pub(crate) fn commit(
     let is_new = match publish_root(store, &record) {
         Ok(is_new) => is_new,
         Err(e) => {
-            // Where only the sync after the rename failed, the object is there, and keeps its packs.
+            // Where only the sync after the rename failed, the object is there, and keeps its packs. One that cannot
+            // be looked at may be there.
+            let is_it = |there: LeasedRoot| there.record.packs == record.packs;
             let there = store.core.open_root(&cid, false);
-            if there.is_ok_and(|there| there.is_some_and(|t| t.record.packs == record.packs)) {
+            if there.map_or(true, |there| there.is_some_and(is_it)) {
                 writer.finish();
             }
             return Err(e);
@@ -189,9 +198,10 @@ pub(crate) fn commit(
     };
     let named = |name: &String| {
         let pin = names::read(store.folder(), store.id(), name);
-        pin.is_ok_and(|pin| pin.is_some_and(|pin| pin.cid == cid))
+        pin.map_or(true, |pin| pin.is_some_and(|pin| pin.cid == cid))
     };
-    // A name that was set though its sync failed keeps the object: a name never stands without its root.
+    // A name that was set though its sync failed, or that may have been, keeps the object: a name never stands
+    // without its root.
     if pinned.is_err() && is_new && !name.as_ref().is_some_and(named) {
         // The object goes again. Somebody may read it already, so its packs stay until a collection.
         let retired = root::retired_path(store.folder(), &cid)?;
@@ -203,17 +213,35 @@ pub(crate) fn commit(
     if let Err(e) = writer.index_last() {
         tracing::warn!("{e}");
     }
+    if pinned.is_ok() {
+        store.left.drop_used_up(store, &cid);
+    }
     drop(guard);
     let own = writer.sealed();
+    let made_room = made_room(writer.made_way());
     writer.finish();
     pinned?;
     Ok(Committed {
         pin: name,
+        made_room,
         shared_most_with: match is_new {
             true => shared_most_with(store, &record, &own),
             false => None,
         },
     })
+}
+
+/// What made way for an add, if anything did.
+fn made_room(objects: Vec<GcObject>) -> Option<AddNote> {
+    let example = objects
+        .first()
+        .map(|object| match (&object.cid, &*object.name) {
+            (_, name) if !name.is_empty() => name.to_owned(),
+            (Some(cid), _) => cid.to_string(),
+            (None, _) => "single blocks".to_owned(),
+        })?;
+    let objects = objects.len() as u64;
+    Some(AddNote::MadeRoom { objects, example })
 }
 
 /// THE COMMIT: one rename makes the object exist. One that is there whole stays as it is.
@@ -228,6 +256,7 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
                 && there.record.head.kind == record.head.kind
                 && (has_same_places(&there.record, record) || !refers(store, &there.record)) =>
         {
+            there.lease.use_now();
             return Ok(false);
         }
         // A root that is damaged, or over packs that are gone, makes way for the new one; those who read

@@ -150,6 +150,13 @@ pub enum AddNote {
         /// One of them.
         example: PathBuf,
     },
+    /// Objects that nobody had pinned made way, as the store is not to take more than it may.
+    MadeRoom {
+        /// How many.
+        objects: u64,
+        /// One of them.
+        example: String,
+    },
     /// Safetensors files under a profile that frames leaves in dag-pb, so that they cannot be mapped.
     LoadsByCopying {
         /// How many.
@@ -206,6 +213,11 @@ impl fmt::Display for AddNote {
                 },
                 example.display(),
                 if *entries == 1 { "it" } else { "them" },
+            ),
+            Self::MadeRoom { objects, example } => write!(
+                f,
+                "{objects} unpinned {} made room ({example}), as the store may take no more; what is pinned stays",
+                if *objects == 1 { "object" } else { "objects" },
             ),
             Self::LoadsByCopying { files, example } => write!(
                 f,

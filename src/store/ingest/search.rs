@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::feed::{Chunk, Feed, FilesFeed, From};
 use super::options::{AddOptions, AddProgress};
 use super::source::SourceFile;
-use super::walk::walk;
+use super::walk::walk_for_bytes;
 use crate::block::{Block, Cid, Multihash};
 use crate::dag::{FileBuilder, FileRoot, LeafBlock, Profile};
 use crate::fsio;
@@ -43,7 +43,7 @@ impl LeafSource {
     /// The block, if the file has its bytes still.
     pub(crate) fn read(&self, cid: &Cid) -> Option<Block> {
         let mut data = vec![0; self.len];
-        let file = fsio::open_without_waiting(self.path()).ok()?;
+        let file = fsio::open_regular(self.path()).ok()?;
         file.read_exact_at(&mut data, self.offset).ok()?;
         Block::verified(*cid, LeafBlock::new(data, &self.profile).data).ok()
     }
@@ -58,7 +58,7 @@ pub(crate) fn search(
     pool: &ThreadPool,
     found: &mut InFiles,
 ) -> Result<(), StoreError> {
-    let walk = walk(path, options)?;
+    let walk = walk_for_bytes(path, options)?;
     let total_bytes = Some(walk.total_bytes);
     let mut feed = FilesFeed::new(walk.files, profile.chunker());
     let shared = Arc::new(profile.clone());

@@ -1,7 +1,7 @@
 //! Listing what is to be added, in the order in which it will be hashed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs::{self, FileType, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -72,12 +72,22 @@ impl Walk {
 
 /// Lists a file or folder. The path itself is followed when it is a link.
 pub(crate) fn walk(path: &Path, options: &AddOptions) -> Result<Walk, StoreError> {
+    walk_with(path, options, false)
+}
+
+/// As [`walk`], for one who looks for bytes: what in a folder is no file is passed over, and names need not be text.
+pub(crate) fn walk_for_bytes(path: &Path, options: &AddOptions) -> Result<Walk, StoreError> {
+    walk_with(path, options, true)
+}
+
+fn walk_with(path: &Path, options: &AddOptions, passes_over: bool) -> Result<Walk, StoreError> {
     let metadata = fs::metadata(path).map_err(FileError::at("open", path))?;
     let snapshot = metadata.is_dir() && !options.dereference_symlinks && is_snapshot(path);
     let mut walker = Walker {
         top: path,
         follow: options.dereference_symlinks || snapshot,
         hidden: options.hidden,
+        passes_over,
         ignore: globs(&options.ignore)?,
         options,
         steps: Vec::new(),
@@ -156,6 +166,8 @@ struct Walker<'a> {
     top: &'a Path,
     follow: bool,
     hidden: bool,
+    /// See [`walk_for_bytes`].
+    passes_over: bool,
     ignore: GlobSet,
     options: &'a AddOptions,
     steps: Vec<Step>,
@@ -194,15 +206,19 @@ impl Walker<'_> {
             if self.leaves_out(&path, &name) {
                 continue;
             }
-            let Some(text) = name.to_str() else {
-                return Err(StoreError::NameNotUtf8 { path });
+            let text = match name.to_str() {
+                None if !self.passes_over => return Err(StoreError::NameNotUtf8 { path }),
+                _ => name.to_string_lossy(),
             };
             let below_top = match folder.below_top.as_str() {
-                "" => text.to_owned(),
+                "" => text.into_owned(),
                 above => format!("{above}/{text}"),
             };
-            folder.entries += 1;
             let metadata = fs::symlink_metadata(&path).map_err(FileError::at("stat", &path))?;
+            if self.passes_over && special(metadata.file_type()).is_some() {
+                continue;
+            }
+            folder.entries += 1;
             self.visit(&path, below_top, &metadata, &mut open)?;
         }
         Ok(())
@@ -234,12 +250,7 @@ impl Walker<'_> {
         } else if kind.is_symlink() {
             self.read_link(path)?
         } else {
-            let found = match () {
-                () if kind.is_fifo() => "named pipe",
-                () if kind.is_socket() => "socket",
-                () if kind.is_block_device() || kind.is_char_device() => "device",
-                () => "file of an unknown kind",
-            };
+            let found = special(kind).unwrap_or("file of an unknown kind");
             let path = path.to_path_buf();
             return Err(StoreError::UnsupportedFile { path, found });
         };
@@ -299,6 +310,17 @@ impl Walker<'_> {
             }),
         }
     }
+}
+
+/// What something is that is neither file nor folder nor link.
+fn special(kind: FileType) -> Option<&'static str> {
+    Some(match () {
+        () if kind.is_file() || kind.is_dir() || kind.is_symlink() => return None,
+        () if kind.is_fifo() => "named pipe",
+        () if kind.is_socket() => "socket",
+        () if kind.is_block_device() || kind.is_char_device() => "device",
+        () => "file of an unknown kind",
+    })
 }
 
 /// Whether a link's text leads out of the folder, judged without following other links.

@@ -11,6 +11,7 @@ use super::record::{Moves, RootBuilder};
 use super::references::References;
 use crate::block::{Cid, Multihash};
 use crate::error::FileError;
+use crate::store::collect::GcObject;
 use crate::store::error::StoreError;
 use crate::store::inner::Inner;
 use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
@@ -338,13 +339,19 @@ impl<'s> BlockWriter<'s> {
         write_root(self.store, &loose_record(packs, blocks), &path)
     }
 
+    /// What made way for this so far, under a quota.
+    pub(super) fn made_way(&mut self) -> Vec<GcObject> {
+        self.taken.made_way()
+    }
+
     /// Keeps what was written: the commit is done, or the loose root is to stay.
     pub(crate) fn finish(mut self) {
         self.finished = true;
-        quota::give_back(self.store, &mut self.taken, true);
-        for sealed in &self.sealed {
-            self.holder.settle(sealed.id);
-        }
+        quota::settle(self.store, &mut self.taken, || {
+            let packs: Vec<PackId> = self.sealed.iter().map(|sealed| sealed.id).collect();
+            packs.iter().for_each(|pack| self.holder.settle(*pack));
+            packs
+        });
         if let Some(loose) = self.loose.take() {
             // The root covers the packs now. A loose root that stays behind only keeps them longer.
             let _ = self.store.folder().files().remove_file(&loose);
@@ -376,15 +383,22 @@ impl Drop for BlockWriter<'_> {
             return;
         }
         // Nothing rests on these packs unless another add found a block in them.
-        let mut kept = false;
-        for sealed in &self.sealed {
-            let path = self.store.packs_folder().join(sealed.id.file_name());
-            // One that cannot be removed is dead payload, which the next opening indexes again.
-            let remove = || drop(self.store.folder().files().remove_file(&path));
-            kept |= !self.holder.take_back(sealed.id, remove);
-        }
-        quota::give_back(self.store, &mut self.taken, kept);
-        if let Some(loose) = self.loose.take().filter(|_| !kept) {
+        let mut is_kept = false;
+        quota::settle(self.store, &mut self.taken, || {
+            let files = self.store.folder().files();
+            let mut kept = Vec::new();
+            for sealed in &self.sealed {
+                let path = self.store.packs_folder().join(sealed.id.file_name());
+                // One that cannot be removed is dead payload, which the next opening indexes again.
+                let remove = || drop(files.remove_file(&path));
+                if !self.holder.take_back(sealed.id, remove) {
+                    kept.push(sealed.id);
+                }
+            }
+            is_kept = !kept.is_empty();
+            kept
+        });
+        if let Some(loose) = self.loose.take().filter(|_| !is_kept) {
             let _ = self.store.folder().files().remove_file(&loose);
         }
     }

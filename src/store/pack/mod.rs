@@ -28,7 +28,7 @@ pub(crate) use header::{Header, MAGIC, PackKind};
 pub(crate) use references::ReferenceWriter;
 pub(crate) use sources::{Source, SourceReader, Sources};
 pub(crate) use table::{ObjectNote, Row, Table};
-pub(crate) use writer::{PackWriter, SMALL_ALIGN, SealedPack, is_padding};
+pub(crate) use writer::{MAX_ROWS, PackWriter, SMALL_ALIGN, SealedPack, is_padding};
 
 use std::ops::Range;
 

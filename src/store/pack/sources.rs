@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::header::Header;
+use super::table::Row;
 use crate::block::{Block, BlockError, Cid, verify};
+use crate::dag::MAX_BLOCK_BYTES;
 use crate::fsio::{self, Files};
 use crate::store::error::StoreError;
 use crate::store::format::{self, array};
@@ -169,6 +171,23 @@ impl Sources {
         let source = &self.0[number];
         let end = offset.checked_add(len)?;
         (Some(end) <= source.end()).then_some((number, source))
+    }
+
+    /// Whether rows, in the order of their offsets, lie in one source each and apart, as every reader needs them. Empty
+    /// ones have no place.
+    pub(crate) fn hold_apart(&self, rows: &[Row]) -> bool {
+        let mut end = 0;
+        rows.iter().filter(|row| row.len > 0).all(|row| {
+            let is_apart = row.offset >= end;
+            end = row.offset.saturating_add(u64::from(row.len));
+            is_apart && self.holds(row)
+        })
+    }
+
+    /// Whether a row lies in one source, and is no longer than a block may be.
+    pub(crate) fn holds(&self, row: &Row) -> bool {
+        let len = row.len as usize;
+        len <= MAX_BLOCK_BYTES && self.locate(row.offset, u64::from(row.len)).is_some()
     }
 
     /// Bytes of all of them that the pack places.

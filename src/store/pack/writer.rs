@@ -26,7 +26,7 @@ pub(crate) fn is_padding(gap: &std::ops::Range<u64>) -> bool {
 }
 
 /// So that the table stays a few tens of megabytes.
-const MAX_ROWS: usize = 262_144;
+pub(crate) const MAX_ROWS: usize = 262_144;
 /// How much is written before the kernel is asked to begin writing it out.
 const WRITEBACK_STEP: u64 = 16 << 20;
 

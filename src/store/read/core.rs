@@ -1,9 +1,11 @@
 //! What every reader needs: the roots, the names and the packs of one store.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::entry::ObjectInfo;
+use super::entry::{Listing, ObjectInfo};
 use super::object::{Object, type_of};
 use super::packs::PackCache;
 use crate::block::{Block, Cid, canonical};
@@ -11,11 +13,11 @@ use crate::dag::Profile;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
-use crate::store::format::StoreId;
-use crate::store::gone::{Gone, GoneView};
+use crate::store::format::{self, StoreId};
+use crate::store::gone::{Gone, GoneView, Why};
 use crate::store::names::{self, Pin};
-use crate::store::pack::{PackId, Place, SourceReader};
-use crate::store::root::{self, LeasedRoot, NodePlace, ObjectKind, RootRecord};
+use crate::store::pack::{PackFile, PackId, Place, SourceReader};
+use crate::store::root::{self, LeasedRoot, NodePlace, ObjectKind, ROOT_LIMIT, RootRecord};
 use crate::store::target::{Head, Target};
 use crate::store::time::unix_ms;
 
@@ -62,6 +64,28 @@ impl ReadCore {
         }
     }
 
+    /// A pack that a root names by its number.
+    pub(crate) fn pack_of(
+        &self,
+        record: &RootRecord,
+        number: u32,
+    ) -> Result<Arc<PackFile>, StoreError> {
+        let id = record.pack(number);
+        self.packs.open(id).map_err(|e| match e {
+            StoreError::File(e) if e.source.kind() == std::io::ErrorKind::NotFound => {
+                self.pack_missing(record, id)
+            }
+            other => other,
+        })
+    }
+
+    pub(crate) fn pack_missing(&self, record: &RootRecord, pack: PackId) -> StoreError {
+        StoreError::PackMissing {
+            object: Box::new(record.head.cid.0),
+            pack: self.folder.packs().join(pack.file_name()),
+        }
+    }
+
     pub(crate) fn open_root(
         &self,
         cid: &Cid,
@@ -75,8 +99,8 @@ impl ReadCore {
         self.gone.now(&self.folder, self.id)
     }
 
-    /// What is recorded as damaged is refused without a look at it.
-    pub(super) fn refuse_known_damage(
+    /// What is recorded as dead or damaged is refused without a look at it.
+    pub(super) fn refuse_gone(
         &self,
         cid: &Cid,
         pack: PackId,
@@ -87,20 +111,36 @@ impl ReadCore {
             offset: node.offset,
             len: node.len,
         };
-        match self.gone()?.is_damaged(&place) {
-            true => Err(self.known_damage(cid, &place)),
-            false => Ok(()),
+        match self.gone()?.why_not(&place) {
+            None => Ok(()),
+            Some(Why::Damaged) => Err(self.known_damage(cid, &place)),
+            Some(Why::Dead) => Err(StoreError::Collected {
+                name: cid.to_string(),
+                offset: 0,
+                len: u64::from(place.len),
+                pack: self.folder.packs().join(place.pack.file_name()),
+                pack_offset: place.offset,
+            }),
         }
     }
 
     /// The error for a block that is recorded as damaged.
     pub(crate) fn known_damage(&self, cid: &Cid, place: &Place) -> StoreError {
+        self.known_damage_in(cid, place.pack, &place.range())
+    }
+
+    pub(crate) fn known_damage_in(
+        &self,
+        cid: &Cid,
+        pack: PackId,
+        range: &Range<u64>,
+    ) -> StoreError {
         StoreError::KnownDamage {
             name: cid.to_string(),
             offset: 0,
-            len: u64::from(place.len),
-            pack: self.folder.packs().join(place.pack.file_name()),
-            pack_offset: place.offset,
+            len: range.end - range.start,
+            pack: self.folder.packs().join(pack.file_name()),
+            pack_offset: range.start,
         }
     }
 
@@ -144,7 +184,8 @@ impl ReadCore {
     }
 
     fn nearest_name(&self, name: &str) -> Result<Option<String>, StoreError> {
-        let pins = self.pins()?;
+        // Those that cannot be read are not what was meant.
+        let pins = self.list_pins()?.entries;
         let names = pins.iter().map(|pin| pin.name.as_str());
         Ok(crate::config::nearest(name, names).map(str::to_owned))
     }
@@ -196,44 +237,75 @@ impl ReadCore {
 
     /// All published objects, in the order of their CIDs.
     pub(crate) fn objects(&self) -> Result<Vec<ObjectInfo>, StoreError> {
-        let pins = self.pins()?;
-        let files = self.folder.files();
+        let listing = self.objects_with(&self.pins()?)?;
+        // One damaged object does not hide the others.
+        listing.damaged.iter().for_each(|e| tracing::warn!("{e}"));
+        Ok(listing.entries)
+    }
+
+    /// As [`ReadCore::objects`], with what cannot be read.
+    pub(crate) fn list_objects(&self) -> Result<Listing<ObjectInfo>, StoreError> {
+        let pins = self.list_pins()?;
+        let mut listing = self.objects_with(&pins.entries)?;
+        listing.damaged.extend(pins.damaged);
+        Ok(listing)
+    }
+
+    /// All pins, with the names that cannot be read.
+    pub(crate) fn list_pins(&self) -> Result<Listing<Pin>, StoreError> {
+        let (entries, damaged) = names::list_readable(&self.folder, self.id)?;
+        Ok(Listing { entries, damaged })
+    }
+
+    fn objects_with(&self, pins: &[Pin]) -> Result<Listing<ObjectInfo>, StoreError> {
+        let mut pins_of: HashMap<Cid, Vec<Pin>> = HashMap::new();
+        for pin in pins {
+            pins_of.entry(pin.cid).or_default().push(pin.clone());
+        }
         // A store without the list has nothing on record.
         let gone = self.gone().ok();
         let gone = gone.filter(|gone| gone.damaged().next().is_some());
-        let mut objects = Vec::new();
+        let mut listing = Listing {
+            entries: Vec::new(),
+            damaged: Vec::new(),
+        };
         for cid in root::published(&self.folder)? {
-            let path = root::object_path(&self.folder, &cid);
-            let Some(file) = files.open_if_there(&path)? else {
-                continue;
-            };
-            let metadata = files.file_metadata(&file, &path)?;
-            let bytes = files.read_file(&file, &path, metadata.len())?;
-            let head = match RootRecord::parse_head(&bytes, self.id, &cid, &path) {
-                Ok(head) => head,
-                Err(e @ StoreError::Damaged { .. }) => {
-                    tracing::warn!("{e}");
-                    continue;
-                }
+            match self.info(&cid, &mut pins_of, gone.as_deref()) {
+                Ok(info) => listing.entries.extend(info),
+                Err(e @ StoreError::Damaged { .. }) => listing.damaged.push(e),
                 Err(e) => return Err(e),
-            };
-            let damaged_bytes = match &gone {
-                Some(gone) => self.damaged_bytes(&bytes, &cid, &path, gone),
-                None => 0,
-            };
-            objects.push(ObjectInfo {
-                cid: head.cid.0,
-                name: head.name,
-                kind: type_of(head.kind),
-                size: head.size,
-                profile: head.profile,
-                created_ms: head.created_ms,
-                last_used_ms: metadata.modified().map_or(head.created_ms, unix_ms),
-                pins: pins.iter().filter(|pin| pin.cid == cid).cloned().collect(),
-                damaged_bytes,
-            });
+            }
         }
-        Ok(objects)
+        Ok(listing)
+    }
+
+    /// None for an object that went meanwhile.
+    fn info(
+        &self,
+        cid: &Cid,
+        pins_of: &mut HashMap<Cid, Vec<Pin>>,
+        gone: Option<&Gone>,
+    ) -> Result<Option<ObjectInfo>, StoreError> {
+        let files = self.folder.files();
+        let path = root::object_path(&self.folder, cid);
+        let Some(file) = files.open_if_there(&path)? else {
+            return Ok(None);
+        };
+        let metadata = files.file_metadata(&file, &path)?;
+        let bytes = format::read_sealed(files, &file, &path, ROOT_LIMIT)?;
+        let head = RootRecord::parse_head(&bytes, self.id, cid, &path)?;
+        let damaged_bytes = gone.map_or(0, |gone| self.damaged_bytes(&bytes, cid, &path, gone));
+        Ok(Some(ObjectInfo {
+            cid: head.cid.0,
+            name: head.name,
+            kind: type_of(head.kind),
+            size: head.size,
+            profile: head.profile,
+            created_ms: head.created_ms,
+            last_used_ms: metadata.modified().map_or(head.created_ms, unix_ms),
+            pins: pins_of.remove(cid).unwrap_or_default(),
+            damaged_bytes,
+        }))
     }
 
     /// Of a root whose other parts cannot be read the head alone is told.
@@ -243,7 +315,7 @@ impl ReadCore {
             let mut covered = Coverage::default();
             covered.add(&record);
             covered.normalize();
-            gone.damaged_bytes(&covered)
+            gone.bytes_within(&covered)
         })
     }
 }

@@ -48,8 +48,8 @@ impl Object {
             cid: *cid,
             path: self.core.folder.path().to_path_buf(),
         })?;
-        let pack = self.core.packs.open(record.pack(place.pack))?;
-        self.core.refuse_known_damage(cid, pack.id(), place)?;
+        let pack = self.core.pack_of(record, place.pack)?;
+        self.core.refuse_gone(cid, pack.id(), place)?;
         let data = pack.read(place.offset, place.len as usize)?;
         // Checked, so that no node can lead back to itself.
         let block = Block::verified(*cid, data)?;

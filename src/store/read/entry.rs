@@ -1,6 +1,7 @@
 //! What listings and `stat` say.
 
 use crate::block::Cid;
+use crate::store::error::StoreError;
 use crate::store::names::Pin;
 
 /// What stands at a path.
@@ -44,6 +45,17 @@ pub struct Entry {
     pub size: u64,
     /// Where a symbolic link points.
     pub target: Option<String>,
+}
+
+/// What could be listed of a store, and the files of it that could not be read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Listing<T> {
+    /// Objects in the order of their CIDs, or pins in that of their names.
+    pub entries: Vec<T>,
+    /// A [`StoreError::Damaged`] for each root and each name that cannot be read. Whatever a damaged name keeps is
+    /// not told by it, so an object without pins here may be pinned.
+    pub damaged: Vec<StoreError>,
 }
 
 /// One published object, as a listing of the store shows it.

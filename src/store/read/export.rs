@@ -14,6 +14,7 @@ use super::object::Object;
 use crate::error::FileError;
 use crate::fsio::{self, Files};
 use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
 use crate::store::format::{hex, random_id};
 
 /// How [`Store::export`](crate::Store::export) writes.
@@ -80,6 +81,12 @@ pub(crate) fn export(
             path: output.to_path_buf(),
         });
     }
+    // `.`, `..` and `/` name folders that are there.
+    if output.file_name().is_none() {
+        let path = output.to_path_buf();
+        return Err(StoreError::OutputExists { path });
+    }
+    refuse_store(object, output)?;
     if taken {
         check_replaceable(object, output)?;
     }
@@ -100,11 +107,6 @@ pub(crate) fn export(
             }
         }
     };
-    // `.`, `..` and `/` name folders that are there.
-    if output.file_name().is_none() {
-        let path = output.to_path_buf();
-        return Err(StoreError::OutputExists { path });
-    }
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -142,6 +144,34 @@ pub(crate) fn export(
         aside.keep = true;
     }
     Ok(report)
+}
+
+/// Refuses an output that would change a store's own folder, or replace this store with what is around it.
+fn refuse_store(object: &Object, output: &Path) -> Result<(), StoreError> {
+    let refused = |store: &Path| StoreError::OutputInStore {
+        path: output.to_path_buf(),
+        store: store.to_path_buf(),
+    };
+    let parent = match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // What is not there is said further on, and holds no store.
+    let Ok(parent) = fs::canonicalize(parent) else {
+        return Ok(());
+    };
+    let place = parent.join(output.file_name().unwrap_or_default());
+    let own = object.core.folder.path();
+    if fs::canonicalize(own).is_ok_and(|own| own.starts_with(&place)) {
+        return Err(refused(own));
+    }
+    match place
+        .ancestors()
+        .find(|path| StoreFolder::new(path).has_format())
+    {
+        Some(store) => Err(refused(store)),
+        None => Ok(()),
+    }
 }
 
 /// A folder is not thrown away for a file, nor a file for a folder: that is more likely a slip.

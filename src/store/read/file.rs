@@ -13,6 +13,7 @@ use crate::block::Cid;
 use crate::error::FileError;
 use crate::fsio::{self, Files, Memory};
 use crate::store::error::StoreError;
+use crate::store::gone::Why;
 use crate::store::pack::PackFile;
 use crate::store::root::Lease;
 use crate::store::sharing::Span;
@@ -105,8 +106,8 @@ pub struct StoredFile {
     cid: Option<Cid>,
     size: u64,
     extents: Arc<[Extent]>,
-    /// Which parts are known to be wrong.
-    damaged: Arc<[Range<u64>]>,
+    /// Which parts are not to be read, and why.
+    refused: Arc<[(Range<u64>, Why)]>,
     #[expect(dead_code, reason = "held for its drop, which gives the object up")]
     lease: Option<Arc<Lease>>,
 }
@@ -124,14 +125,14 @@ impl StoredFile {
             cid,
             size,
             extents: extents.into(),
-            damaged: Arc::default(),
+            refused: Arc::default(),
             lease,
         }
     }
 
-    /// The file with parts that are known to be wrong, in order; they are refused.
-    pub(crate) fn with_damaged(mut self, damaged: Vec<Range<u64>>) -> Self {
-        self.damaged = damaged.into();
+    /// The file with parts that are not to be read, in order.
+    pub(crate) fn refusing(mut self, parts: Vec<(Range<u64>, Why)>) -> Self {
+        self.refused = parts.into();
         self
     }
 
@@ -315,12 +316,14 @@ impl StoredFile {
         Err(FileError::new("read", &*self.name, source).into())
     }
 
-    /// Refuses a range of which something is known to be wrong.
+    /// Refuses a range of which something is not to be read.
     pub(super) fn check_good(&self, range: &Range<u64>) -> Result<(), StoreError> {
-        let first = self.damaged.partition_point(|bad| bad.end <= range.start);
-        let Some(bad) = self.damaged[first..]
+        let first = self
+            .refused
+            .partition_point(|(bad, _)| bad.end <= range.start);
+        let Some((bad, why)) = self.refused[first..]
             .first()
-            .filter(|bad| bad.start < range.end && !range.is_empty())
+            .filter(|(bad, _)| bad.start < range.end && !range.is_empty())
         else {
             return Ok(());
         };
@@ -329,12 +332,23 @@ impl StoredFile {
             let offset = extent.offset + (part.start - extent.start);
             (extent.backing.path().to_path_buf(), offset)
         });
-        Err(StoreError::KnownDamage {
-            name: self.name.to_string(),
-            offset: bad.start,
-            len: bad.end - bad.start,
-            pack,
-            pack_offset,
+        let name = self.name.to_string();
+        let (offset, len) = (bad.start, bad.end - bad.start);
+        Err(match why {
+            Why::Damaged => StoreError::KnownDamage {
+                name,
+                offset,
+                len,
+                pack,
+                pack_offset,
+            },
+            Why::Dead => StoreError::Collected {
+                name,
+                offset,
+                len,
+                pack,
+                pack_offset,
+            },
         })
     }
 

@@ -15,7 +15,7 @@ mod stitch;
 mod stream;
 
 pub(crate) use core::ReadCore;
-pub use entry::{Entry, EntryType, ObjectInfo, ObjectStat};
+pub use entry::{Entry, EntryType, Listing, ObjectInfo, ObjectStat};
 pub use export::{ExportOptions, ExportReport, UnsafeLinks};
 pub use file::StoredFile;
 pub(crate) use file::{Backing, Extent};

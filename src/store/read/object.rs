@@ -13,6 +13,7 @@ use super::referenced::Referenced;
 use crate::block::{Cid, RAW, canonical};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::gone::Gone;
 use crate::store::pack::{PackFile, PackId};
 use crate::store::root::{EntryKind, LeasedRoot, ObjectKind, PathEntry, RootRecord};
 
@@ -240,15 +241,15 @@ impl Object {
         let gone = self.core.gone()?;
         let mut start = 0;
         let mut extents = Vec::new();
-        let mut damaged = Vec::new();
+        let mut refused = Vec::new();
         let mut sources = Sources::new(self);
         for extent in record.extents_of(entry) {
-            let pack = self.core.packs.open(record.pack(extent.pack))?;
+            let pack = self.core.pack_of(record, extent.pack)?;
             let (offset, len) = (extent.offset, extent.len);
             let range = offset..offset + len;
-            for bad in gone.damaged_within(pack.id(), &range) {
+            for bad in gone.within(pack.id(), &range) {
                 let of_file = |at: u64| start + (at.clamp(range.start, range.end) - offset);
-                damaged.push(of_file(bad.start)..of_file(bad.end));
+                refused.push((of_file(bad.start)..of_file(bad.end), bad.why));
             }
             extents.push(Extent {
                 backing: sources.open(&pack, offset, len)?,
@@ -269,7 +270,7 @@ impl Object {
             extents,
             Some(Arc::clone(&self.root.lease)),
         )
-        .with_damaged(damaged))
+        .refusing(refused))
     }
 
     /// The file at a path below this folder, open for reading.
@@ -352,15 +353,17 @@ impl Object {
         })
     }
 
-    /// Bytes at or below this path that are recorded as damaged, and are refused; the nodes of the DAG count
-    /// where all of the object is meant.
+    /// Bytes at or below this path that are recorded as damaged or given back, and are refused; the nodes of the DAG
+    /// count where all of the object is meant.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] for a root that cannot be read.
     pub fn damaged_bytes(&self) -> Result<u64, StoreError> {
         // A store without the list has nothing on record.
         let gone = self.core.gone().ok();
-        let Some(gone) = gone.filter(|gone| gone.damaged().next().is_some()) else {
+        let packs = &self.record().packs;
+        let concerns = |gone: &Arc<Gone>| packs.iter().any(|pack| !gone.of(*pack).is_empty());
+        let Some(gone) = gone.filter(concerns) else {
             return Ok(0);
         };
         let mut covered = Coverage::default();
@@ -376,7 +379,7 @@ impl Object {
             }
         }
         covered.normalize();
-        Ok(gone.damaged_bytes(&covered))
+        Ok(gone.bytes_within(&covered))
     }
 
     /// The root with the places of its nodes.

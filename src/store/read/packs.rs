@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use crate::dag::MAX_BLOCK_BYTES;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
@@ -64,12 +63,8 @@ impl PackCache {
         let mut rows = pack.table()?.rows;
         rows.retain(|row| row.len > 0);
         rows.sort_by_key(|row| row.offset);
-        let is_sound = |row: &Row| {
-            row.len as usize <= MAX_BLOCK_BYTES
-                && pack.check_range(row.offset, u64::from(row.len)).is_ok()
-        };
-        let apart = |pair: &[Row]| pair[0].offset + u64::from(pair[0].len) <= pair[1].offset;
-        if !rows.iter().all(is_sound) || !rows.windows(2).all(apart) {
+        let sources = pack.sources();
+        if !sources.is_some_and(|sources| sources.hold_apart(&rows)) {
             return Err(StoreError::Damaged {
                 path: pack.path().to_path_buf(),
                 what: "table",

@@ -187,8 +187,8 @@ impl Prover {
                 cid: *cid,
                 path: self.core.folder.path().to_path_buf(),
             })?;
-        let pack = self.core.packs.open(self.record.pack(place.pack))?;
-        self.core.refuse_known_damage(cid, pack.id(), place)?;
+        let pack = self.core.pack_of(&self.record, place.pack)?;
+        self.core.refuse_gone(cid, pack.id(), place)?;
         let block = Block::verified(*cid, pack.read(place.offset, place.len as usize)?);
         let block = block.map_err(|e| match e {
             BlockError::Mismatch { cid, found } => StoreError::CorruptNode {
@@ -275,7 +275,7 @@ impl Prover {
         leaves: &mut Leaves,
     ) -> Result<u32, StoreError> {
         leaves.framed.push(Framed {
-            pack: self.core.packs.open(self.record.pack(place.pack))?,
+            pack: self.core.pack_of(&self.record, place.pack)?,
             place,
             is_assumed,
         });

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::core::ReadCore;
-use super::entry::{Entry, ObjectInfo, ObjectStat};
+use super::entry::{Entry, Listing, ObjectInfo, ObjectStat};
 use super::export::{ExportOptions, ExportReport};
 use super::file::StoredFile;
 use super::object::Object;
@@ -196,6 +196,22 @@ impl StoreReader {
     /// [`StoreError::Damaged`] for a root or a name that cannot be read.
     pub fn objects(&self) -> Result<Vec<ObjectInfo>, StoreError> {
         self.core.objects()
+    }
+
+    /// As [`StoreReader::objects`], and says which roots and names cannot be read instead of stopping at one.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the disk refuses.
+    pub fn list_objects(&self) -> Result<Listing<ObjectInfo>, StoreError> {
+        self.core.list_objects()
+    }
+
+    /// As [`StoreReader::pins`], and says which names cannot be read instead of stopping at one.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] when the disk refuses.
+    pub fn list_pins(&self) -> Result<Listing<Pin>, StoreError> {
+        self.core.list_pins()
     }
 
     /// Counts and sizes of the store as a whole.

@@ -8,6 +8,7 @@ use super::Relocated;
 use crate::block::Cid;
 use crate::error::FileError;
 use crate::store::error::StoreError;
+use crate::store::format;
 use crate::store::ingest::{Moves, rewrite_root};
 use crate::store::inner::Inner;
 use crate::store::pack::{PackId, Place};
@@ -71,7 +72,7 @@ impl<'s> Rewriting<'s> {
             return Ok(());
         };
         let used = files.modified(&file).map_err(FileError::at("stat", path))?;
-        let bytes = files.read_file(&file, path, ROOT_LIMIT)?;
+        let bytes = format::read_sealed(files, &file, path, ROOT_LIMIT)?;
         let id = self.store.id();
         let record = match &cid {
             Some(cid) => RootRecord::parse(&bytes, id, cid, path, true)?,
@@ -94,13 +95,34 @@ impl<'s> Rewriting<'s> {
             let covered = record.whole_packs();
             let of_it = self.moved.iter();
             let of_it = of_it.filter(|(block, _)| covered.contains(&block.from.pack));
+            let left: HashSet<PackId> = of_it.clone().map(|(block, _)| block.from.pack).collect();
             further.extend(of_it.map(|(block, to)| (block.cid, *to)));
-            whole.extend(covered.iter().filter(|p| !self.given_up.contains(*p)));
+            for pack in covered.into_iter().filter(|p| !self.given_up.contains(p)) {
+                match left.contains(&pack).then(|| self.staying(pack)).flatten() {
+                    Some(blocks) => further.extend(blocks),
+                    None => whole.push(pack),
+                }
+            }
         }
         if !is_placed && further.is_empty() {
             return None;
         }
         Some(self.moves.follow_all(record, &whole, &further))
+    }
+
+    /// What stays of a pack that some blocks left: covered as a whole, what they left would be alive for ever. None for
+    /// one whose table cannot be read, and for one whose blocks lie in files of the user's.
+    fn staying(&self, id: PackId) -> Option<Vec<(Cid, Place)>> {
+        let pack = self.store.core.packs.open(id).ok()?;
+        if pack.is_reference() {
+            return None;
+        }
+        let gone = self.store.registry.gone();
+        let rows = pack.table().ok()?.rows.into_iter();
+        let blocks = rows.map(|row| (row.cid.0, row.place(id)));
+        let stays =
+            |(_, place): &(Cid, Place)| self.moves.place(*place) == *place && !gone.is_dead(place);
+        Some(blocks.filter(stays).collect())
     }
 
     /// One that is read through is kept under another name, until nobody does.
@@ -133,7 +155,7 @@ impl<'s> Rewriting<'s> {
     fn stands(&self, path: &Path, record: &RootRecord) -> bool {
         let files = self.store.folder().files();
         let file = files.open_if_there(path).ok().flatten();
-        let bytes = file.and_then(|file| files.read_file(&file, path, ROOT_LIMIT).ok());
+        let bytes = file.and_then(|file| format::read_sealed(files, &file, path, ROOT_LIMIT).ok());
         // One that cannot be looked at may be there.
         bytes.is_none_or(|bytes| bytes == record.to_bytes(self.store.id()))
     }

@@ -1,5 +1,6 @@
 //! Carrying a plan out.
 
+use std::fs::File;
 use std::path::Path;
 
 use super::finding::RepairFinding;
@@ -8,7 +9,7 @@ use super::salvage::Rebuilt;
 use super::steps::{NameStep, PackStep, RootStep, Seen};
 use super::{Defect, Remedy, RepairPlan, RepairReport, index};
 use crate::error::FileError;
-use crate::fsio;
+use crate::fsio::{self, Files, Unfit};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::index::clear;
@@ -163,12 +164,12 @@ fn publish_root(
     step: &RootStep,
 ) -> Result<(), StoreError> {
     let files = folder.files();
-    let there = files.open_if_there(&step.path)?;
+    let there = old(files, &step.path)?;
     // Who reads by the old one keeps it. One that is damaged would only stop the next collection.
     let is_held = match there {
-        None => false,
-        Some(_) if step.keeps_old => true,
-        Some(file) => {
+        Old::Nothing | Old::NoFile => false,
+        Old::File(_) if step.keeps_old => true,
+        Old::File(file) => {
             let locked = fsio::try_lock_exclusive(file);
             locked.map_err(FileError::at("lock", &step.path))?.is_err()
         }
@@ -189,6 +190,21 @@ fn mend_name(folder: &StoreFolder, plan: &RepairPlan, step: &NameStep) -> Result
     }
 }
 
+/// What stands where a root is to be published or removed.
+enum Old {
+    Nothing,
+    File(File),
+    /// A pipe, a socket or a device, which nobody reads by.
+    NoFile,
+}
+
+fn old(files: &Files, path: &Path) -> Result<Old, FileError> {
+    match files.open_if_there(path) {
+        Err(e) if Unfit::of(&e.source).is_some() => Ok(Old::NoFile),
+        there => Ok(there?.map_or(Old::Nothing, Old::File)),
+    }
+}
+
 /// Removes a damaged root of a removed object, unless somebody reads by it.
 fn remove_retired(
     folder: &StoreFolder,
@@ -196,8 +212,10 @@ fn remove_retired(
     findings: &mut [RepairFinding],
 ) -> Result<(), StoreError> {
     let files = folder.files();
-    let Some(file) = files.open_if_there(path)? else {
-        return Ok(());
+    let file = match old(files, path)? {
+        Old::File(file) => file,
+        Old::Nothing => return Ok(()),
+        Old::NoFile => return Ok(files.remove_file(path)?),
     };
     match fsio::try_lock_exclusive(file).map_err(FileError::at("lock", path))? {
         Ok(locked) => {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::block::Cid;
-use crate::store::error::StoreError;
+use crate::store::error::{NOT_A_FILE, StoreError};
 
 /// What is wrong with a file of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -216,3 +216,14 @@ impl RepairFinding {
         self.remedy == Remedy::Left
     }
 }
+
+/// Whether a folder stands in a file's place: no file can be renamed over it, and nothing of ours made it.
+pub(super) fn is_folder(error: &StoreError) -> bool {
+    matches!(error, StoreError::Damaged { what: NOT_A_FILE, found, .. } if found == "a folder")
+}
+
+/// What is done about such a folder.
+pub(super) const IN_THE_WAY: &str = "it is left alone: move it out of the store, then `repair`";
+
+/// Said of a file that the checksums in it mend.
+pub(super) const ONE_BYTE: &str = "; one byte of it was changed, and is put back";

@@ -1,50 +1,51 @@
-//! What an opening sees of damage, without reading more than the first bytes of each file.
+//! What an opening sees of damage, without reading more than a bounded number of small files and beginnings of files.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::Path;
 
+use crate::block::Cid;
 use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::format::{Envelope, FileKind};
 use crate::store::inner;
 use crate::store::names;
+use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
-use crate::store::root::{self, RootName};
+use crate::store::root::{self, RootName, RootRecord};
 
-/// Warns of every pack, root and name that is seen to be damaged, a line each. The whole of a root is not read here:
-/// what is wrong further in is said where it is met.
+/// So many packs, roots and names are looked at; of more than that some, spread over all of them.
+const LOOKED_AT: usize = 1_000;
+/// The packs of a larger root than this are not looked for.
+const SMALL_ROOT: u64 = 64 << 10;
+
+/// Warns of the packs, roots and names that are seen to be damaged, and of packs that are missing, a line each.
 pub(crate) fn warn_of_damage(core: &ReadCore) {
-    let warn = |what: &dyn std::fmt::Display| tracing::warn!("{what}; run `repair`");
     let folder = &core.folder;
-    for id in inner::list(folder).unwrap_or_default() {
-        if let Err(e) = core.packs.open(id).map(drop)
-            && !is_gone(&e)
-        {
+    let packs = inner::list(folder).unwrap_or_default();
+    for id in some(packs.iter().copied().collect()) {
+        if let Err(e) = core.packs.open(id).map(drop) {
             warn(&e);
         }
     }
-    let files = folder.files();
-    let mut rooted = HashSet::new();
-    for name in files.list(&folder.roots()).unwrap_or_default() {
-        let path = folder.roots().join(&name);
-        match name.to_str().and_then(RootName::parse) {
-            Some(RootName::Object(cid)) => {
-                rooted.insert(cid);
-                if let Err(e) = head(core, &path)
-                    && !is_gone(&e)
-                {
-                    warn(&e);
-                }
+    let roots = folder.files().list(&folder.roots()).unwrap_or_default();
+    let rooted: HashSet<Cid> = roots.iter().filter_map(object).collect();
+    let mut missing = HashSet::new();
+    for name in some(roots).filter(|name| object(name).is_some()) {
+        match look_at_root(core, &folder.roots().join(&name), &packs) {
+            Ok(Some((record, pack))) if missing.insert(pack) => {
+                warn(&core.pack_missing(&record, pack));
             }
-            Some(RootName::Retired(_) | RootName::Loose) | None => {}
+            Ok(_) => {}
+            Err(e) => warn(&e),
         }
     }
-    for name in files.list(&folder.names()).unwrap_or_default() {
+    for name in some(folder.files().list(&folder.names()).unwrap_or_default()) {
         let Some(name) = name.to_str() else { continue };
         match names::read(folder, core.id, name) {
             Ok(Some(pin)) if !rooted.contains(&pin.cid) => {
                 // It may have been set after the roots were listed.
-                if !files.exists(&root::object_path(folder, &pin.cid)) {
+                if !folder.files().exists(&root::object_path(folder, &pin.cid)) {
                     let (name, cid) = (pin.name, pin.cid);
                     warn(&StoreError::NameWithoutRoot { name, cid });
                 }
@@ -55,17 +56,43 @@ pub(crate) fn warn_of_damage(core: &ReadCore) {
     }
 }
 
-fn is_gone(error: &StoreError) -> bool {
-    super::raw::is_absent(error)
+/// What went since it was listed is not damaged.
+fn warn(error: &StoreError) {
+    if !super::raw::is_absent(error) {
+        tracing::warn!("{error}; run `repair`");
+    }
 }
 
-/// Checks the first bytes of a root.
-fn head(core: &ReadCore, path: &Path) -> Result<(), StoreError> {
+fn some<T>(all: Vec<T>) -> impl Iterator<Item = T> {
+    let step = all.len().div_ceil(LOOKED_AT).max(1);
+    all.into_iter().step_by(step)
+}
+
+fn object(name: &OsString) -> Option<Cid> {
+    match name.to_str().and_then(RootName::parse)? {
+        RootName::Object(cid) => Some(cid),
+        RootName::Retired(_) | RootName::Loose => None,
+    }
+}
+
+/// Checks the first bytes of a root. Of a small one says a pack that it needs and that is not there.
+fn look_at_root(
+    core: &ReadCore,
+    path: &Path,
+    packs: &HashSet<PackId>,
+) -> Result<Option<(RootRecord, PackId)>, StoreError> {
     let files = core.folder.files();
     let file = files.open(path)?;
     let len = files.file_metadata(&file, path)?.len();
+    if len <= SMALL_ROOT {
+        let bytes = files.read_file(&file, path, SMALL_ROOT)?;
+        let record = RootRecord::parse_any(&bytes, core.id, path, false)?;
+        let missing = record.packs.iter().find(|pack| !packs.contains(pack));
+        return Ok(missing.copied().map(|pack| (record, pack)));
+    }
     let mut bytes = vec![0; len.min(Envelope::MAX_HEAD as u64) as usize];
     let read = files.read_exact_at(&file, &mut bytes, 0, path);
     read.map_err(|e: FileError| StoreError::from(e))?;
-    Envelope::check_head(&bytes, len, FileKind::Root, core.id, path)
+    Envelope::check_head(&bytes, len, FileKind::Root, core.id, path)?;
+    Ok(None)
 }

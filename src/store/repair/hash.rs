@@ -34,6 +34,6 @@ pub(super) fn damaged(
     let alive: Vec<Row> = rows.iter().filter(is_alive).copied().collect();
     let held = held(pool, pack, &alive);
     let bad = alive.iter().zip(held);
-    let bad = bad.filter(|(_, held)| *held != Held::Good);
+    let bad = bad.filter(|(_, held)| held.is_bad());
     bad.map(|(row, _)| range(row)).collect()
 }

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::finding::{Defect, Remedy, RepairFinding};
+use super::finding::{Defect, ONE_BYTE, Remedy, RepairFinding, is_folder};
 use super::raw::{RawPack, pack_path};
 use crate::dag::Profile;
 use crate::store::error::StoreError;
-use crate::store::folder::{StoreFolder, format_bytes};
-use crate::store::format::{Envelope, FileKind, StoreId, hex, random_id};
+use crate::store::folder::{StoreFolder, format_bytes, parse_format};
+use crate::store::format::{self, Envelope, FileKind, StoreId, hex, random_id};
 use crate::store::inner;
 use crate::store::root::RootRecord;
 
@@ -25,9 +25,16 @@ pub(super) struct Identity {
 pub(super) fn identify(folder: &StoreFolder) -> Result<Identity, StoreError> {
     let why = match folder.identify() {
         Ok((id, _)) => return Ok(Identity { id, anew: None }),
-        Err(why @ StoreError::Damaged { .. }) => why,
+        Err(why @ StoreError::Damaged { .. }) if !is_folder(&why) => why,
         Err(e) => return Err(e),
     };
+    if let Some((id, bytes)) = mended(folder) {
+        let mut finding =
+            RepairFinding::of_error(Defect::Format, &folder.format(), &why, Remedy::Made);
+        finding.found.push_str(ONE_BYTE);
+        let anew = Some((bytes, finding));
+        return Ok(Identity { id, anew });
+    }
     let votes = Votes::of(folder)?;
     let (id, of_all) = match votes.most() {
         Some(id) => (id, format!("{} of {} files", votes.ids[&id], votes.total())),
@@ -43,6 +50,14 @@ pub(super) fn identify(folder: &StoreFolder) -> Result<Identity, StoreError> {
     ));
     let anew = Some((bytes, finding));
     Ok(Identity { id, anew })
+}
+
+/// What `FORMAT` says once the one byte is put back that was changed.
+fn mended(folder: &StoreFolder) -> Option<(StoreId, Vec<u8>)> {
+    let path = folder.format();
+    let bytes = format::mended(&read(folder, &path)?, FileKind::Format, None)?;
+    let (_, id, _) = parse_format(&bytes, &path, folder.path()).ok()?;
+    Some((id, bytes))
 }
 
 #[derive(Default)]
@@ -140,5 +155,5 @@ fn files_in(folder: &StoreFolder, path: PathBuf) -> Vec<PathBuf> {
 fn read(folder: &StoreFolder, path: &Path) -> Option<Vec<u8>> {
     let files = folder.files();
     let file = files.open(path).ok()?;
-    files.read_file(&file, path, FILE_LIMIT).ok()
+    format::read_sealed(files, &file, path, FILE_LIMIT).ok()
 }

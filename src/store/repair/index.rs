@@ -8,18 +8,19 @@ use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::gone::{self, Gone};
-use crate::store::index::{Index, REBUILD_MARK, SledIndex, leads_elsewhere};
+use crate::store::index::{Index, REBUILD_MARK, SledIndex, strange};
 use crate::store::inner;
 use crate::store::pack::{PackFile, PackId, Place, Row};
 
 /// What can be said of the index without opening it, which would change it.
 pub(super) fn look_at(folder: &StoreFolder, survey: &Survey) -> Option<RepairFinding> {
     let (files, db) = (folder.files(), folder.db());
+    if let Some(found) = strange(folder) {
+        return Some(finding(folder, &found));
+    }
     let found = match files.symlink_metadata(&db) {
         Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => "nothing",
         Err(_) => "what cannot be looked at",
-        Ok(_) if leads_elsewhere(files, &db) => "a symbolic link",
-        Ok(there) if !there.is_dir() => "a file",
         Ok(_) if files.exists(&db.join(REBUILD_MARK)) => "one that failed before",
         // A store that was never written to has an empty one.
         Ok(_) if files.exists(&db.join("db")) || survey.packs.is_empty() => return None,

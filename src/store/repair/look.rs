@@ -201,7 +201,7 @@ fn record(survey: &Survey, sight: &mut Sight) {
     if by_pack.is_empty() {
         return;
     }
-    sight.damaged_bytes = gone.damaged_bytes(&survey.covered());
+    sight.damaged_bytes = gone.bytes_within(&survey.covered());
     let within = by_pack
         .iter()
         .flat_map(|(pack, ranges)| survey.objects_within(*pack, ranges));

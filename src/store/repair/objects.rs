@@ -37,7 +37,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Result<(), StoreError> {
         let mut objects = Objects::new(&planner.survey, &known, &gone, planner.options);
         objects.roots()?;
         objects.names()?;
-        objects.notes()?;
+        objects.unrooted()?;
         objects.done
     };
     planner.steps.roots.extend(done.steps);
@@ -187,31 +187,31 @@ impl<'a> Objects<'a> {
         Ok(())
     }
 
-    /// Objects that only packs speak of. One that lacks blocks was removed and collected, unless they are damaged.
-    fn notes(&mut self) -> Result<(), StoreError> {
+    /// Objects that only packs speak of, or roots that were retired. One that lacks blocks was removed and collected,
+    /// unless they are damaged.
+    fn unrooted(&mut self) -> Result<(), StoreError> {
         let survey = self.survey;
-        let rooted = survey.roots.iter().filter_map(|root| match root.name {
-            root::RootName::Object(cid) | root::RootName::Retired(cid) => Some(cid),
-            root::RootName::Loose => None,
-        });
-        let rooted: HashSet<Cid> = rooted.collect();
+        let rooted: HashSet<Cid> = survey.roots.iter().filter_map(RootFile::object).collect();
         let made: HashSet<Cid> = self.done.steps.iter().map(RootStep::cid).collect();
-        let mut unrooted: Vec<(Cid, &ObjectNote)> = self
-            .notes
-            .iter()
-            .map(|(cid, note)| (*cid, *note))
-            .filter(|(cid, _)| {
-                !rooted.contains(cid) && !made.contains(cid) && !survey.pinned.contains_key(cid)
-            })
-            .collect();
+        let mut unrooted: HashMap<Cid, Told<'a>> = HashMap::new();
+        for root in &survey.roots {
+            if let root::RootName::Retired(cid) = root.name {
+                unrooted.insert(cid, self.told(root, &cid));
+            }
+        }
+        for (&cid, &note) in &self.notes {
+            unrooted.entry(cid).or_default().note = Some(note);
+        }
+        unrooted.retain(|cid, told| {
+            let is_told = told.head.is_some() || told.note.is_some();
+            let is_kept = rooted.contains(cid) || made.contains(cid);
+            is_told && !is_kept && !survey.pinned.contains_key(cid)
+        });
+        let mut unrooted: Vec<(Cid, Told<'a>)> = unrooted.into_iter().collect();
         unrooted.sort_by_cached_key(|(cid, _)| cid.to_string());
         let is_lost = survey.roots.is_empty();
         let mut restored = Vec::new();
-        for (cid, note) in unrooted {
-            let told = Told {
-                head: None,
-                note: Some(note),
-            };
+        for (cid, told) in unrooted {
             let object = self.object(cid, told);
             match self.put_together(&cid, told)? {
                 Outcome::Whole(record) if is_lost || self.options.restore => {

@@ -8,7 +8,7 @@ use super::{references, tables};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::{StoreId, hex};
-use crate::store::pack::{Header, ObjectNote, PackId, PackKind, Row, Table};
+use crate::store::pack::{Header, ObjectNote, PackId, PackKind, Row, Sources, Table};
 
 /// What is wrong with a pack, in the order in which it is looked for.
 #[derive(Debug)]
@@ -174,14 +174,18 @@ pub(super) fn examine(
     pack.kind = header.kind;
     pack.payload_end = header.table_offset;
     pack.is_proven = pack.is_reference();
-    if pack.is_reference()
-        && let Err(why) = references::sources(&raw)
-    {
-        pack.condition = match why {
-            StoreError::File(_) => Condition::Unreadable(why),
-            _ => Condition::NoSources(why),
-        };
-        return Ok(Some(pack));
+    let mut sources = None;
+    if pack.is_reference() {
+        match references::sources(&raw) {
+            Ok(found) => sources = Some(found),
+            Err(why) => {
+                pack.condition = match why {
+                    StoreError::File(_) => Condition::Unreadable(why),
+                    _ => Condition::NoSources(why),
+                };
+                return Ok(Some(pack));
+            }
+        }
     }
     let length = || {
         damaged(
@@ -194,7 +198,7 @@ pub(super) fn examine(
         pack.condition = Condition::Short(length());
         return Ok(Some(pack));
     }
-    match table(&raw, &header) {
+    match table(&raw, &header, sources.as_ref()) {
         Ok(table) => pack.take(table),
         Err(why) => {
             pack.condition = match why {
@@ -210,11 +214,20 @@ pub(super) fn examine(
     Ok(Some(pack))
 }
 
-fn table(raw: &RawPack, header: &Header) -> Result<Table, StoreError> {
+fn table(raw: &RawPack, header: &Header, sources: Option<&Sources>) -> Result<Table, StoreError> {
     let table = raw.table(header)?;
-    let is_good = |row: &Row| {
-        header.kind == PackKind::References || tables::row_fits(row, header.table_offset)
-    };
+    if let Some(sources) = sources {
+        return match references::is_sound(&table, sources) {
+            true => Ok(table),
+            false => Err(StoreError::Damaged {
+                path: raw.path().to_path_buf(),
+                what: "table",
+                expected: "blocks apart, each in one source".into(),
+                found: "others".into(),
+            }),
+        };
+    }
+    let is_good = |row: &Row| tables::row_fits(row, header.table_offset);
     match table.rows.iter().find(|row| !is_good(row)) {
         None => Ok(table),
         Some(row) => Err(StoreError::Damaged {

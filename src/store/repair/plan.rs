@@ -199,6 +199,9 @@ impl Planner<'_> {
     }
 
     fn pack(&mut self, pack: &mut Pack) -> Result<(), StoreError> {
+        if matches!(pack.condition, Condition::Sound) {
+            return Ok(());
+        }
         let pack_id = pack.id;
         let objects = self.survey.objects_over(pack_id);
         let path = pack.path.clone();

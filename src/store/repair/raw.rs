@@ -23,19 +23,10 @@ pub(super) struct RawPack {
 }
 
 impl RawPack {
-    /// Refuses what is no file.
     pub(super) fn open(folder: &StoreFolder, path: PathBuf) -> Result<Self, StoreError> {
         let files = folder.files().clone();
         let file = files.open(&path)?;
         let metadata = files.file_metadata(&file, &path)?;
-        if !metadata.is_file() {
-            return Err(StoreError::Damaged {
-                path,
-                what: "kind of file",
-                expected: "a file".into(),
-                found: "something else".into(),
-            });
-        }
         Ok(Self {
             len: metadata.len(),
             files,
@@ -83,7 +74,7 @@ impl RawPack {
         offset.saturating_add(u64::from(len)) <= self.len
     }
 
-    /// Whether the bytes at a place are those of a block. What cannot be computed here cannot be wrong.
+    /// Whether the bytes at a place are those of a block.
     pub(super) fn holds(&self, cid: &Cid, offset: u64, len: u32) -> Held {
         use crate::block::BlockError::Mismatch;
         if len as usize > MAX_BLOCK_BYTES || !self.reaches(offset, len) {
@@ -92,8 +83,9 @@ impl RawPack {
         match self.bytes(offset, len as usize) {
             Err(_) => Held::Unreadable,
             Ok(bytes) => match verify(cid, &bytes) {
+                Ok(()) => Held::Good,
                 Err(Mismatch { .. }) => Held::Other,
-                Ok(()) | Err(_) => Held::Good,
+                Err(_) => Held::Unchecked,
             },
         }
     }
@@ -104,8 +96,17 @@ impl RawPack {
 pub(super) enum Held {
     Good,
     Other,
+    /// Its hash cannot be computed here, so nothing says that it is wrong.
+    Unchecked,
     /// The disk refuses to say it now.
     Unreadable,
+}
+
+impl Held {
+    /// Whether it is known not to be the block, or cannot be had.
+    pub(super) fn is_bad(self) -> bool {
+        matches!(self, Self::Other | Self::Unreadable)
+    }
 }
 
 pub(super) fn pack_path(folder: &StoreFolder, id: PackId) -> PathBuf {
@@ -166,7 +167,7 @@ impl RawReader {
     pub(super) fn holds(&self, cid: &Cid, place: Place) -> Result<bool, StoreError> {
         let pack = self.open(place.pack)?;
         match pack.holds(cid, place.offset, place.len) {
-            Held::Good => Ok(true),
+            Held::Good | Held::Unchecked => Ok(true),
             Held::Other => Ok(false),
             // For what the system says of it.
             Held::Unreadable => pack.bytes(place.offset, place.len as usize).map(|_| false),

@@ -1,15 +1,16 @@
 //! Packs whose blocks lie in files of the user's. What is read there is hashed each time, so a row of theirs needs no
 //! other proof; only the list of files cannot be made again from anything.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use super::pack::Pack;
 use super::raw::RawPack;
 use super::salvage::{Rebuilt, Stated, header, notes_of, remains_of_table, table_place};
 use super::tables;
+use crate::dag::MAX_BLOCK_BYTES;
 use crate::store::error::StoreError;
 use crate::store::format::{StoreId, StoredCid, array};
-use crate::store::pack::{Header, PackKind, Row, Sources, Table};
+use crate::store::pack::{Header, PackKind, Row, SourceReader, Sources, Table};
 
 /// The bytes before the list: its checksum and its length.
 const HEAD: u64 = 16;
@@ -28,6 +29,90 @@ pub(super) fn sources(raw: &RawPack) -> Result<Sources, StoreError> {
     Sources::parse(&raw.bytes(start, len as usize)?, raw.path())
 }
 
+/// Whether every reader can use a table.
+pub(super) fn is_sound(table: &Table, sources: &Sources) -> bool {
+    match table.rows.is_sorted_by_key(|row| row.offset) {
+        true => sources.hold_apart(&table.rows),
+        false => {
+            let mut rows = table.rows.clone();
+            rows.sort_by_key(|row| row.offset);
+            sources.hold_apart(&rows)
+        }
+    }
+}
+
+/// What is said of the bytes of the files, each of them once: by roots, then by rows whose blocks are there, and then
+/// by rows of which that cannot be told. A row of a damaged table may be damaged itself.
+fn rows(sources: &Sources, stated: &Stated, left: &[Row]) -> Vec<Row> {
+    let mut taken = Taken::default();
+    for (cid, place) in &stated.blocks {
+        let (cid, offset, len) = (StoredCid(*cid), place.offset, place.len);
+        taken.take(Row { cid, offset, len }, sources);
+    }
+    let mut reader: Option<(usize, SourceReader)> = None;
+    let mut untold = Vec::new();
+    for row in left {
+        if !taken.is_free(row) {
+            continue;
+        }
+        let Some((number, source)) = sources.locate(row.offset, u64::from(row.len)) else {
+            continue;
+        };
+        if reader.as_ref().is_none_or(|(of, _)| *of != number) {
+            reader = Some((number, SourceReader::new(source, "")));
+        }
+        let len = row.len as usize;
+        let read = reader.as_ref().filter(|_| len <= MAX_BLOCK_BYTES);
+        match read.map(|(_, reader)| reader.block(&row.cid.0, row.offset, len)) {
+            Some(Ok(_)) => taken.take(*row, sources),
+            Some(Err(StoreError::SourceDiffers { .. })) if source.looks_unchanged() => {}
+            Some(Err(_)) => untold.push(*row),
+            None => {}
+        }
+    }
+    untold.into_iter().for_each(|row| taken.take(row, sources));
+    taken.into_rows()
+}
+
+/// Rows that lie apart.
+#[derive(Default)]
+struct Taken {
+    /// By their offsets; empty ones apart.
+    rows: BTreeMap<u64, Row>,
+    empty: Vec<Row>,
+}
+
+impl Taken {
+    fn is_free(&self, row: &Row) -> bool {
+        let end = row.offset.saturating_add(u64::from(row.len));
+        let before = self.rows.range(..end).next_back();
+        before.is_none_or(|(_, before)| before.offset + u64::from(before.len) <= row.offset)
+    }
+
+    fn take(&mut self, row: Row, sources: &Sources) {
+        match row.len {
+            0 if !self
+                .empty
+                .iter()
+                .any(|one| one.cid.0.hash() == row.cid.0.hash()) =>
+            {
+                self.empty.push(row);
+            }
+            0 => {}
+            _ if sources.holds(&row) && self.is_free(&row) => {
+                self.rows.insert(row.offset, row);
+            }
+            _ => {}
+        }
+    }
+
+    fn into_rows(self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.rows.into_values().chain(self.empty).collect();
+        rows.sort_by_key(|row| row.offset);
+        rows
+    }
+}
+
 /// Rebuilds a pack from the list of files, its table or what is left of it, and what roots say.
 pub(super) fn rebuild(
     store: StoreId,
@@ -36,8 +121,7 @@ pub(super) fn rebuild(
     stated: impl FnOnce() -> Result<Stated, StoreError>,
     sources: &Sources,
 ) -> Result<Option<Rebuilt>, StoreError> {
-    let lies = |row: &Row| sources.locate(row.offset, u64::from(row.len)).is_some();
-    let fits = |table: &Table, _: u64| table.rows.iter().all(lies);
+    let fits = |table: &Table, _: u64| is_sound(table, sources);
     let found = match pack.header {
         None => tables::find(raw, &fits)?,
         Some(_) => None,
@@ -47,20 +131,8 @@ pub(super) fn rebuild(
         Some((table_offset, table)) => (table_offset, table, false),
         None => {
             let (left, stated) = (remains_of_table(pack, raw)?, stated()?);
-            let rooted = stated.blocks.iter().map(|(cid, place)| Row {
-                cid: StoredCid(*cid),
-                offset: place.offset,
-                len: place.len,
-            });
-            // Of two that say something else of the same bytes a root's counts.
-            let mut seen = HashSet::new();
-            let rows = rooted.chain(left.rows.iter().copied()).filter(lies);
-            let mut rows: Vec<Row> = rows
-                .filter(|row| seen.insert((row.offset, row.len)))
-                .collect();
-            rows.sort_by_key(|row| row.offset);
             let table = Table {
-                rows,
+                rows: rows(sources, &stated, &left.rows),
                 objects: notes_of(left.objects, stated.notes),
             };
             (table_place(pack, &[]), table, true)

@@ -1,9 +1,9 @@
 //! Names, roots that are of no object, files that are no roots, and `gone`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::Range;
 
-use super::finding::{Defect, Remedy, RepairFinding};
+use super::finding::{Defect, IN_THE_WAY, ONE_BYTE, Remedy, RepairFinding, is_folder};
 use super::hash::held;
 use super::plan::Planner;
 use super::raw::Held;
@@ -18,35 +18,35 @@ use crate::store::gone::{Gone, outside};
 use crate::store::ingest::loose_record;
 use crate::store::names::{Pin, PinKind};
 use crate::store::pack::{PackId, Row};
-use crate::store::root::{self, ObjectKind, RootName};
+use crate::store::root::{self, ObjectKind, RootName, RootRecord};
 use crate::store::time::now_ms;
 
-/// A damaged name that is called like its object points to that; of any other it cannot be known.
+/// A damaged name points to what its file says once the one byte is put back that was changed, to the object that it
+/// is called like, or to the only one whose CID stands in what is left of it; of any other it cannot be known.
 pub(super) fn mend_names(planner: &mut Planner<'_>) {
     let survey = &mut planner.survey;
-    let blocks: HashSet<Cid> = survey
+    let objects: HashMap<Cid, PinKind> = survey
         .roots
         .iter()
-        .filter(|root| {
-            root.remains()
-                .is_some_and(|r| r.head.kind == ObjectKind::Block)
+        .filter_map(|root| {
+            let is_block = |r: &RootRecord| r.head.kind == ObjectKind::Block;
+            let kind = match root.remains().is_some_and(is_block) {
+                true => PinKind::Direct,
+                false => PinKind::Recursive,
+            };
+            Some((canonical(&root.object()?), kind))
         })
-        .filter_map(|root| root.object())
         .collect();
     for file in &mut survey.names {
         let Err(why) = &file.pin else { continue };
         let mut finding = RepairFinding::of_error(Defect::Name, &file.path, why, Remedy::Left);
-        if let Some(cid) = called_by(file) {
+        if is_folder(why) {
+            finding = finding.advised(IN_THE_WAY);
+        } else if let Some(pin) = told_by(file, &objects) {
             finding.remedy = Remedy::Restored;
-            let pin = Pin {
-                name: file.name.clone(),
-                cid,
-                kind: match blocks.contains(&cid) {
-                    true => PinKind::Direct,
-                    false => PinKind::Recursive,
-                },
-                created_ms: now_ms(),
-            };
+            if file.mended.is_some() {
+                finding.found.push_str(ONE_BYTE);
+            }
             planner.steps.names.push(NameStep::Set(pin.clone()));
             file.pin = Ok(pin);
         } else if planner.options.drop_names {
@@ -63,9 +63,8 @@ pub(super) fn mend_names(planner: &mut Planner<'_>) {
     survey.note_pins();
 }
 
-/// The object that a name is called after.
-fn called_by(file: &NameFile) -> Option<Cid> {
-    let cid = parse_cid(&file.name).ok()?;
+/// What a damaged name says still.
+fn told_by(file: &NameFile, objects: &HashMap<Cid, PinKind>) -> Option<Pin> {
     let is_left_alone = matches!(
         &file.pin,
         Err(StoreError::NewerFormat { .. }
@@ -74,7 +73,32 @@ fn called_by(file: &NameFile) -> Option<Cid> {
                 ..
             })
     );
-    (!is_left_alone && canonical(&cid).to_string() == file.name).then(|| canonical(&cid))
+    if is_left_alone {
+        return None;
+    }
+    if let Some(pin) = &file.mended {
+        return Some(pin.clone());
+    }
+    let cid = called_by(&file.name).or_else(|| {
+        let stands = |cid: &&Cid| {
+            let cid = cid.to_bytes();
+            file.bytes.windows(cid.len()).any(|window| window == cid)
+        };
+        let mut found = objects.keys().filter(stands);
+        found.next().filter(|_| found.next().is_none()).copied()
+    })?;
+    Some(Pin {
+        name: file.name.clone(),
+        cid,
+        kind: objects.get(&cid).copied().unwrap_or(PinKind::Recursive),
+        created_ms: now_ms(),
+    })
+}
+
+/// The object that a name is called after.
+fn called_by(name: &str) -> Option<Cid> {
+    let cid = canonical(&parse_cid(name).ok()?);
+    (cid.to_string() == name).then_some(cid)
 }
 
 /// `live` is what roots cover, and what was found of objects whose roots are made or cannot be.
@@ -126,7 +150,13 @@ pub(super) fn plan(
             return Ok(());
         }
     };
-    if gone != before {
+    if let Some(why) = planner.survey.mended_gone.take() {
+        let path = planner.survey.folder.gone();
+        let mut finding = RepairFinding::of_error(Defect::Gone, &path, &why, Remedy::Made);
+        finding.found.push_str(ONE_BYTE);
+        planner.findings.push(finding);
+        planner.steps.gone = Some(gone);
+    } else if gone != before {
         planner.steps.gone = Some(gone);
     }
     Ok(())
@@ -225,7 +255,7 @@ fn uncovered(
             let range = row.offset..row.offset + u64::from(row.len);
             match held {
                 Held::Other => continue,
-                Held::Good => {}
+                Held::Good | Held::Unchecked => {}
                 Held::Unreadable => unread.push((pack.id, range.clone())),
             }
             more.add_range(pack.id, range);

@@ -111,6 +111,7 @@ pub(super) fn rebuild(
     let rows: Vec<Row> = candidates.iter().map(|(row, _)| *row).collect();
     let held = held(pool, raw, &rows);
     let mut unknown = Vec::new();
+    let mut unchecked = Vec::new();
     let mut doubtful = Vec::new();
     let mut unread = Vec::new();
     // They stay in the table, for who brings their bytes back, or reads them after all.
@@ -118,7 +119,8 @@ pub(super) fn rebuild(
     let mut kept = Vec::with_capacity(rows.len());
     for ((row, is_rooted), held) in candidates.into_iter().zip(held) {
         match (held, is_rooted) {
-            (Held::Good, _) => kept.push(row),
+            (Held::Good, _) | (Held::Unchecked, true) => kept.push(row),
+            (Held::Unchecked, false) => unchecked.push(row),
             (Held::Other, false) => unknown.push(row),
             (Held::Other, true) => bad.push(row),
             (Held::Unreadable, true) => {
@@ -128,9 +130,12 @@ pub(super) fn rebuild(
             (Held::Unreadable, false) => doubtful.push(row),
         }
     }
+    take_recognized(raw, &mut kept, &mut unchecked)?;
     // A damaged row says nothing of a place that another one knows.
     let known = places(kept.iter().chain(&bad));
+    unchecked.retain(|row| is_free(row, &known));
     doubtful.retain(|row| is_free(row, &known));
+    kept.append(&mut unchecked);
     unread.extend(doubtful.iter().map(range_of));
     bad.append(&mut doubtful);
     let mut damaged: Vec<Range<u64>> = bad.iter().map(range_of).collect();
@@ -166,6 +171,38 @@ pub(super) fn rebuild(
         unread,
         lost,
     }))
+}
+
+/// Adds the blocks of whose hash only the function is damaged: the digest is that of their bytes under another one.
+fn take_recognized(
+    raw: &RawPack,
+    kept: &mut Vec<Row>,
+    rows: &mut Vec<Row>,
+) -> Result<(), StoreError> {
+    let known = places(kept.iter());
+    let mut failed = Ok(());
+    rows.retain(|row| {
+        let (cid, bytes) = match raw.bytes(row.offset, row.len as usize) {
+            Ok(bytes) => (row.cid.0, bytes),
+            Err(e) => {
+                failed = Err(e);
+                return true;
+            }
+        };
+        let stated = cid.hash();
+        let hashes = HashFunction::ALL
+            .iter()
+            .map(|function| function.digest(&bytes));
+        let mut hashes = hashes.map(|hash| hash.truncate(stated.size()));
+        let hash = hashes.find(|hash| hash.digest() == stated.digest());
+        // One that a root knows is known.
+        kept.extend(hash.filter(|_| is_free(row, &known)).map(|hash| Row {
+            cid: StoredCid(Cid::new_v1(cid.codec(), hash)),
+            ..*row
+        }));
+        hash.is_none()
+    });
+    failed
 }
 
 /// Adds the blocks whose place a damaged row still tells though not their hash, where nothing else is known to lie: what
@@ -232,10 +269,12 @@ fn with_table(
         .rows
         .iter()
         .zip(&held)
-        .filter(|(_, held)| **held != Held::Good);
+        .filter(|(_, held)| held.is_bad());
     let damaged = bad.map(|(row, _)| range_of(row)).collect();
     let mut held = held.iter();
-    table.rows.retain(|_| held.next() == Some(&Held::Good));
+    table
+        .rows
+        .retain(|_| held.next().is_some_and(|held| !held.is_bad()));
     pack.take(table);
     pack.payload_end = table_offset;
     pack.is_proven = true;
@@ -309,3 +348,6 @@ pub(super) fn remains_of_table(pack: &Pack, raw: &RawPack) -> Result<Table, Stor
     let bytes = raw.bytes(header.table_offset, len as usize)?;
     Ok(tables::rows_in(raw, &bytes))
 }
+
+#[cfg(test)]
+mod tests;

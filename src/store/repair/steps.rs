@@ -1,6 +1,7 @@
 //! What a plan does, in the order in which it is done, and what the store looked like when it was made.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use super::salvage::Rebuilt;
 use crate::block::{Cid, canonical};
@@ -71,9 +72,10 @@ impl Steps {
     }
 }
 
-/// Which files there were, told by their numbers and lengths. A file of a store never changes in place.
+/// Which files there were, told by their numbers and lengths, and by their times but for roots, whose time is that of
+/// their last use: a number is given again. A file of a store never changes in place.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Seen(Vec<(PathBuf, u64, u64)>);
+pub(super) struct Seen(Vec<(PathBuf, u64, u64, Option<SystemTime>)>);
 
 impl Seen {
     pub(super) fn of(folder: &StoreFolder) -> Result<Self, StoreError> {
@@ -90,7 +92,9 @@ impl Seen {
         let mut seen = Vec::with_capacity(paths.len());
         for path in paths {
             if let Some(found) = files.metadata_if_there(&path)? {
-                seen.push((path, found.ino(), found.len()));
+                let is_root = path.parent() == Some(&*folder.roots());
+                let written = found.modified().ok().filter(|_| !is_root);
+                seen.push((path, found.ino(), found.len(), written));
             }
         }
         Ok(Self(seen))

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::finding::RepairObject;
+use super::finding::{RepairObject, is_folder};
 use super::pack::{self, Pack};
 use super::raw::{RawReader, pack_path};
 use crate::block::Cid;
-use crate::error::FileError;
 use crate::store::coverage::{Coverage, Covered};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
-use crate::store::format::StoreId;
+use crate::store::format::{self, FileKind, StoreId};
 use crate::store::gone::{self, Gone};
 use crate::store::inner;
 use crate::store::names::{self, Pin};
@@ -20,6 +19,9 @@ use crate::store::pack::PackId;
 use crate::store::root::{ObjectKind, Remains, RootName, RootRecord};
 
 const ROOT_LIMIT: u64 = 4 << 30;
+/// What is read of a damaged one.
+const NAME_LIMIT: u64 = 1 << 16;
+const GONE_LIMIT: u64 = 64 << 20;
 
 pub(super) struct Survey {
     pub(super) folder: StoreFolder,
@@ -33,6 +35,8 @@ pub(super) struct Survey {
     /// By object the pins that can be read.
     pub(super) pinned: HashMap<Cid, Vec<Pin>>,
     pub(super) gone: Result<Gone, StoreError>,
+    /// What was wrong with `gone`, if one byte of it was and could be put back.
+    pub(super) mended_gone: Option<StoreError>,
 }
 
 pub(super) struct RootFile {
@@ -56,6 +60,9 @@ pub(super) struct NameFile {
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) pin: Result<Pin, StoreError>,
+    /// Of a damaged one its bytes, as far as they can be read, and what they say once one byte is put back.
+    pub(super) bytes: Vec<u8>,
+    pub(super) mended: Option<Pin>,
 }
 
 impl RootFile {
@@ -118,10 +125,15 @@ impl Survey {
         id: StoreId,
         examined: impl Fn(&mut Pack),
     ) -> Result<Self, StoreError> {
-        let gone = match gone::read(folder, id) {
+        let (gone, mended_gone) = match gone::read(folder, id) {
             // What is not read now may be read later: it is not to be made again for that.
             Err(e @ StoreError::File(_)) => return Err(e),
-            read => read,
+            Err(e) if is_folder(&e) => return Err(e),
+            Err(why) => match mended_gone(folder, id) {
+                Some(gone) => (Ok(gone), Some(why)),
+                None => (Err(why), None),
+            },
+            Ok(gone) => (Ok(gone), None),
         };
         let mut survey = Self {
             folder: folder.clone(),
@@ -133,6 +145,7 @@ impl Survey {
             names: Vec::new(),
             pinned: HashMap::new(),
             gone,
+            mended_gone,
         };
         // Names before roots and roots before packs: what is made meanwhile is made the other way round.
         survey.read_names()?;
@@ -162,10 +175,19 @@ impl Survey {
                 Ok(Some(pin)) => Ok(pin),
                 Err(e) => Err(e),
             };
+            let path = folder.join(name);
+            let bytes = match pin {
+                Ok(_) => Vec::new(),
+                Err(_) => read_up_to(&self.folder, &path, NAME_LIMIT),
+            };
+            let mended = format::mended(&bytes, FileKind::Name, Some(self.id))
+                .and_then(|bytes| names::parse(&bytes, self.id, name, &path).ok());
             self.names.push(NameFile {
-                path: folder.join(name),
                 name: name.to_owned(),
+                path,
                 pin,
+                bytes,
+                mended,
             });
         }
         self.names.sort_by(|a, b| a.name.cmp(&b.name));
@@ -210,12 +232,16 @@ impl Survey {
 
     fn read_root(&self, name: &RootName, path: &Path) -> Result<Option<RootState>, StoreError> {
         let files = self.folder.files();
-        let Some(file) = files.open_if_there(path)? else {
-            return Ok(None);
+        let file = match files.open_if_there(path).map_err(StoreError::from) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(why) if is_folder(&why) => return Ok(Some(RootState::Foreign(why))),
+            Err(why @ StoreError::Damaged { .. }) => return Ok(Some(unreadable(why))),
+            Err(why) => return Err(why),
         };
-        let bytes = match files.read_file(&file, path, ROOT_LIMIT) {
+        let bytes = match format::read_sealed(files, &file, path, ROOT_LIMIT) {
             Ok(bytes) => bytes,
-            Err(why) => return Ok(Some(unreadable(why))),
+            Err(why) => return Ok(Some(unreadable(why.into()))),
         };
         let parsed = match name {
             RootName::Object(cid) | RootName::Retired(cid) => {
@@ -231,10 +257,14 @@ impl Survey {
                     what: "store id", ..
                 }),
             ) => RootState::Foreign(why),
-            Err(why) => RootState::Damaged {
-                remains: RootRecord::remains(&bytes, self.id, path),
-                why,
-            },
+            Err(why) => {
+                let mended = format::mended(&bytes, FileKind::Root, Some(self.id));
+                let left = mended.as_deref().unwrap_or(&bytes);
+                RootState::Damaged {
+                    remains: RootRecord::remains(left, self.id, path),
+                    why,
+                }
+            }
         }))
     }
 
@@ -309,9 +339,24 @@ impl Survey {
     }
 }
 
-fn unreadable(why: FileError) -> RootState {
+fn unreadable(why: StoreError) -> RootState {
     RootState::Damaged {
-        why: why.into(),
+        why,
         remains: Remains::default(),
     }
+}
+
+/// What can be read of a file, if it is no longer.
+fn read_up_to(folder: &StoreFolder, path: &Path, limit: u64) -> Vec<u8> {
+    let files = folder.files();
+    let file = files.open_if_there(path).ok().flatten();
+    let bytes = file.and_then(|file| format::read_sealed(files, &file, path, limit).ok());
+    bytes.unwrap_or_default()
+}
+
+fn mended_gone(folder: &StoreFolder, id: StoreId) -> Option<Gone> {
+    let path = folder.gone();
+    let bytes = read_up_to(folder, &path, GONE_LIMIT);
+    let bytes = format::mended(&bytes, FileKind::Gone, Some(id))?;
+    Gone::parse(&bytes, id, &path).ok()
 }

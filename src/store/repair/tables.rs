@@ -107,7 +107,17 @@ pub(super) fn rows_in(pack: &RawPack, bytes: &[u8]) -> Table {
             break;
         }
         if stride == 0 {
-            break;
+            // The first row is damaged: where the next one is readable is its end.
+            let ends = CID_BYTES.map(|cid_bytes| cid_bytes as usize + 8 + AFTER_CID);
+            let is_end = |len: &usize| {
+                bytes
+                    .get(at + len..)
+                    .is_some_and(|rest| row_at(rest).is_some())
+            };
+            match ends.into_iter().find(is_end) {
+                Some(len) => stride = len,
+                None => break,
+            }
         }
         at += stride;
     }

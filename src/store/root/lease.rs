@@ -14,7 +14,7 @@ use crate::error::FileError;
 use crate::fsio::{self, Files, Locked};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
-use crate::store::format::StoreId;
+use crate::store::format::{self, StoreId};
 use crate::store::registry::Holder;
 
 /// A use is noted at most this often.
@@ -45,8 +45,17 @@ impl Lease {
         let file = locked.file();
         let modified = files.modified(file);
         let now = SystemTime::now();
-        if modified.is_ok_and(|then| now.duration_since(then).is_ok_and(|age| age >= USE_STEP)) {
+        // A time to come, of a clock that was wrong, is put right.
+        let is_due = |then| now.duration_since(then).map_or(true, |age| age >= USE_STEP);
+        if modified.is_ok_and(is_due) {
             let _ = files.set_modified(file, now);
+        }
+    }
+
+    /// As [`Lease::touch`], however short a time ago it was used before: what was planned without this use is off.
+    pub(crate) fn use_now(&self) {
+        if let Self::Locked(locked, files) = self {
+            let _ = files.set_modified(locked.file(), SystemTime::now());
         }
     }
 }
@@ -65,7 +74,7 @@ impl LeasedRoot {
         };
         let cid = self.record.head.cid.0;
         let path = super::object_path(folder, &cid);
-        let bytes = files.read_file(locked.file(), &path, ROOT_LIMIT)?;
+        let bytes = format::read_sealed(files, locked.file(), &path, ROOT_LIMIT)?;
         RootRecord::parse(&bytes, store, &cid, &path, true).map(Arc::new)
     }
 }
@@ -88,7 +97,7 @@ pub(crate) fn open_root(
         if !files.is_same_file(locked.file(), &path)? {
             continue;
         }
-        let bytes = files.read_file(locked.file(), &path, ROOT_LIMIT)?;
+        let bytes = format::read_sealed(files, locked.file(), &path, ROOT_LIMIT)?;
         let record = RootRecord::parse(&bytes, store, cid, &path, with_nodes)?;
         let files = files.clone();
         return Ok(Some(LeasedRoot {

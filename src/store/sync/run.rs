@@ -17,8 +17,10 @@ use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::ingest::{is_whole, refers};
 use crate::store::inner::Inner;
+use crate::store::quota;
 use crate::store::read::{EntryType, ReadCore, StoreReader};
 use crate::store::root::{LeasedRoot, ObjectKind};
+use crate::store::spare::Spared;
 
 /// Names of a source in use may move faster than their objects are copied.
 const MOST_FOLLOWED: usize = 1_024;
@@ -38,6 +40,7 @@ pub(crate) fn sync_from(
         store,
         core,
         options,
+        spared: Spared::new(&store.spares),
         counted: Counted::default(),
         report: SyncReport::default(),
         progress: SyncProgress::default(),
@@ -76,6 +79,8 @@ struct Run<'r> {
     store: &'r Inner,
     core: &'r Arc<ReadCore>,
     options: &'r SyncOptions,
+    /// What was brought makes no way for what is brought after it.
+    spared: Spared,
     counted: Counted,
     report: SyncReport,
     progress: SyncProgress,
@@ -85,6 +90,7 @@ impl Run<'_> {
     /// Copies one object and sets its pins. Gives back one that was removed from the source meanwhile.
     fn object(&mut self, mut wanted: Wanted) -> Result<Option<Wanted>, SyncError> {
         self.options.check_cancel(self.report.copied())?;
+        self.spared.add(&wanted.cid);
         let (done, new) = (self.progress.done_bytes, self.progress.new_bytes);
         let outcome = match wanted.fault.take() {
             Some(fault) => Err(fault.into()),
@@ -147,6 +153,9 @@ impl Run<'_> {
         new: u64,
     ) -> Result<Option<(SyncState, SyncCounts)>, Stop> {
         if let Some(there) = self.whole(wanted)? {
+            if !self.options.dry_run {
+                there.lease.use_now();
+            }
             let head = &there.record.head;
             let counts = SyncCounts {
                 there_blocks: head.blocks,
@@ -172,7 +181,14 @@ impl Run<'_> {
         };
         let counts = match options.dry_run {
             true => count(self.store, &source, &mut self.counted, &mut tell)?,
-            false => copy(self.store, &source, &mut tell)?,
+            false => {
+                if self.store.quota.is_some() {
+                    let mut counted = Counted::default();
+                    let counts = count(self.store, &source, &mut counted, &mut |_, _| Ok(()))?;
+                    quota::foresee(self.store, counts.new_bytes)?;
+                }
+                copy(self.store, &source, &mut tell)?
+            }
         };
         Ok(Some((SyncState::Copied, counts)))
     }

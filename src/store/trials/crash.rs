@@ -34,6 +34,8 @@ fn expected(eras: &[Era], cut: usize) -> &Ledger {
 
 /// A run whose operations were recorded.
 struct Record {
+    /// With the files that are referred to.
+    _dir: tempfile::TempDir,
     steps: &'static [Step],
     ops: Vec<Op>,
     eras: Vec<Era>,
@@ -60,6 +62,7 @@ impl Record {
             });
         }
         Self {
+            _dir: dir,
             steps: workload.steps,
             ops: disk.ops(),
             eras,

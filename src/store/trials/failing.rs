@@ -1,5 +1,6 @@
 //! A failure at every operation of a run.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,14 +8,19 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::check::check_what_is_left;
-use super::faults::{Failure, Fault, FaultyDisk, Kind, SYNCS};
-use super::indexes::FaultyIndex;
+use super::faults::{CHANGES, Failure, Fault, FaultyDisk, Kind, SYNCS};
+use super::indexes::{FaultyIndex, RememberingIndex, SharedIndex};
 use super::ledger::Ledger;
+use super::recorder::RecordingDisk;
 use super::run::Run;
 use super::workload::{Step, WORKLOADS, Workload, letters_of};
+use crate::dag::Profile;
 use crate::fsio::{Files, RealDisk};
-use crate::store::StoreError;
-use crate::store::index::MemoryIndex;
+use crate::store::index::{Index, MemoryIndex};
+use crate::store::inner;
+use crate::store::pack::{PackId, Row};
+use crate::store::read::ReadCore;
+use crate::store::{AddOptions, GcOptions, RemoveOptions, StoreError, StoreOptions};
 
 /// Runs all steps on a disk with a fault, and checks what it left. Says how many operations were counted.
 fn run(workload: &Workload, fault: Fault) -> u64 {
@@ -89,6 +95,21 @@ fn a_disk_that_fails_from_some_point_on_costs_nothing_that_was_returned() {
 #[test]
 fn a_disk_that_is_full_from_some_point_on_costs_nothing_that_was_returned() {
     every_operation(Failure::Errno(Errno::NOSPC), true);
+}
+
+/// What was renamed may be there, though neither the sync after it nor a look at it says so.
+#[test]
+fn a_disk_that_neither_syncs_nor_reads_from_some_point_on_costs_nothing_that_was_returned() {
+    let fault = |nth| Fault {
+        kinds: &[Kind::SyncFile, Kind::SyncDir, Kind::Read],
+        nth,
+        failure: Failure::Errno(Errno::IO),
+        lasting: true,
+    };
+    for workload in &WORKLOADS {
+        let points = (1..).take_while(|nth| run(workload, fault(*nth)) >= *nth);
+        assert!(points.count() > 50);
+    }
 }
 
 #[test]
@@ -198,4 +219,85 @@ fn index_fails(workload: &Workload, nth: u64, lasting: bool) -> bool {
         panic!("call {nth}, from then on: {lasting}: {what}");
     }
     index.counted() >= nth
+}
+
+/// A block lies in a file of the user's and in a pack, and the index knows one place: when the pack is collected by a
+/// process that dies on the way, the other place is known once the store is opened again. Says how many operations
+/// were counted.
+fn collected(fault: Fault) -> u64 {
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let index = Arc::<MemoryIndex>::default();
+    let open = |files: &Files| {
+        let index = Box::new(SharedIndex(Arc::<MemoryIndex>::clone(&index)));
+        super::open_over(&path, files, StoreOptions::default(), index)
+    };
+    let chunk = vec![7; 70_000];
+    let file = dir.path().join("file");
+    std::fs::write(&file, &chunk).unwrap();
+    let profile = Profile::default().with_chunk_bytes(chunk.len()).unwrap();
+    let options = AddOptions::default().with_profile(profile.clone());
+    let store = open(Files::real()).unwrap();
+    let referring = AddOptions {
+        reference: true,
+        ..options.clone()
+    };
+    let referred = store.add_path(&file, &referring).unwrap().cid;
+    let both = [&chunk[..], b"more"].concat();
+    let added = store.add_reader(&both[..], &options).unwrap().cid;
+    let removed = store.remove(&added.into(), &RemoveOptions::with_unpin());
+    removed.unwrap();
+    drop(store);
+    let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+    if let Ok(store) = open(&disk.files()) {
+        let plan = store.plan_gc(&GcOptions::default());
+        let _ = plan.and_then(|plan| store.apply_gc(&plan));
+    }
+    let store = open(Files::real()).unwrap();
+    let known = index.get(referred.hash()).unwrap();
+    assert!(known.is_some(), "{fault:?}");
+    assert_eq!(store.get_block(&referred).unwrap().data(), chunk);
+    disk.counted()
+}
+
+#[test]
+fn what_a_collection_that_dies_forgot_is_known_again_from_where_else_it_is() {
+    let fault = |nth| Fault {
+        kinds: &CHANGES,
+        nth,
+        failure: Failure::Errno(Errno::IO),
+        lasting: true,
+    };
+    let points = (1..).take_while(|nth| collected(fault(*nth)) >= *nth);
+    assert!(points.count() > 5);
+}
+
+#[test]
+fn a_pack_that_is_collected_loses_its_marker_before_its_rows() {
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let disk = RecordingDisk::new(dir.path());
+    let index = RememberingIndex::new(&disk);
+    let shared = Box::new(SharedIndex(Arc::<RememberingIndex>::clone(&index)));
+    let store = super::open_over(&path, &disk.files(), StoreOptions::default(), shared).unwrap();
+    let added = store
+        .add_reader(&[7; 100_000][..], &AddOptions::default())
+        .unwrap();
+    let core = ReadCore::open(&path).unwrap();
+    let ids = inner::list(&core.folder).unwrap();
+    let table = |id: &PackId| core.packs.open(*id).unwrap().table().unwrap().rows;
+    let rows: HashMap<PackId, Vec<Row>> = ids.iter().map(|id| (*id, table(id))).collect();
+    let removed = store.remove(&added.cid.into(), &RemoveOptions::with_unpin());
+    removed.unwrap();
+    let plan = store.plan_gc(&GcOptions::default()).unwrap();
+    assert_eq!(store.apply_gc(&plan).unwrap().packs, 1);
+    let states = index.take_states();
+    for (_, state) in &states {
+        for id in state.marked().unwrap() {
+            for row in &rows[&id] {
+                assert!(state.get(row.cid.0.hash()).unwrap().is_some());
+            }
+        }
+    }
+    assert!(states.last().unwrap().1.marked().unwrap().is_empty());
 }

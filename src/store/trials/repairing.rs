@@ -12,11 +12,13 @@ use super::replay::at;
 use crate::block::Cid;
 use crate::fsio::{Files, RealDisk};
 use crate::store::folder::StoreFolder;
-use crate::store::index::MemoryIndex;
+use crate::store::index::{IndexSlot, MemoryIndex};
+use crate::store::inner::Inner;
+use crate::store::read::ReadCore;
 use crate::store::repair::{apply_on, plan_on};
 use crate::store::{
-    AddOptions, RepairOptions, Store, StoreError, StoreOptions, StoreReader, Target, VerifyOptions,
-    apply_repair, plan_repair,
+    AddOptions, Defect, GcOptions, RemoveOptions, RepairOptions, Store, StoreError, StoreOptions,
+    StoreReader, Target, VerifyOptions, apply_repair, plan_repair, writer_lock,
 };
 
 /// What a store holds.
@@ -182,4 +184,61 @@ fn i4_rebuildable_a_repair_that_meets_a_failing_disk_loses_nothing() {
 #[test]
 fn i4_rebuildable_a_repair_that_meets_a_full_disk_loses_nothing() {
     at_every_operation(&CHANGES, Errno::NOSPC, true);
+}
+
+/// Removes everything and collects it on a disk with a fault, then looks what a repair would say. Says how many
+/// operations were counted.
+fn collected(fault: Fault) -> u64 {
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let store = |files: &Files| {
+        let index = Box::<MemoryIndex>::default();
+        super::open_over(&path, files, StoreOptions::default(), index).unwrap()
+    };
+    let first = store(Files::real());
+    let added: Vec<Cid> = (0..3)
+        .map(|seed| {
+            let bytes = text(seed, 70_000);
+            let added = first.add_reader(&bytes[..], &AddOptions::default());
+            added.unwrap().cid
+        })
+        .collect();
+    for cid in added {
+        let removed = first.remove(&cid.into(), &RemoveOptions::with_unpin());
+        removed.unwrap();
+    }
+    drop(first);
+    let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+    let core = ReadCore::on(StoreFolder::on(&path, disk.files()));
+    let collected = core.and_then(|core| {
+        let lock = writer_lock::take(&core.folder, &StoreOptions::default())?;
+        let slot = |folder: &StoreFolder| IndexSlot::with(Box::<MemoryIndex>::default(), folder);
+        let store = Store::over(Inner::open_over(core, lock, StoreOptions::default(), slot)?);
+        store.apply_gc(&store.plan_gc(&GcOptions::default())?)
+    });
+    let plan = plan_repair(&path, &RepairOptions::default()).unwrap();
+    // It has no database here.
+    let mut found = plan.findings.iter().filter(|f| f.defect != Defect::Index);
+    assert_eq!(found.next(), None, "{fault:?}: {collected:?}");
+    // Nothing stays when it is collected again.
+    let last = store(Files::real());
+    last.apply_gc(&last.plan_gc(&GcOptions::default()).unwrap())
+        .unwrap();
+    for folder in ["roots", "packs"] {
+        let left = Files::real().list(&path.join(folder)).unwrap();
+        assert_eq!(left.len(), 0, "{fault:?}: {folder}: {left:?}");
+    }
+    disk.counted()
+}
+
+#[test]
+fn a_collection_of_everything_that_is_cut_off_leaves_no_roots_to_be_lost() {
+    let fault = |nth| Fault {
+        kinds: &CHANGES,
+        nth,
+        failure: Failure::Errno(Errno::IO),
+        lasting: true,
+    };
+    let points = (1..).take_while(|nth| collected(fault(*nth)) >= *nth);
+    assert!(points.count() > 10);
 }

@@ -16,7 +16,8 @@ use crate::store::index::{Index, MemoryIndex};
 use crate::store::relocate::tests::move_all;
 use crate::store::root;
 use crate::store::{
-    GcOptions, GcReport, HealOptions, PinOptions, RemoveOptions, Store, StoreError, VerifyOptions,
+    AbsorbOptions, GcOptions, GcReport, HealOptions, PinOptions, RemoveOptions, Store, StoreError,
+    VerifyOptions,
 };
 
 /// A store on some disk, and what it has promised so far.
@@ -98,6 +99,7 @@ impl Run {
                     ledger.name_may(name, Some(cid));
                 }
             }
+            Step::Refer(letters) => ledger.object_may_come(cid(letters), &content(letters)),
             Step::Remove(letters) => {
                 let cid = cid(letters);
                 ledger.object(cid, &content(letters), Presence::May);
@@ -120,6 +122,7 @@ impl Run {
             Step::Heal(letters) => ledger.may_be_damaged(cid(letters)),
             Step::Collect(Scope::Removed)
             | Step::MoveAll
+            | Step::Absorb(_)
             | Step::BreakOff(_)
             | Step::AddOverDamage(_)
             | Step::Read(_)
@@ -136,6 +139,9 @@ impl Run {
                 if let Pin::Named(name) | Pin::Moves(name) = pin {
                     ledger.name_is(name, Some(cid));
                 }
+            }
+            Step::Refer(letters) => {
+                ledger.object(cid(letters), &content(letters), Presence::Must);
             }
             Step::Remove(letters) => {
                 let cid = cid(letters);
@@ -159,6 +165,7 @@ impl Run {
             Step::Heal(_) => ledger.is_healed(),
             Step::Collect(Scope::Removed)
             | Step::MoveAll
+            | Step::Absorb(_)
             | Step::BreakOff(_)
             | Step::AddOverDamage(_)
             | Step::Read(_)
@@ -178,6 +185,10 @@ impl Run {
             Step::AddOverDamage(letters) => {
                 damage(&files, store.path(), &cid(letters))?;
                 add(store, letters, Pin::No)?;
+            }
+            Step::Refer(letters) => refer(store, letters)?,
+            Step::Absorb(letters) => {
+                store.absorb(&cid(letters).into(), &AbsorbOptions::default())?;
             }
             Step::Remove(letters) => {
                 store.remove(&cid(letters).into(), &RemoveOptions::with_unpin())?;
@@ -229,6 +240,21 @@ fn the_chunk(letter: &str) -> Block {
 fn add(store: &Store, letters: &'static str, pin: Pin) -> Result<(), StoreError> {
     let added = store.add_reader(&content(letters)[..], &add_options(pin))?;
     assert_eq!(added.cid, cid(letters));
+    Ok(())
+}
+
+/// The file stands beside the store, and goes with its folder.
+fn refer(store: &Store, letters: &'static str) -> Result<(), StoreError> {
+    let above = store.path().parent().expect("a folder of its own");
+    let folder = above.join("sources");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(letters);
+    if !path.exists() {
+        std::fs::write(&path, content(letters)).unwrap();
+    }
+    let mut options = add_options(Pin::No);
+    options.reference = true;
+    assert_eq!(store.add_path(path, &options)?.cid, cid(letters));
     Ok(())
 }
 

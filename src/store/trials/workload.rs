@@ -19,6 +19,10 @@ pub(super) enum Step {
     BreakOff(&'static str),
     /// The object's root is damaged behind the store's back, and the object added again.
     AddOverDamage(&'static str),
+    /// Added by reference, from a file that stays.
+    Refer(&'static str),
+    /// What it refers to is copied in.
+    Absorb(&'static str),
     /// With its pins.
     Remove(&'static str),
     Pin(&'static str, &'static str),
@@ -68,12 +72,13 @@ pub(super) struct Workload {
 
 /// Every step there is, and what shares what with another. Several, because what can be left after a cut grows
 /// with the square of the steps.
-pub(super) const WORKLOADS: [Workload; 6] = [
+pub(super) const WORKLOADS: [Workload; 7] = [
     of(&ADDS),
     of(&COLLECTIONS),
     of(&ROOTS),
     of(&IMPORTS),
     of(&RELOCATIONS),
+    of(&REFERENCES),
     Workload {
         steps: &MAKING_ROOM,
         max_bytes: Some(QUOTA_BYTES),
@@ -158,6 +163,19 @@ pub(super) const RELOCATIONS: [Step; 8] = [
     Step::Collect(Scope::Removed),
 ];
 
+/// Blocks that lie in files of the user's, beside some that the store has.
+pub(super) const REFERENCES: [Step; 9] = [
+    Step::Add("ab", Pin::Named("kept")),
+    Step::Refer("bcd"),
+    Step::Refer("ef"),
+    Step::Absorb("bcd"),
+    Step::Collect(Scope::Removed),
+    Step::Remove("ef"),
+    Step::Collect(Scope::Removed),
+    Step::Refer("eg"),
+    Step::Add("eg", Pin::No),
+];
+
 /// Room for two of the three contents.
 const QUOTA_BYTES: u64 = 96 << 10;
 pub(super) const MAKING_ROOM: [Step; 5] = [
@@ -171,9 +189,10 @@ pub(super) const MAKING_ROOM: [Step; 5] = [
 /// What the steps add.
 pub(super) fn letters_of(steps: &[Step]) -> Vec<&'static str> {
     let added = steps.iter().filter_map(|step| match step {
-        Step::Add(letters, _) | Step::BreakOff(letters) | Step::AddOverDamage(letters) => {
-            Some(*letters)
-        }
+        Step::Add(letters, _)
+        | Step::BreakOff(letters)
+        | Step::AddOverDamage(letters)
+        | Step::Refer(letters) => Some(*letters),
         _ => None,
     });
     let mut letters: Vec<&str> = added.collect();

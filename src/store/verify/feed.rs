@@ -27,11 +27,22 @@ pub(super) struct Piece {
     pub(super) range: Range<u64>,
     rows: Arc<[Row]>,
     numbers: Range<usize>,
+    /// Bytes that several rows of the pack lie over, in order and apart.
+    shared: Arc<[Range<u64>]>,
 }
 
 impl Piece {
     pub(super) fn rows(&self) -> &[Row] {
         &self.rows[self.numbers.clone()]
+    }
+
+    /// Whether another row of the pack lies over bytes of this one.
+    pub(super) fn is_shared(&self, row: &Row) -> bool {
+        let first = self
+            .shared
+            .partition_point(|shared| shared.end <= row.offset);
+        let next = self.shared.get(first);
+        next.is_some_and(|next| next.start < row.offset + u64::from(row.len))
     }
 }
 
@@ -169,7 +180,8 @@ impl<'a> Feed<'a> {
             let gone = &self.gone;
             draw.choose(&mut wanted, |row| gone.is_damaged(&place_of(id, row)));
         }
-        self.cut(&pack, wanted.into());
+        let shared = shared(&wanted).into();
+        self.cut(&pack, wanted.into(), shared);
         Ok(())
     }
 
@@ -185,7 +197,7 @@ impl<'a> Feed<'a> {
     }
 
     /// Cuts a pack's blocks into pieces.
-    fn cut(&mut self, pack: &Arc<PackFile>, rows: Arc<[Row]>) {
+    fn cut(&mut self, pack: &Arc<PackFile>, rows: Arc<[Row]>, shared: Arc<[Range<u64>]>) {
         let mut first = 0;
         while let Some(row) = rows.get(first) {
             let start = row.offset;
@@ -204,10 +216,28 @@ impl<'a> Feed<'a> {
                 range: start..end,
                 rows: Arc::clone(&rows),
                 numbers: first..next,
+                shared: Arc::clone(&shared),
             });
             first = next;
         }
     }
+}
+
+/// The bytes that several of these rows lie over; none in a table that is as it was written.
+fn shared(rows: &[Row]) -> Vec<Range<u64>> {
+    let mut shared: Vec<Range<u64>> = Vec::new();
+    let mut end = 0;
+    for row in rows.iter().filter(|row| row.len > 0) {
+        let row_end = row.offset + u64::from(row.len);
+        let over = row.offset..row_end.min(end);
+        match shared.last_mut() {
+            _ if over.is_empty() => {}
+            Some(last) if over.start <= last.end => last.end = last.end.max(over.end),
+            _ => shared.push(over),
+        }
+        end = end.max(row_end);
+    }
+    shared
 }
 
 pub(super) fn place_of(pack: PackId, row: &Row) -> Place {

@@ -1,6 +1,6 @@
 //! Collecting findings: each block and each pack once, with everything that it concerns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::report::{Affected, Finding, FindingKind};
@@ -13,6 +13,8 @@ pub(super) struct Findings {
     list: Vec<Finding>,
     by_place: HashMap<Place, usize>,
     by_pack: HashMap<PackId, usize>,
+    /// What each is known to concern: one block may lie in any number of files.
+    concerned: HashSet<(usize, Affected)>,
 }
 
 impl Findings {
@@ -101,8 +103,8 @@ impl Findings {
     }
 
     fn concerns(&mut self, index: usize, affected: Option<&Affected>) {
-        let known = &mut self.list[index].affected;
-        known.extend(affected.filter(|one| !known.contains(one)).cloned());
+        let new = affected.filter(|one| self.concerned.insert((index, (*one).clone())));
+        self.list[index].affected.extend(new.cloned());
     }
 
     pub(super) fn has(&self, place: &Place) -> bool {

@@ -40,7 +40,7 @@ pub(crate) fn verify(
     access: &Access<'_>,
     options: &VerifyOptions,
 ) -> Result<VerifyReport, StoreError> {
-    let mut structure = Structure::new(access, options);
+    let mut structure = Structure::new(access, options)?;
     let (packs, wanted) = match options.targets.is_empty() {
         true => {
             structure.everything()?;
@@ -62,6 +62,7 @@ pub(crate) fn verify(
         of_blocks: scanned.of_blocks,
         bytes: scanned.bytes,
         packs: scanned.packs,
+        unused_damaged: scanned.outvoted,
         is_complete: scanned.is_complete && !options.is_cancelled(),
         ..VerifyReport::default()
     };
@@ -74,7 +75,7 @@ pub(crate) fn follow_again(
     objects: impl IntoIterator<Item = Cid>,
 ) -> Result<Vec<Finding>, StoreError> {
     let options = VerifyOptions::default();
-    let mut structure = Structure::new(access, &options);
+    let mut structure = Structure::new(access, &options)?;
     let targets: Vec<Target> = objects.into_iter().map(Target::from).collect();
     structure.targets(&targets)?;
     Ok(structure.findings.into_list())
@@ -155,7 +156,12 @@ fn record(store: &Inner, damaged: &[Place], good: &[Place]) -> Result<(), StoreE
     let before = store.registry.gone();
     store.registry.change_gone(|gone| {
         for (pack, Changes { damaged, good }) in changes {
-            gone.change_damaged(pack, damaged, &good);
+            // One that a collection unlinked meanwhile is forgotten once that is durable, and not recorded after it.
+            let path = store.packs_folder().join(pack.file_name());
+            let there = store.folder().files().metadata_if_there(&path);
+            if !matches!(there, Ok(None)) {
+                gone.change_damaged(pack, damaged, &good);
+            }
         }
     });
     if *store.registry.gone() != *before {

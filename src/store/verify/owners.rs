@@ -8,6 +8,7 @@ use super::access::{Access, is_lost};
 use super::report::Affected;
 use super::scan::Bad;
 use crate::store::error::StoreError;
+use crate::store::format;
 use crate::store::pack::PackId;
 use crate::store::root::{ROOT_LIMIT, RootName, RootRecord};
 
@@ -69,7 +70,7 @@ fn read_loose(access: &Access<'_>, path: &Path) -> Result<Option<RootRecord>, St
     let Some(file) = files.open_if_there(path)? else {
         return Ok(None);
     };
-    let bytes = files.read_file(&file, path, ROOT_LIMIT)?;
+    let bytes = format::read_sealed(files, &file, path, ROOT_LIMIT)?;
     RootRecord::parse_any(&bytes, access.core.id, path, true).map(Some)
 }
 
@@ -106,7 +107,7 @@ impl Search {
             let range = node.offset..node.offset + u64::from(node.len);
             for index in self.within(record.pack(node.pack), &range) {
                 let is_known = |one: &Affected| one.object == record.head.cid.0;
-                if !owners[index].affected.iter().any(is_known) {
+                if !owners[index].affected.last().is_some_and(is_known) {
                     // Which path an inner node belongs to is told by who follows the object.
                     let entry = record.paths.iter().find(|entry| entry.cid == node.cid);
                     owners[index].add(record, entry.map_or("", |entry| &entry.path));
@@ -130,6 +131,7 @@ impl Search {
 }
 
 impl Owner {
+    /// Objects come one after the other, and so do their paths: what is known already came last.
     fn add(&mut self, record: &RootRecord, path: &str) {
         self.is_used = true;
         let affected = Affected {
@@ -137,7 +139,7 @@ impl Owner {
             name: record.head.name.clone(),
             path: path.to_owned(),
         };
-        if !self.affected.contains(&affected) {
+        if self.affected.last() != Some(&affected) {
             self.affected.push(affected);
         }
     }

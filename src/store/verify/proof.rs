@@ -12,6 +12,7 @@ use crate::block::{Block, BlockError, Cid, RAW, canonical};
 use crate::dag::{self, Node, ShardPosition};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::gone::Gone;
 use crate::store::pack::{PackFile, Place};
 use crate::store::root::{self, EntryKind, NodePlace, RootRecord};
 
@@ -20,6 +21,7 @@ pub(super) struct Proof<'a, 'w> {
     pub(super) access: &'a Access<'a>,
     pub(super) tables: &'w mut Tables<'a>,
     pub(super) findings: &'w mut Findings,
+    gone: &'w Gone,
     pub(super) record: &'w RootRecord,
     /// What was followed, for those who hash only that.
     pub(super) covered: Option<&'w mut Coverage>,
@@ -41,6 +43,7 @@ impl<'a, 'w> Proof<'a, 'w> {
         access: &'a Access<'a>,
         tables: &'w mut Tables<'a>,
         findings: &'w mut Findings,
+        gone: &'w Gone,
         record: &'w RootRecord,
         is_cancelled: &'w dyn Fn() -> bool,
     ) -> Self {
@@ -49,6 +52,7 @@ impl<'a, 'w> Proof<'a, 'w> {
             access,
             tables,
             findings,
+            gone,
             covered: None,
             nodes: record.nodes.iter().map(node).collect(),
             record,
@@ -344,14 +348,19 @@ impl<'a, 'w> Proof<'a, 'w> {
         Ok(None)
     }
 
-    /// Checks that a block is a row of its pack's table, and returns the pack. Of a pack without a table the
-    /// block itself is read.
+    /// Checks that a block is a row of its pack's table that is not dead, and returns the pack. Of a pack without a
+    /// table the block itself is read.
     pub(super) fn check_row(
         &mut self,
         cid: &Cid,
         place: Place,
         path: &str,
     ) -> Result<Option<Arc<PackFile>>, StoreError> {
+        if self.gone.is_dead(&place) {
+            let found = "nothing: a collection gave the bytes back".into();
+            self.missing(cid, place, path, found);
+            return Ok(None);
+        }
         match self.tables.of(place.pack)? {
             Known::Rows(pack, rows) => {
                 let mut found = tables::at(&rows, &place).peekable();
@@ -377,17 +386,19 @@ impl<'a, 'w> Proof<'a, 'w> {
                 let file = self.access.core.folder.packs().join(place.pack.file_name());
                 self.findings
                     .pack(place.pack, &file, &error, Some(&affected));
-                self.findings.block(
-                    FindingKind::MissingBlock,
-                    *cid,
-                    place,
-                    &file,
-                    "nothing: its pack cannot be opened".into(),
-                    Some(&affected),
-                );
+                let found = "nothing: its pack cannot be opened".into();
+                self.missing(cid, place, path, found);
                 Ok(None)
             }
         }
+    }
+
+    fn missing(&mut self, cid: &Cid, place: Place, path: &str, found: String) {
+        let affected = self.affected(path);
+        let file = self.access.core.folder.packs().join(place.pack.file_name());
+        let kind = FindingKind::MissingBlock;
+        self.findings
+            .block(kind, *cid, place, &file, found, Some(&affected));
     }
 
     /// A leaf that is nothing but bytes of a file.

@@ -75,7 +75,8 @@ pub enum FindingKind {
     CorruptBlock,
     /// The disk does not give a block's bytes.
     UnreadableBlock,
-    /// A block lies in a pack that is missing or that cannot be opened.
+    /// A block lies in a pack that is missing or that cannot be opened, or a root places it where a collection gave the
+    /// bytes back.
     MissingBlock,
     /// A pack's header or table is damaged, or the pack is missing.
     Pack,
@@ -111,7 +112,7 @@ impl FindingKind {
 }
 
 /// A file or folder that a finding concerns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Affected {
     /// The published object.

@@ -9,6 +9,7 @@ use super::feed::{Feed, Piece, Wanted, place_of};
 use super::report::{FindingKind, VerifyOptions, VerifyProgress};
 use crate::block::{BlockError, Cid, verify};
 use crate::fsio;
+use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::gone::Gone;
 use crate::store::pack::{PackId, Place, Row, SourceReader};
@@ -33,6 +34,10 @@ pub(super) struct Scanned {
     pub(super) bytes: u64,
     pub(super) packs: u64,
     pub(super) bad: Vec<Bad>,
+    /// Rows whose bytes are those of another row that lies over them: the table is wrong there, and nothing is damaged.
+    pub(super) outvoted: u64,
+    /// What was read well of the bytes that several rows lie over.
+    well: Coverage,
     /// Recorded as damaged, and read well.
     pub(super) cleared: Vec<(Cid, Place, PathBuf)>,
     pub(super) unreadable: Vec<(PackId, PathBuf, StoreError)>,
@@ -84,6 +89,11 @@ pub(super) fn scan<'a>(
     scanned.packs = feed.opened;
     scanned.unreadable = feed.unreadable;
     scanned.is_complete = !scan.is_stopped.into_inner();
+    scanned.well.normalize();
+    let (well, before) = (&scanned.well, scanned.bad.len());
+    let is_well = |place: &Place| well.bytes_within(place.pack, &place.range()) > 0;
+    scanned.bad.retain(|bad| !is_well(&bad.place));
+    scanned.outvoted = (before - scanned.bad.len()) as u64;
     Ok(scanned)
 }
 
@@ -99,6 +109,7 @@ impl Scan<'_> {
         all.bytes += mine.bytes;
         all.bad.append(&mut mine.bad);
         all.cleared.append(&mut mine.cleared);
+        all.well.extend(&mine.well);
     }
 
     fn pieces(&self, mine: &mut Scanned) -> Result<(), StoreError> {
@@ -224,6 +235,9 @@ impl Scan<'_> {
                 mine.blocks += 1;
                 mine.bytes += bytes.len() as u64;
                 let place = place_of(piece.pack.id(), row);
+                if piece.is_shared(row) {
+                    mine.well.add_range(place.pack, place.range());
+                }
                 if self.gone.is_damaged(&place) {
                     let pack = piece.pack.path().to_path_buf();
                     mine.cleared.push((row.cid.0, place, pack));

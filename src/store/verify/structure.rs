@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::access::{Access, is_lost};
 use super::findings::Findings;
@@ -12,6 +13,8 @@ use super::tables::Tables;
 use crate::block::Cid;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::format;
+use crate::store::gone::Gone;
 use crate::store::names::{self, Pin};
 use crate::store::root::{ObjectKind, ROOT_LIMIT, RootName, RootRecord, object_path};
 use crate::store::target::Target;
@@ -21,20 +24,26 @@ pub(super) struct Structure<'a> {
     pub(super) access: &'a Access<'a>,
     pub(super) options: &'a VerifyOptions,
     pub(super) tables: Tables<'a>,
+    /// As it was before any root was read: no root that is read later covers what is dead in it.
+    gone: Arc<Gone>,
     pub(super) findings: Findings,
     /// Objects that were followed from their CID down.
     pub(super) objects: u64,
 }
 
 impl<'a> Structure<'a> {
-    pub(super) fn new(access: &'a Access<'a>, options: &'a VerifyOptions) -> Self {
-        Self {
+    pub(super) fn new(
+        access: &'a Access<'a>,
+        options: &'a VerifyOptions,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            gone: access.gone()?,
             access,
             options,
             tables: Tables::new(access),
             findings: Findings::default(),
             objects: 0,
-        }
+        })
     }
 
     /// Everything in `names/` and `roots/`.
@@ -132,6 +141,7 @@ impl<'a> Structure<'a> {
             self.access,
             &mut self.tables,
             &mut self.findings,
+            &self.gone,
             record,
             &is_cancelled,
         );
@@ -162,7 +172,7 @@ impl<'a> Structure<'a> {
             let Some(file) = files.open_if_there(path)? else {
                 return Ok(None);
             };
-            let bytes = files.read_file(&file, path, ROOT_LIMIT)?;
+            let bytes = format::read_sealed(files, &file, path, ROOT_LIMIT)?;
             match name {
                 RootName::Retired(cid) => RootRecord::parse(&bytes, core.id, cid, path, true),
                 _ => RootRecord::parse_any(&bytes, core.id, path, true),

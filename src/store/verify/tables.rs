@@ -21,9 +21,18 @@ pub(crate) enum Known {
     Lost(Arc<StoreError>),
 }
 
+/// What is kept of it. The pack itself is open as long as it is among the last used ones only: there may be more of
+/// them than a process may have files open.
+#[derive(Clone, Debug)]
+enum Kept {
+    Rows(Arc<[Row]>),
+    NoTable(Arc<StoreError>),
+    Lost(Arc<StoreError>),
+}
+
 pub(crate) struct Tables<'a> {
     access: &'a Access<'a>,
-    known: HashMap<PackId, (Known, u64)>,
+    kept: HashMap<PackId, (Kept, u64)>,
     rows: usize,
     clock: u64,
 }
@@ -32,7 +41,7 @@ impl<'a> Tables<'a> {
     pub(crate) fn new(access: &'a Access<'a>) -> Self {
         Self {
             access,
-            known: HashMap::new(),
+            kept: HashMap::new(),
             rows: 0,
             clock: 0,
         }
@@ -42,34 +51,59 @@ impl<'a> Tables<'a> {
     /// What says nothing of the pack: too many open files, for instance.
     pub(crate) fn of(&mut self, pack: PackId) -> Result<Known, StoreError> {
         self.clock += 1;
-        if let Some((known, used)) = self.known.get_mut(&pack) {
+        if let Some((kept, used)) = self.kept.get_mut(&pack) {
             *used = self.clock;
-            return Ok(known.clone());
+            return again(self.access, pack, kept.clone());
         }
         let known = open(self.access, pack)?;
-        let rows = count(&known);
-        while self.rows + rows > MAX_ROWS && !self.known.is_empty() {
-            let oldest = self.known.iter().min_by_key(|(_, (_, used))| *used);
+        let kept = Kept::from(&known);
+        let rows = count(&kept);
+        while self.rows + rows > MAX_ROWS && !self.kept.is_empty() {
+            let oldest = self.kept.iter().min_by_key(|(_, (_, used))| *used);
             let Some(oldest) = oldest.map(|(id, _)| *id) else {
                 break;
             };
             self.rows -= self
-                .known
+                .kept
                 .remove(&oldest)
                 .map_or(0, |(gone, _)| count(&gone));
         }
         self.rows += rows;
-        self.known.insert(pack, (known.clone(), self.clock));
+        self.kept.insert(pack, (kept, self.clock));
         Ok(known)
     }
 }
 
-fn count(known: &Known) -> usize {
-    match known {
-        Known::Rows(_, rows) => rows.len(),
-        // Small, but there may be many.
-        Known::NoTable(..) | Known::Lost(_) => 16,
+impl From<&Known> for Kept {
+    fn from(known: &Known) -> Self {
+        match known {
+            Known::Rows(_, rows) => Self::Rows(Arc::clone(rows)),
+            Known::NoTable(_, error) => Self::NoTable(Arc::clone(error)),
+            Known::Lost(error) => Self::Lost(Arc::clone(error)),
+        }
     }
+}
+
+fn count(kept: &Kept) -> usize {
+    match kept {
+        Kept::Rows(rows) => rows.len(),
+        // Small, but there may be many.
+        Kept::NoTable(_) | Kept::Lost(_) => 16,
+    }
+}
+
+/// What was known of a pack, with the pack, which may have been closed since.
+fn again(access: &Access<'_>, id: PackId, kept: Kept) -> Result<Known, StoreError> {
+    if let Kept::Lost(error) = kept {
+        return Ok(Known::Lost(error));
+    }
+    Ok(match (access.core.packs.open(id), kept) {
+        (Ok(pack), Kept::Rows(rows)) => Known::Rows(pack, rows),
+        (Ok(pack), Kept::NoTable(error)) => Known::NoTable(pack, error),
+        (_, Kept::Lost(error)) => Known::Lost(error),
+        (Err(e), _) if is_lost(&e) => Known::Lost(Arc::new(e)),
+        (Err(e), _) => return Err(e),
+    })
 }
 
 /// Opens a pack and reads its table.

@@ -182,3 +182,76 @@ fn what_the_disk_does_not_give_is_found_and_is_served_again_once_it_does() {
     }
     assert!(unreadable > 20 && passed > 2, "{unreadable}, {passed}");
 }
+
+/// A row whose hash nothing here can compute, over the bytes of a good one, as an earlier repair may have left it.
+#[test]
+fn a_row_over_bytes_that_another_one_names_damages_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+
+    use crate::block::{Multihash, RAW};
+    use crate::store::pack::{Header, Row, Table};
+    let dir = tempfile::tempdir().unwrap();
+    let (store, cid) = sample(dir.path(), &Profile::default());
+    drop(store);
+    let path = dir.path().join("store");
+    let packs = std::fs::read_dir(path.join("packs")).unwrap();
+    let pack = packs.map(|pack| pack.unwrap().path()).next().unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let header = Header::decode(bytes[..Header::BYTES].try_into().unwrap(), &pack).unwrap();
+    let table_at = header.table_offset as usize;
+    let mut table = Table::parse(&bytes[table_at..], &pack).unwrap();
+    let row = table.rows[0];
+    let hash = Multihash::wrap(0x13, row.cid.0.hash().digest()).unwrap();
+    let cid_of_row = StoredCid(Cid::new_v1(RAW, hash));
+    table.rows.insert(
+        0,
+        Row {
+            cid: cid_of_row,
+            ..row
+        },
+    );
+    let written = table.to_bytes();
+    let header = Header {
+        table_len: written.len() as u64,
+        table_check: xxhash_rust::xxh3::xxh3_64(&written),
+        file_len: header.table_offset + written.len() as u64,
+        blocks: table.rows.len() as u64,
+        ..header
+    };
+    bytes.truncate(table_at);
+    bytes.extend(written);
+    bytes[..Header::BYTES].copy_from_slice(&header.to_bytes());
+    std::fs::set_permissions(&pack, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+    let store = Store::open(&path).unwrap();
+    let report = store.verify(&VerifyOptions::default()).unwrap();
+    assert_eq!((report.findings.len(), report.unused_damaged), (0, 1));
+    let read = store.to_reader().read(&format!("{cid}/a").parse().unwrap());
+    assert!(read.unwrap() == content(300_000));
+}
+
+#[test]
+fn damage_of_a_pack_that_was_unlinked_meanwhile_is_not_recorded() {
+    use crate::store::folder::StoreFolder;
+    use crate::store::writer_lock;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = sample(dir.path(), &Profile::default());
+    drop(store);
+    let path = dir.path().join("store");
+    let options = StoreOptions {
+        lock_timeout: Duration::from_secs(30),
+        ..StoreOptions::default()
+    };
+    let lock = writer_lock::take(&StoreFolder::new(&path), &options).unwrap();
+    let inner = Inner::open(ReadCore::open(&path).unwrap(), lock, options).unwrap();
+    let here = inner.registry.packs()[0];
+    let place = |pack| Place {
+        pack,
+        offset: 65_536,
+        len: 10,
+    };
+    let gone = PackId([9; 16]);
+    record(&inner, &[place(here), place(gone)], &[]).unwrap();
+    let recorded: Vec<PackId> = inner.registry.gone().packs().collect();
+    assert_eq!(recorded, [here]);
+}

@@ -93,7 +93,10 @@ fn the_grace_time_and_the_quota_come_from_the_configuration() {
     sandbox.ok(&["config", "set", "store.max_size", "8MiB"]);
     for seed in 10..14 {
         sandbox.write("c", noise(3 << 20, seed));
-        sandbox.ok(&["add", "c", "--no-pin"]);
+        let added = sandbox.run(&["add", "c", "--no-pin", "--json"]);
+        let said: Value = serde_json::from_str(&added.text()).unwrap();
+        let notes = said["notes"].as_array().unwrap();
+        assert_eq!(notes.len(), usize::from(seed > 10), "{said}");
         let space = sandbox.json(&["df"]);
         assert!(number(&space, "disk_bytes") <= 8 * MIB, "{space}");
         assert_eq!(space["max_size"], 8 * MIB);

@@ -94,7 +94,7 @@ fn an_empty_folder_and_an_empty_store_are_said_to_be_empty() {
     assert_eq!(sandbox.ok(&["ls"]), "The store is empty.\n");
     assert_eq!(
         sandbox.json(&["ls"]),
-        json!({"status": "success", "entries": []})
+        json!({"status": "success", "entries": [], "damaged": []})
     );
     sandbox.add(&["nothing", "--pin-name", "nothing"]);
     assert_eq!(sandbox.ok(&["ls", "nothing"]), "The folder is empty.\n");
@@ -202,4 +202,41 @@ fn pins_are_listed_by_name() {
     assert_eq!(rows[0], ["NAME", "CID", "KIND", "CREATED"]);
     assert_eq!(rows[1][..3], ["ant", HELLO, "recursive"]);
     assert_eq!(created, Value::from(rows[1][3]));
+}
+
+#[test]
+fn one_damaged_file_does_not_hide_the_rest_of_a_listing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    sandbox.write("other", noise(200_000, 8));
+    sandbox.add(&["hello.txt", "--pin-name", "greeting"]);
+    let other = sandbox.add(&["other", "--pin-name", "second"]);
+    let name = sandbox.store().join("names/second");
+    let mut bytes = fs::read(&name).unwrap();
+    bytes[70] ^= 1;
+    fs::write(&name, bytes).unwrap();
+    for args in [&["ls"][..], &["pin", "ls"]] {
+        let ran = sandbox.run(args);
+        assert_eq!(ran.code, Some(1), "{args:?}");
+        assert!(ran.text().contains("greeting"), "{}", ran.text());
+        let said = &ran.stderr;
+        assert!(said.contains("names/second is damaged"), "{said}");
+    }
+    let json = |args: &[&str]| -> Value {
+        let ran = sandbox.run(&[args, &["--json"]].concat());
+        serde_json::from_slice(&ran.stdout).unwrap()
+    };
+    let listed = json(&["ls"]);
+    assert_eq!(listed["entries"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["damaged"][0]["kind"], "damaged");
+    assert_eq!(json(&["pin", "ls"])["entries"][0]["name"], "greeting");
+    // A name that is wrong is guessed at all the same.
+    let ran = sandbox.run(&["cat", "greetin"]);
+    assert!(ran.stderr.contains("did you mean"), "{}", ran.stderr);
+
+    let root = sandbox.store().join("roots").join(&other);
+    fs::write(&root, "nothing").unwrap();
+    let listed = json(&["ls"]);
+    assert_eq!(listed["entries"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["damaged"].as_array().unwrap().len(), 2);
 }

@@ -317,9 +317,9 @@ fn a_damaged_root_is_told_with_its_path() {
             "{error}"
         );
     }
-    // A listing goes on with the other objects, and warns.
+    // A listing goes on with the other objects, and says so.
     let listed = sandbox.run(&["ls"]);
-    assert_eq!(listed.code, Some(0));
+    assert_eq!(listed.code, Some(1));
     assert!(
         listed.stderr.contains(root.to_str().unwrap()),
         "{}",

@@ -355,7 +355,10 @@ fn damages() -> Vec<Damage> {
             change(&retired.unwrap(), |c| c.truncate(90));
         }),
         ("name-damaged", |stage, _| {
-            flip(&store(stage, "names/model"), 75)
+            change(&store(stage, "names/model"), |c| {
+                c[75] ^= 0x20;
+                c[80] ^= 0x20;
+            })
         }),
         ("name-without-root", |stage, cid| {
             // Its pack is lost as well, so that it cannot be put together.

@@ -11,7 +11,7 @@ use super::*;
 
 #[test]
 fn a_lost_format_is_made_again_from_what_the_other_files_name() {
-    for damage in ["missing", "empty", "torn", "bit", "version"] {
+    for damage in ["missing", "empty", "torn", "bytes", "version"] {
         let sample = Sample::small();
         let format = sample.store().join("FORMAT");
         let whole = fs::read(&format).unwrap();
@@ -19,8 +19,11 @@ fn a_lost_format_is_made_again_from_what_the_other_files_name() {
             "missing" => fs::remove_file(&format).unwrap(),
             "empty" => change(&format, Vec::clear),
             "torn" => change(&format, |content| content.truncate(60)),
-            "bit" => flip(&format, whole.len() - 1),
-            _ => change(&format, |content| content[13] ^= 1),
+            "bytes" => change(&format, |content| content[whole.len() - 9..].fill(0x5a)),
+            _ => change(&format, |content| {
+                content[13] ^= 1;
+                content[whole.len() - 1] ^= 1;
+            }),
         }
         for error in [
             Store::open(sample.store()).unwrap_err(),
@@ -68,7 +71,7 @@ fn files_of_another_store_are_outvoted_and_said() {
 #[test]
 fn a_lost_gone_is_made_again_and_what_no_root_covers_is_dead() {
     let other = Sample::small();
-    for damage in ["missing", "torn", "bit", "foreign"] {
+    for damage in ["missing", "torn", "bytes", "foreign"] {
         let sample = Sample::small();
         let store = Store::open_with(sample.store(), small_packs(150_000)).unwrap();
         // Leaves holes in packs that stay: the first file is still in the other object.
@@ -82,7 +85,7 @@ fn a_lost_gone_is_made_again_and_what_no_root_covers_is_dead() {
         match damage {
             "missing" => fs::remove_file(&gone).unwrap(),
             "torn" => change(&gone, |content| content.truncate(80)),
-            "bit" => flip(&gone, 70),
+            "bytes" => change(&gone, |content| content[70..80].fill(0x5a)),
             _ => drop(fs::copy(other.store().join("gone"), &gone).unwrap()),
         }
         for error in [
@@ -107,6 +110,23 @@ fn a_lost_gone_is_made_again_and_what_no_root_covers_is_dead() {
         drop(store);
         sample.assert_whole();
     }
+}
+
+#[test]
+fn format_and_gone_of_which_one_byte_was_changed_are_what_they_were() {
+    let sample = Sample::small();
+    for (file, defect) in [("FORMAT", Defect::Format), ("gone", Defect::Gone)] {
+        let path = sample.store().join(file);
+        let whole = fs::read(&path).unwrap();
+        for at in (0..whole.len()).step_by(3) {
+            flip(&path, at);
+            let report = sample.repair();
+            assert_eq!(said(&report), [(defect, Remedy::Made)], "{file} {at}");
+            assert!(!report.needs_verify);
+            assert_eq!(fs::read(&path).unwrap(), whole, "{file} {at}");
+        }
+    }
+    sample.assert_whole();
 }
 
 #[test]
@@ -248,6 +268,40 @@ fn opening_warns_of_each_damaged_file() {
             .iter()
             .any(|line| line.contains("\"framed\"") && line.contains("run `repair`"))
     );
+}
+
+#[test]
+fn a_missing_pack_is_warned_of_once_and_named_with_the_object() {
+    let sample = Sample::small();
+    let pack = sample.pack_with(&bytes(1, 400_000)[..1_000]);
+    fs::remove_file(&pack).unwrap();
+    let lines = warnings(|| drop(sample.stage.open()));
+    let of_pack = |line: &&String| line.contains(pack.to_str().unwrap());
+    let lines: Vec<_> = lines.iter().filter(of_pack).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].contains("missing") && lines[0].contains("run `repair`"));
+    let model = sample.object("model").cid;
+    let reader = StoreReader::open(sample.store()).unwrap();
+    let error = reader.read(&target("model/weights/a.bin")).unwrap_err();
+    assert_eq!(error.kind(), "pack_missing", "{error}");
+    assert!(error.to_string().contains(&model.to_string()), "{error}");
+    assert!(error.hint().unwrap().contains("repair"));
+}
+
+#[test]
+fn with_gone_lost_nothing_good_under_a_root_that_is_not_ours_is_dead() {
+    let sample = Sample::small();
+    let root = sample.root("framed");
+    let whole = fs::read(&root).unwrap();
+    // Of the same object in another store.
+    fs::copy(Sample::small().root("framed"), &root).unwrap();
+    fs::remove_file(sample.store().join("gone")).unwrap();
+    let report = sample.repair();
+    let said = said(&report);
+    assert!(said.contains(&(Defect::Gone, Remedy::Made)), "{said:?}");
+    assert!(said.contains(&(Defect::Foreign, Remedy::Left)), "{said:?}");
+    fs::write(&root, whole).unwrap();
+    sample.assert_whole();
 }
 
 /// What is warned of meanwhile in this thread.

@@ -6,14 +6,58 @@ use ipfs_accelerate::{Defect, Explain, PinOptions, Remedy, RepairOptions, StoreR
 
 use super::*;
 
+/// More than one byte of the CID that a name holds.
+fn damage_cid(name: &Path) {
+    let len = fs::read(name).unwrap().len();
+    flip(name, len - 30);
+    flip(name, len - 25);
+}
+
+#[test]
+fn a_name_of_which_any_one_byte_was_changed_is_what_it_was() {
+    let sample = Sample::small();
+    let name = sample.store().join("names/model");
+    let whole = fs::read(&name).unwrap();
+    for at in 0..whole.len() {
+        flip(&name, at);
+        let report = sample.repair();
+        assert_eq!(said(&report), [(Defect::Name, Remedy::Restored)], "{at}");
+        assert_eq!(fs::read(&name).unwrap(), whole, "{at}");
+    }
+    sample.assert_whole();
+}
+
+#[test]
+fn a_name_is_told_by_the_cid_that_is_left_of_it() {
+    let sample = Sample::small();
+    let name = sample.store().join("names/model");
+    let cid = sample.object("model").cid;
+    for damage in ["head", "cut"] {
+        match damage {
+            "head" => change(&name, |content| content[..40].fill(0)),
+            // The kind and the time behind the CID.
+            _ => change(&name, |content| content.truncate(content.len() - 10)),
+        }
+        let report = sample.repair();
+        assert_eq!(
+            said(&report),
+            [(Defect::Name, Remedy::Restored)],
+            "{damage}"
+        );
+        let pins = StoreReader::open(sample.store()).unwrap().pins().unwrap();
+        assert!(pins.iter().any(|pin| pin.name == "model" && pin.cid == cid));
+    }
+    sample.assert_whole();
+}
+
 #[test]
 fn a_damaged_name_stays_with_all_objects_until_it_is_dropped() {
     let sample = Sample::small();
     let name = sample.store().join("names/model");
     let whole = fs::read(&name).unwrap();
-    for damage in ["bit", "cut", "empty", "foreign"] {
+    for damage in ["bits", "cut", "empty", "foreign"] {
         match damage {
-            "bit" => flip(&name, whole.len() - 9),
+            "bits" => damage_cid(&name),
             "cut" => change(&name, |content| content.truncate(30)),
             "empty" => change(&name, Vec::clear),
             _ => fs::write(
@@ -33,7 +77,7 @@ fn a_damaged_name_stays_with_all_objects_until_it_is_dropped() {
         drop(store);
         fs::write(&name, &whole).unwrap();
     }
-    flip(&name, whole.len() - 9);
+    damage_cid(&name);
     let mut options = RepairOptions::default();
     options.drop_names = true;
     let report = sample.repair_with(&options);

@@ -1,0 +1,94 @@
+//! Files of which one byte was changed: their checksums tell which, and what it was.
+
+use std::ops::Range;
+use std::path::Path;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Envelope, FIXED, FileKind, MAX_SECTIONS, SECTION, StoreId, array};
+
+/// A longer section is not tried: the time it takes goes with the square of its length.
+const LONGEST: usize = 4 << 10;
+
+/// The file with one byte put back so that its head holds, or the first section that does not; none if no one byte does
+/// it. That another byte does it than the one that was changed is as unlikely as that damage goes unnoticed. What else
+/// is damaged stays so.
+pub(crate) fn mended(bytes: &[u8], kind: FileKind, store: Option<StoreId>) -> Option<Vec<u8>> {
+    let open = |bytes: &[u8]| Envelope::open(bytes, kind, store, Path::new(""));
+    match open(bytes) {
+        Err(_) => put_back(bytes, head(bytes)?, |bytes| open(bytes).is_ok()),
+        Ok(envelope) => {
+            let (section, check) = envelope.first_damaged(bytes)?;
+            put_back(bytes, section.clone(), |bytes| {
+                xxh3_64(&bytes[section.clone()]) == check
+            })
+        }
+    }
+}
+
+fn put_back(bytes: &[u8], suspect: Range<usize>, holds: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    if suspect.len() > LONGEST {
+        return None;
+    }
+    let mut bytes = bytes.to_vec();
+    for at in suspect {
+        let was = bytes[at];
+        for byte in 0..=u8::MAX {
+            bytes[at] = byte;
+            if holds(&bytes) {
+                return Some(bytes);
+            }
+        }
+        bytes[at] = was;
+    }
+    None
+}
+
+/// The head, as long as it says.
+fn head(bytes: &[u8]) -> Option<Range<usize>> {
+    let count = u32::from_le_bytes(array(bytes.get(FIXED - 4..FIXED)?)) as usize;
+    let len = FIXED + count.min(MAX_SECTIONS) * SECTION + 8;
+    Some(0..len.min(bytes.len()))
+}
+
+impl Envelope {
+    /// The first section whose checksum does not hold, and that.
+    fn first_damaged(&self, bytes: &[u8]) -> Option<(Range<usize>, u64)> {
+        let mut sections = self.sections.iter();
+        let damaged = sections.find(|(range, check)| xxh3_64(&bytes[range.clone()]) != *check);
+        damaged.cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{seal, section};
+    use super::*;
+
+    const STORE: StoreId = StoreId([7; 16]);
+
+    #[test]
+    fn any_one_byte_is_put_back_and_no_two_are() {
+        let sections = [section(&"one"), section(&vec![1_u64, 2, 3])];
+        let good = seal(FileKind::Name, STORE, &sections);
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << (at % 8);
+            for store in [Some(STORE), None] {
+                let mended = mended(&bytes, FileKind::Name, store);
+                assert_eq!(mended.as_ref(), Some(&good), "byte {at}");
+            }
+            bytes[(at + 9) % good.len()] ^= 1;
+            let mended = mended(&bytes, FileKind::Name, Some(STORE));
+            let is_whole = |bytes: Vec<u8>| {
+                Envelope::open(&bytes, FileKind::Name, Some(STORE), Path::new(""))
+                    .is_ok_and(|envelope| envelope.first_damaged(&bytes).is_none())
+            };
+            assert!(!mended.is_some_and(is_whole), "byte {at} and another");
+        }
+        assert_eq!(mended(&good[..good.len() - 1], FileKind::Name, None), None);
+        assert_eq!(mended(&[], FileKind::Name, None), None);
+        let other = mended(&good, FileKind::Name, Some(StoreId([8; 16])));
+        assert_eq!(other, None, "another store's is not made ours");
+    }
+}

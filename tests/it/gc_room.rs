@@ -1,0 +1,295 @@
+//! Who makes way under a quota, and who does not: what is in use, what is worked on, and what frees nothing stays.
+
+use std::fs;
+use std::time::Duration;
+
+use ipfs_accelerate::{
+    AbsorbOptions, AddNote, AddOptions, DesiredPins, Explain, HealOptions, PinSyncOptions, Store,
+    StoreOptions, StoreReader, SyncOptions, VerifyOptions,
+};
+
+use super::gc::{age, disk_bytes, gc, options};
+use super::store_kit::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn bounded(stage: &Stage, mib: u64) -> Store {
+    let mut options = StoreOptions::default();
+    options.max_bytes = Some(mib << 20);
+    stage.create_with(options)
+}
+
+fn mib(seed: u64, mib: usize) -> Vec<u8> {
+    bytes(seed, mib << 20)
+}
+
+fn is_object(store: &Store, cid: ipfs_accelerate::Cid) -> bool {
+    let objects = store.objects().unwrap();
+    objects.iter().any(|object| object.cid == cid)
+}
+
+#[test]
+fn what_somebody_holds_makes_no_way() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    let served = add_bytes(&store, &mib(1, 8)).cid;
+    let idle = add_bytes(&store, &mib(2, 8)).cid;
+    age(&stage, served, 20 * HOUR);
+    age(&stage, idle, 10 * HOUR);
+    let held = StoreReader::open(stage.store_path()).unwrap();
+    let held = held.resolve(&of(served)).unwrap();
+    age(&stage, served, 20 * HOUR);
+    let report = add_bytes(&store, &mib(3, 8));
+    assert!(is_object(&store, served) && !is_object(&store, idle));
+    let [AddNote::MadeRoom { objects: 1, .. }] = &report.notes[..] else {
+        panic!("{:?}", report.notes);
+    };
+    drop(held);
+    let report = add_bytes(&store, &mib(4, 8));
+    assert!(!is_object(&store, served), "{report:?}");
+}
+
+#[test]
+fn what_is_held_is_in_use_however_long_ago_that_began() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let served = add_bytes(&store, &mib(1, 1)).cid;
+    let held = StoreReader::open(stage.store_path()).unwrap();
+    let held = held.resolve(&of(served)).unwrap();
+    age(&stage, served, 100 * HOUR);
+    let unpinned = options(|o| o.unpinned = true);
+    let plan = store.plan_gc(&unpinned).unwrap();
+    assert_eq!(plan.objects, []);
+    drop(held);
+    let plan = store.plan_gc(&unpinned).unwrap();
+    assert_eq!(plan.objects.len(), 1);
+    store.apply_gc(&plan).unwrap();
+    assert!(!is_object(&store, served));
+}
+
+#[test]
+fn what_frees_nothing_makes_no_way() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    let referenced = stage.file("ref", &mib(9, 4));
+    let mut by_reference = unpinned();
+    by_reference.reference = true;
+    let referenced = store.add_path(&referenced, &by_reference).unwrap().cid;
+    stage.file("top/x", &mib(4, 2));
+    let keep = AddOptions::default().named("keep");
+    store.add_path(stage.path("top"), &keep).unwrap();
+    let part = add_bytes(&store, &mib(4, 2)).cid;
+    let idle = add_bytes(&store, &mib(2, 10)).cid;
+    age(&stage, referenced, 20 * HOUR);
+    age(&stage, part, 19 * HOUR);
+    age(&stage, idle, 10 * HOUR);
+    add_bytes(&store, &mib(3, 8));
+    assert!(is_object(&store, referenced) && is_object(&store, part));
+    assert!(!is_object(&store, idle));
+}
+
+#[test]
+fn two_that_share_everything_make_way_together() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    stage.file("a/x", &mib(4, 8));
+    stage.file("b/y", &mib(4, 8));
+    let a = store.add_path(stage.path("a"), &unpinned()).unwrap().cid;
+    let b = store.add_path(stage.path("b"), &unpinned()).unwrap().cid;
+    add_bytes(&store, &mib(3, 14));
+    assert!(!is_object(&store, a) && !is_object(&store, b));
+}
+
+#[test]
+fn nothing_makes_way_for_what_would_not_fit_all_the_same() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    let pinned = AddOptions::default().named("pinned");
+    store.add_reader(&mib(1, 10)[..], &pinned).unwrap();
+    let idle = add_bytes(&store, &mib(2, 4)).cid;
+    let other = Stage::new();
+    let source = other.create();
+    let large = source.add_reader(&mib(5, 12)[..], &pinned).unwrap().cid;
+    let reader = source.to_reader();
+    let error = refused(&stage, || {
+        match store.sync_from(&reader, &SyncOptions::default()) {
+            Err(ipfs_accelerate::SyncError::Store(e)) => Err::<(), _>(e),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(error.kind(), "quota_exceeded");
+    assert!(is_object(&store, idle) && !is_object(&store, large));
+}
+
+#[test]
+fn what_is_absorbed_or_healed_makes_no_way_for_itself() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    let file = stage.file("ref", &mib(9, 6));
+    let mut by_reference = unpinned();
+    by_reference.reference = true;
+    let referenced = store.add_path(&file, &by_reference).unwrap().cid;
+    let idle = add_bytes(&store, &mib(2, 16)).cid;
+    age(&stage, referenced, 20 * HOUR);
+    age(&stage, idle, 10 * HOUR);
+    let absorbed = store.absorb(&of(referenced), &AbsorbOptions::default());
+    assert_eq!(absorbed.unwrap().objects, 1);
+    fs::remove_file(&file).unwrap();
+    assert!(read(&store, &of(referenced)) == mib(9, 6));
+    assert!(!is_object(&store, idle));
+
+    let other = add_bytes(&store, &mib(3, 13)).cid;
+    let damaged = stage.file("good", &mib(3, 13));
+    flip_each_mib(&stage, &mib(3, 13));
+    age(&stage, other, 20 * HOUR);
+    let found = store.verify(&VerifyOptions::default()).unwrap();
+    assert!(found.findings.len() > 8, "{found:?}");
+    let healed = store.heal(&found, &[damaged], &HealOptions::default());
+    // It is too large for two copies of it to be there at once.
+    assert_eq!(healed.unwrap_err().kind(), "quota_exceeded");
+    assert!(is_object(&store, other));
+}
+
+/// Damages this content wherever it lies in a pack.
+fn flip_each_mib(stage: &Stage, content: &[u8]) {
+    use std::os::unix::fs::PermissionsExt;
+    for pack in stage.stored("packs") {
+        let mut payload = fs::read(&pack).unwrap();
+        let chunks = content.chunks(1 << 20).map(|chunk| &chunk[..64]);
+        for head in chunks {
+            let found = (0..payload.len().saturating_sub(64))
+                .step_by(64)
+                .find(|at| payload[*at..*at + 64] == *head);
+            if let Some(at) = found {
+                payload[at] ^= 1;
+            }
+        }
+        fs::set_permissions(&pack, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(&pack, payload).unwrap();
+        fs::set_permissions(&pack, fs::Permissions::from_mode(0o444)).unwrap();
+    }
+}
+
+#[test]
+fn what_a_file_of_pins_lists_makes_no_way_for_the_rest_of_it() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    let named = AddOptions::default().named("a");
+    let x = store.add_reader(&mib(1, 8)[..], &named).unwrap().cid;
+    stage.file("y", &mib(2, 6));
+    stage.file("z", &mib(3, 6));
+    let text = format!("[pins]\na = \"./y\"\nc = \"./z\"\nb = \"{x}\"\n");
+    let desired = DesiredPins::parse(&text, &stage.path("pins.toml"), None).unwrap();
+    let sync = PinSyncOptions::default();
+    let plan = store.plan_pins(&desired, &sync).unwrap();
+    let report = store.apply_pins(plan, &sync).unwrap();
+    assert!(report.is_complete() || is_object(&store, x), "{report:?}");
+    assert!(is_object(&store, x));
+    assert!(disk_bytes(&stage) <= 20 << 20);
+}
+
+#[test]
+fn the_quota_holds_though_adds_end_during_a_collection() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 96);
+    for seed in 0..600 {
+        add_bytes(&store, &bytes(seed, 64));
+    }
+    std::thread::scope(|scope| {
+        let collecting = scope.spawn(|| (0..20).for_each(|_| drop(gc(&store))));
+        for seed in 0..60 {
+            let pinned = AddOptions::default().named(format!("n{seed}"));
+            let content = mib(10_000 + seed, 4);
+            if store.add_reader(&content[..], &pinned).is_err() {
+                break;
+            }
+            assert!(disk_bytes(&stage) <= 96 << 20, "{seed}");
+        }
+        collecting.join().unwrap();
+    });
+}
+
+#[test]
+fn adding_what_is_there_again_is_a_use() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let content = mib(1, 1);
+    let cid = add_bytes(&store, &content).cid;
+    let unpinned = options(|o| o.unpinned = true);
+    age(&stage, cid, 100 * HOUR);
+    assert_eq!(add_bytes(&store, &content).cid, cid);
+    assert_eq!(store.plan_gc(&unpinned).unwrap().objects, []);
+
+    // Between a plan and its application too, and however recent the use before was.
+    let now = options(|o| {
+        o.unpinned = true;
+        o.grace = Duration::ZERO;
+    });
+    let plan = store.plan_gc(&now).unwrap();
+    assert_eq!(plan.objects.len(), 1);
+    assert_eq!(add_bytes(&store, &content).cid, cid);
+    store.apply_gc(&plan).unwrap();
+    assert!(is_object(&store, cid));
+}
+
+#[test]
+fn a_use_in_a_time_to_come_counts_as_one_of_now() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let cid = add_bytes(&store, &mib(1, 1)).cid;
+    let root = stage.store_path().join("roots").join(cid.to_string());
+    let later = std::time::SystemTime::now() + 1_000 * HOUR;
+    fs::File::open(&root).unwrap().set_modified(later).unwrap();
+    let plan = store.plan_gc(&options(|o| {
+        o.unpinned = true;
+        o.grace = Duration::ZERO;
+    }));
+    assert_eq!(plan.unwrap().objects.len(), 1);
+    store.to_reader().read(&of(cid)).unwrap();
+    let used = fs::metadata(&root).unwrap().modified().unwrap();
+    assert!(used < later - HOUR);
+}
+
+#[test]
+fn a_snapshot_by_hard_links_keeps_what_it_has() {
+    let stage = Stage::new();
+    let store = stage.create();
+    stage.file("top/a", &mib(1, 1));
+    stage.file("top/b", &mib(2, 1));
+    let top = store.add_path(stage.path("top"), &unpinned()).unwrap().cid;
+    add_bytes(&store, &mib(2, 1));
+    let whole = add_bytes(&store, &mib(3, 1)).cid;
+    let linked = std::process::Command::new("cp")
+        .arg("-al")
+        .args([stage.store_path(), stage.path("snapshot")])
+        .status();
+    assert!(linked.unwrap().success());
+    super::gc::remove(&store, top);
+    super::gc::remove(&store, whole);
+    let report = gc(&store);
+    assert_eq!(report.packs, 1);
+    let linked = report.not_freeable.iter();
+    let linked = linked.filter(|(why, _)| why.name() == "hard_linked");
+    assert!(
+        linked.map(|(_, bytes)| bytes).sum::<u64>() > 900 << 10,
+        "{report:?}"
+    );
+    let snapshot = StoreReader::open(stage.path("snapshot")).unwrap();
+    let a = snapshot.read(&target(format!("{top}/a")));
+    assert!(a.unwrap() == mib(1, 1));
+    assert!(snapshot.read(&of(whole)).unwrap() == mib(3, 1));
+    drop(snapshot);
+
+    // Once the snapshot is gone, so is what it kept.
+    fs::remove_dir_all(stage.path("snapshot")).unwrap();
+    let report = gc(&store);
+    let linked = report.not_freeable.iter();
+    assert!(
+        linked
+            .filter(|(why, _)| why.name() == "hard_linked")
+            .count()
+            == 0
+    );
+    assert!(report.freed_bytes > 900 << 10, "{report:?}");
+    assert_eq!(add_bytes(&store, &mib(1, 1)).new_bytes, 1 << 20);
+}
