@@ -33,6 +33,7 @@
 //! | `config show` | `config`, `entries: [{section, key, value, origin}]` |
 //! | `config path` | `config`, `exists` |
 //! | `doctor` | `store`, `looked_at`, `problems`, `notes`, `checks: [{name, status, found, advice, figures: {name: number}}]` |
+//! | `completions` | `shell`, `script` |
 //! | `demo` | `parts: [{part, …}]`, `seconds` |
 //! | an error | `status: "error"`, `kind`, `message`, `hint` |
 

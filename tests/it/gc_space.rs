@@ -152,11 +152,11 @@ fn a_small_file_between_large_ones_is_accounted_for_once_it_is_removed() {
         .add_path(stage.path("m"), &AddOptions::default())
         .unwrap();
     for name in ["a.bin", "z.bin"] {
-        let path = target(&format!("{}/{name}", folder.cid));
+        let path = target(format!("{}/{name}", folder.cid));
         store.pin(&path, &Default::default()).unwrap();
     }
     let license = store
-        .stat(&target(&format!("{}/license", folder.cid)))
+        .stat(&target(format!("{}/license", folder.cid)))
         .unwrap()
         .cid;
     let removed = store
