@@ -63,9 +63,9 @@ pub use store::{
     RepairPlan, RepairReport, SessionReport, SharedBytes, SharedPart, SharedWith, SharingSide,
     SpaceReport, Spared, Store, StoreError, StoreOptions, StoreReader, StoreTotals, StoredFile,
     SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport, SyncState,
-    SyncedObject, SyncedPin, SyncedPinChange, Target, TargetError, VerifyOptions, VerifyProgress,
-    VerifyReport, WriteSession, apply_repair, check_path, check_reader, hash_path, hash_reader,
-    plan_repair, utc_text,
+    SyncedObject, SyncedPin, SyncedPinChange, Target, TargetError, UnsafeLinks, VerifyOptions,
+    VerifyProgress, VerifyReport, WriteSession, apply_repair, check_path, check_reader, hash_path,
+    hash_reader, plan_repair, utc_text,
 };
 
 /// Runs the README's examples as tests.

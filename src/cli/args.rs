@@ -132,6 +132,7 @@ pub(crate) enum Command {
     Config(commands::config::ConfigArgs),
     Doctor(commands::doctor::DoctorArgs),
     Demo(commands::demo::DemoArgs),
+    Completions(commands::completions::CompletionsArgs),
 }
 
 /// The commands as the help shows them.
@@ -144,7 +145,10 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Upkeep", &["verify", "repair", "gc", "df", "doctor"]),
     ("Checkpoints", &["plan", "load", "dedup"]),
-    ("Setting up", &["init", "config", "demo", "help"]),
+    (
+        "Setting up",
+        &["init", "config", "demo", "completions", "help"],
+    ),
 ];
 
 /// The parser, with the commands grouped in its help.

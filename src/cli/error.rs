@@ -29,9 +29,15 @@ pub(crate) enum CliError {
     Target(#[from] TargetError),
     #[error(transparent)]
     File(#[from] FileError),
+    /// What `sync` was to copy from is no store.
+    #[error(transparent)]
+    NoSource(StoreError),
     /// `--config` names a file that is not there.
     #[error("there is no configuration at {}", path.display())]
     NoConfig { path: PathBuf },
+    /// `pin sync --prune` would remove every pin.
+    #[error("{} lists no pin, and --prune would remove every pin of the store", path.display())]
+    NoPinsListed { path: PathBuf },
     #[error("--pin-name names one object, and {paths} paths were given")]
     OneName { paths: usize },
     #[error("standard input (`-`) can be added only once")]
@@ -76,6 +82,7 @@ impl Explain for CliError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Store(e) => e.kind(),
+            Self::NoSource(e) => e.kind(),
             Self::Sync(e) => e.kind(),
             Self::Pins(e) => e.kind(),
             Self::Check(e) => e.kind(),
@@ -85,6 +92,7 @@ impl Explain for CliError {
             Self::Target(e) => e.kind(),
             Self::File(e) => e.kind(),
             Self::NoConfig { .. } => "no_config",
+            Self::NoPinsListed { .. } => "no_pins_listed",
             Self::OneName { .. } | Self::StdinTwice => "usage",
             Self::MaxMemory { .. } | Self::MaxMemorySize { .. } | Self::MaxMemoryTwice { .. } => {
                 "bad_max_memory"
@@ -110,7 +118,11 @@ impl Explain for CliError {
             Self::Target(e) => return e.hint(),
             Self::File(e) => return e.hint(),
             Self::MaxMemorySize { source, .. } => return source.hint(),
+            Self::NoSource(_) => {
+                "SOURCE is the folder of another store; files and folders that are none come in with `add`"
+            }
             Self::NoConfig { .. } => "`config set SECTION.KEY VALUE` creates it",
+            Self::NoPinsListed { .. } => "say --allow-empty if that is meant",
             Self::OneName { .. } => "add them one by one, or the folder that holds them",
             Self::StdinTwice => "name it once",
             Self::MaxMemory { .. } | Self::MaxMemoryTwice { .. } => {

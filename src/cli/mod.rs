@@ -86,6 +86,10 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
             .config
             .take_if(|path| path.as_os_str() == commands::demo::CONFIG_PART);
     }
+    // A shell that starts has no business with any configuration.
+    if let Command::Completions(args) = &command {
+        return Ok(commands::completions::run(args));
+    }
     // These two have to work on a file that is missing or broken.
     if let Command::Config(args) = &command {
         match &args.command {
@@ -123,5 +127,6 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
         Command::Config(args) => commands::config::run(args, &context),
         Command::Doctor(args) => commands::doctor::run(args, &context),
         Command::Demo(args) => commands::demo::run(args, &context),
+        Command::Completions(args) => Ok(commands::completions::run(&args)),
     }
 }

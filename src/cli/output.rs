@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `add` | `cid`, `name`, `kind`, `size`, `new_bytes`, `shared_bytes`, `referenced_bytes`, `shared_most_with: {cid, name, bytes}`, `blocks`, `files`, `pin`, `profile`, `stored`, `notes`, `seconds` |
 //! | `absorb` | `cid`, `referenced_bytes`, `copied_bytes`, `objects`, `seconds` |
-//! | `get` | `cid`, `output`, `kind`, `files`, `bytes`, `seconds`; nothing with `-o -` |
+//! | `get` | `cid`, `output`, `kind`, `files`, `bytes`, `skipped_links`, `seconds`; nothing with `-o -` |
 //! | `cat` | the file's bytes and nothing else |
 //! | `ls` | `entries: [{cid, name, kind, size, profile, pinned, pins, created, last_used, damaged_bytes}]`, `damaged: [{kind, message, hint}]` |
 //! | `ls TARGET` | `entries: [{name, kind, size, cid, link}]` |
@@ -33,6 +33,7 @@
 //! | `config show` | `config`, `entries: [{section, key, value, origin}]` |
 //! | `config path` | `config`, `exists` |
 //! | `doctor` | `store`, `looked_at`, `problems`, `notes`, `checks: [{name, status, found, advice, figures: {name: number}}]` |
+//! | `completions` | `shell`, `script` |
 //! | `demo` | `parts: [{part, …}]`, `seconds` |
 //! | an error | `status: "error"`, `kind`, `message`, `hint` |
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::block::{BlockError, Cid, CidError};
-use crate::config::TimeSpan;
+use crate::config::{ByteSize, TimeSpan};
 use crate::dag::DagError;
 use crate::error::FileError;
 use crate::fsio::Unfit;
@@ -85,6 +85,12 @@ pub enum StoreError {
         since: String,
         /// How long it was waited for; zero where it was not.
         waited: Duration,
+    },
+    /// The store was to be written to, and lies on a file system that is mounted read-only.
+    #[error("the store at {} lies on a file system that is mounted read-only", path.display())]
+    ReadOnly {
+        /// The store's folder.
+        path: PathBuf,
     },
     /// The store lies on an overlay file system, and its last writer did not work through the same overlay: the
     /// content may have come with a layer below. Locks that are taken here are not seen there, so a collector
@@ -268,6 +274,8 @@ pub enum StoreError {
         name: String,
         /// A pin with a similar name.
         nearest: Option<String>,
+        /// An object that was called so when it was added.
+        titled: Option<Cid>,
     },
     /// The object has no such path.
     #[error("{object} has no file or folder {path:?}")]
@@ -433,8 +441,8 @@ pub enum StoreError {
     },
     /// The packs may not take more space, and nothing is left that could make way.
     #[error(
-        "the store at {} is full: it may take {max_bytes} bytes, takes {used_bytes}, and {needed_bytes} more are needed",
-        path.display()
+        "the store at {} is full: it may take {}, takes {} with what is being added, and the next {} do not fit",
+        path.display(), ByteSize::new(*max_bytes), ByteSize::new(*used_bytes), ByteSize::new(*needed_bytes)
     )]
     QuotaExceeded {
         /// The store's folder.
@@ -443,7 +451,7 @@ pub enum StoreError {
         max_bytes: u64,
         /// What they take, with what running adds have asked for.
         used_bytes: u64,
-        /// What was to be written next.
+        /// What was to be written next, after which there may be more.
         needed_bytes: u64,
     },
     /// A name points to an object that has no root, so nobody can say what it is to keep.

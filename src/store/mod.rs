@@ -68,7 +68,7 @@ pub use pins::PinOptions;
 pub(crate) use read::{Backing, Extent, Leaves, Prover};
 pub use read::{
     CopyReason, Entry, EntryType, ExportOptions, ExportReport, FileMap, FileReader, FileSlice,
-    Listing, Object, ObjectInfo, ObjectStat, ReaderOptions, StoreReader, StoredFile,
+    Listing, Object, ObjectInfo, ObjectStat, ReaderOptions, StoreReader, StoredFile, UnsafeLinks,
 };
 pub use remove::{RemoveOptions, RemoveReport};
 pub use repair::{

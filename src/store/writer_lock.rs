@@ -2,6 +2,7 @@
 //! on overlayfs (see [`overlay`](super::overlay)).
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -55,7 +56,14 @@ pub(crate) fn take(folder: &StoreFolder, options: &StoreOptions) -> Result<Locke
     let files = folder.files();
     loop {
         // Opened anew each time: the store may be removed and made again meanwhile.
-        let file = files.open_write(&path, Some(0o644))?;
+        let file = match files.open_write(&path, Some(0o644)) {
+            Err(FileError { source, .. }) if source.kind() == ErrorKind::ReadOnlyFilesystem => {
+                return Err(StoreError::ReadOnly {
+                    path: folder.path().to_path_buf(),
+                });
+            }
+            opened => opened?,
+        };
         match fsio::try_lock_exclusive(file).map_err(FileError::at("lock", &path))? {
             Ok(locked) => {
                 if files.is_same_file(locked.file(), &path)? {

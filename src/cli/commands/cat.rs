@@ -1,9 +1,9 @@
 //! `cat`: the bytes of a file on standard output.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use clap::Args;
-use ipfs_accelerate::{ByteSize, FileError, Target};
+use ipfs_accelerate::{ByteSize, FileError, StoreError, Target};
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
@@ -52,12 +52,18 @@ pub(crate) fn run(args: CatArgs, context: &Context<'_>) -> Result<Output, CliErr
 pub(crate) fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), CliError> {
     let mut piece = vec![0; PIECE];
     loop {
-        let read = from
-            .read(&mut piece)
-            .map_err(|e| FileError::new("read", "the store", e))?;
+        let read = from.read(&mut piece).map_err(of_the_store)?;
         if read == 0 {
             return to.flush().map_err(CliError::stdout);
         }
         to.write_all(&piece[..read]).map_err(CliError::stdout)?;
+    }
+}
+
+/// What the store said, with its hint; else that it could not be read.
+fn of_the_store(e: io::Error) -> CliError {
+    match e.downcast::<StoreError>() {
+        Ok(e) => e.into(),
+        Err(e) => FileError::new("read", "the store", e).into(),
     }
 }

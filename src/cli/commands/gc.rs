@@ -97,14 +97,39 @@ pub(crate) fn run(args: GcArgs, context: &Context<'_>) -> Result<Output, CliErro
     options.grace = args.grace.unwrap_or(context.config.store.grace).duration();
     options.max_bytes = context.config.store.max_size.map(|size| size.bytes());
     if args.dry_run {
-        return Ok(planned(&context.reader()?.plan_gc(&options)?));
+        let plan = context.reader()?.plan_gc(&options)?;
+        let after = plan.used_bytes.saturating_sub(plan.freeable_bytes);
+        return Ok(spared(planned(&plan), &plan, after, options.max_bytes));
     }
     // Held through: what has begun is finished.
     let _cancel = context.cancel()?;
     let store = context.writer(&args.lock)?;
     let plan = store.plan_gc(&options)?;
     let report = store.apply_gc(&plan)?;
-    Ok(collected(&plan, &report))
+    let output = collected(&plan, &report);
+    Ok(spared(output, &plan, report.used_bytes, options.max_bytes))
+}
+
+/// What stays though it might have been expected to go.
+fn spared(output: Output, plan: &GcPlan, used_bytes: u64, max_bytes: Option<u64>) -> Output {
+    let output = match plan.spared {
+        0 => output,
+        spared => output.line(format!(
+            "{} without a pin {} used within the grace time and stay{}",
+            text::count(spared, "object"),
+            if spared == 1 { "was" } else { "were" },
+            if spared == 1 { "s" } else { "" },
+        )),
+    };
+    match max_bytes {
+        Some(max) if used_bytes > max => output.line(format!(
+            "the packs take {} of the {} that max_size allows: the rest is pinned or in use; unpin or remove \
+             something (`df`), or raise it",
+            text::size(used_bytes),
+            text::size(max),
+        )),
+        _ => output,
+    }
 }
 
 fn planned(plan: &GcPlan) -> Output {

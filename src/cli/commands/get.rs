@@ -5,24 +5,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use ipfs_accelerate::{ExportOptions, Target};
+use ipfs_accelerate::{ExportOptions, Target, UnsafeLinks};
 use serde::Serialize;
 
 use crate::cli::commands::cat;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
-use crate::cli::output::Output;
+use crate::cli::output::{Note, Output};
 use crate::cli::text;
 
 /// Write a file or folder out of the store
 ///
 /// The output appears in one step, whole or not at all, also when the command is stopped. One that is there
-/// already is an error; --force replaces it in one step. Symbolic links that would lead out of the output
-/// folder are refused.
+/// already is an error; --force replaces it in one step. Symbolic links that are absolute or lead out
+/// of the output are refused, unless --unsafe-links says what becomes of them.
 ///
 /// Works beside a writer.
 ///
-/// With --json: cid, output, kind, files, bytes, seconds; with `-o -` the content alone.
+/// With --json: cid, output, kind, files, bytes, skipped_links, seconds; with `-o -` the content alone.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -42,6 +42,17 @@ pub(crate) struct GetArgs {
     /// Replace an existing output.
     #[arg(short, long)]
     force: bool,
+    /// What becomes of symbolic links that are absolute or lead out of the output: refuse all of it, skip them (as
+    /// rsync does with --safe-links), or keep them as they are (as tar and restic do).
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Links::Refuse)]
+    unsafe_links: Links,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Links {
+    Refuse,
+    Skip,
+    Keep,
 }
 
 #[derive(Serialize)]
@@ -51,6 +62,7 @@ struct Got<'a> {
     kind: &'static str,
     files: u64,
     bytes: u64,
+    skipped_links: &'a [String],
     seconds: f64,
 }
 
@@ -67,6 +79,11 @@ pub(crate) fn run(args: GetArgs, context: &Context<'_>) -> Result<Output, CliErr
     let object = reader.resolve(&target)?;
     let mut options = ExportOptions::default();
     options.force = args.force;
+    options.unsafe_links = match args.unsafe_links {
+        Links::Refuse => UnsafeLinks::Refuse,
+        Links::Skip => UnsafeLinks::Skip,
+        Links::Keep => UnsafeLinks::Keep,
+    };
     options.cancel = Some(context.cancel()?);
     let progress = context.progress("writing", &output, Some(object.size()));
     let bar = progress.bar();
@@ -81,15 +98,32 @@ pub(crate) fn run(args: GetArgs, context: &Context<'_>) -> Result<Output, CliErr
         text::size(report.bytes),
         text::seconds(seconds),
     ];
-    Ok(Output::new(&Got {
+    let output = Output::new(&Got {
         cid: object.cid().to_string(),
         output: &shown,
         kind: object.kind().name(),
         files: report.files,
         bytes: report.bytes,
+        skipped_links: &report.skipped_links,
         seconds,
-    })
-    .line(format!("{shown}  ({})", said.join(", "))))
+    });
+    let output = match report.skipped_links.as_slice() {
+        [] => output,
+        links => output.note(Note::Warning(format!(
+            "left out {} that would lead out of the output: {}",
+            text::count(links.len() as u64, "symbolic link"),
+            shortened(links)
+        ))),
+    };
+    Ok(output.line(format!("{shown}  ({})", said.join(", "))))
+}
+
+fn shortened(links: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match links.len() {
+        all if all > SHOWN => format!("{} and {} more", links[..SHOWN].join(", "), all - SHOWN),
+        _ => links.join(", "),
+    }
 }
 
 /// The last component of the path, else the CID or name.

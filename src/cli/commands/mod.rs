@@ -4,6 +4,7 @@ pub(crate) mod absorb;
 pub(crate) mod add;
 pub(crate) mod cat;
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dedup;
 pub(crate) mod demo;

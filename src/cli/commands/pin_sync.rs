@@ -22,7 +22,8 @@ use crate::cli::text;
 /// `add`. A name with a dot is quoted.
 ///
 /// What is missing is added and pinned, and names move; the object that a name pointed to stays, unpinned. --prune
-/// removes all other pins, those named by their CID too, last, and only if every entry was met. Running it again
+/// removes all other pins, those named by their CID too, last, and only if every entry was met; if FILE lists no pin at
+/// all, which is more likely a slip, only with --allow-empty. Running it again
 /// changes nothing. A path is read and hashed each time, as nothing else says whether it is the same, which takes as
 /// long as `add` of what is there; an entry with a cid is not read while its object is there.
 ///
@@ -50,6 +51,9 @@ pub(crate) struct PinSyncArgs {
     /// Remove the pins that the file does not list.
     #[arg(long)]
     prune: bool,
+    /// With --prune, take a file that lists no pin at its word: every pin goes.
+    #[arg(long, requires = "prune")]
+    allow_empty: bool,
     /// Only say what would be done; paths are read all the same.
     #[arg(long)]
     dry_run: bool,
@@ -93,6 +97,11 @@ impl<'a> From<&'a PinChange> for Entry<'a> {
 pub(crate) fn run(args: &PinSyncArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let begun = Instant::now();
     let desired = DesiredPins::read(&args.file)?;
+    if args.prune && desired.entries.is_empty() && !args.allow_empty {
+        return Err(CliError::NoPinsListed {
+            path: args.file.clone(),
+        });
+    }
     let mut options = PinSyncOptions::default();
     options.prune = args.prune;
     options.hash_paths = args.dry_run;
@@ -138,6 +147,7 @@ fn output(args: &PinSyncArgs, changes: &[&PinChange], unlisted: u64, begun: Inst
             (Some(e), _) => {
                 let warning = format!("{}: {}", change.name, Fault::warning(e));
                 output = output.note(Note::Warning(warning));
+                rows.push(row(change));
             }
             (None, PinAction::Keep) => {}
             (None, _) => {

@@ -149,7 +149,10 @@ pub(crate) fn run(args: SyncArgs, context: &Context<'_>) -> Result<Output, CliEr
     options.no_pins = args.no_pin;
     options.replace = args.replace;
     options.dry_run = args.dry_run;
-    let source = StoreReader::open(&args.source)?;
+    let source = StoreReader::open(&args.source).map_err(|e| match e {
+        e @ (StoreError::Absent { .. } | StoreError::NotAStore { .. }) => CliError::NoSource(e),
+        e => e.into(),
+    })?;
     options.cancel = Some(context.cancel()?);
     let target = context.writer_for(args.dry_run, &args.lock, source.profile().clone())?;
     let progress = context.progress("copying from", &args.source, Some(0));

@@ -1,7 +1,7 @@
 //! `verify`: whether everything in the store is what it was.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -146,7 +146,13 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
         let reader = context.reader()?;
         let _bar = follow(context, &mut options)?;
         let report = reader.verify(&options)?;
-        return Ok(output(&report, None, args.sample, begun));
+        return Ok(output(
+            &report,
+            None,
+            args.sample,
+            begun,
+            &context.store_path()?,
+        ));
     }
     let store = context.writer(&args.lock)?;
     let bar = follow(context, &mut options)?;
@@ -156,7 +162,8 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
         Some(from) if report.is_complete => Some(heal(&store, &report, from, &options, context)?),
         _ => None,
     };
-    Ok(output(&report, healed.as_ref(), args.sample, begun))
+    let store = context.store_path()?;
+    Ok(output(&report, healed.as_ref(), args.sample, begun, &store))
 }
 
 fn heal(
@@ -194,6 +201,7 @@ fn output(
     healed: Option<&HealReport>,
     sample: Option<f64>,
     begun: Instant,
+    store: &Path,
 ) -> Output {
     let seconds = begun.elapsed().as_secs_f64();
     let output = Output::new(&Verified {
@@ -211,7 +219,8 @@ fn output(
         left: healed.map(|healed| healed.remaining.iter().map(found).collect()),
         seconds,
     });
-    let mut output = output.line(summary(report, sample, seconds));
+    let found = grouped(&report.findings, store).len();
+    let mut output = output.line(summary(report, found as u64, sample, seconds));
     if let Some(healed) = healed {
         output = output.line(format!(
             "healed {}, {} written",
@@ -220,15 +229,17 @@ fn output(
         ));
     }
     let left = healed.map_or(&report.findings, |healed| &healed.remaining);
-    if !left.is_empty() {
+    let groups = grouped(left, store);
+    if !groups.is_empty() {
+        let shown = groups.iter().take(SHOWN);
         output = output.view(View::Table(Table {
             columns: &["FINDING", "IN", "BLOCK", "WHERE", "FOUND"],
-            rows: left.iter().take(SHOWN).map(row).collect(),
+            rows: shown.map(|group| row(group, store)).collect(),
             empty: "",
         }));
     }
-    if left.len() > SHOWN {
-        let more = left.len() - SHOWN;
+    if groups.len() > SHOWN {
+        let more = groups.len() - SHOWN;
         output = output.line(format!("and {more} more; --json lists all"));
     }
     let mut concerned: Vec<String> = left
@@ -239,7 +250,7 @@ fn output(
     concerned.sort();
     concerned.dedup();
     output = concerned.into_iter().fold(output, Output::quiet);
-    notes(report, left)
+    notes(report, left, store)
         .into_iter()
         .map(Note::Note)
         .fold(output, Output::note)
@@ -266,7 +277,7 @@ fn healed_block(one: &HealedBlock) -> Healed {
     }
 }
 
-fn summary(report: &VerifyReport, sample: Option<f64>, seconds: f64) -> String {
+fn summary(report: &VerifyReport, found: u64, sample: Option<f64>, seconds: f64) -> String {
     let blocks = match sample.is_some() || !report.is_complete {
         true => format!(
             "{} of {}",
@@ -281,9 +292,9 @@ fn summary(report: &VerifyReport, sample: Option<f64>, seconds: f64) -> String {
         true => "",
         false => "; stopped before the end",
     };
-    let found = match report.findings.len() {
+    let found = match found {
         0 => "nothing is damaged".to_owned(),
-        count => text::count(count as u64, "finding"),
+        count => text::count(count, "finding"),
     };
     format!(
         "{found}: {blocks} in {} and {}  ({}){end}",
@@ -293,10 +304,29 @@ fn summary(report: &VerifyReport, sample: Option<f64>, seconds: f64) -> String {
     )
 }
 
-fn notes(report: &VerifyReport, left: &[Finding]) -> Vec<String> {
+/// Whether what is concerned lies in a file that was added by reference.
+fn is_outside(finding: &Finding, store: &Path) -> bool {
+    finding.kind.is_block() && !finding.file.starts_with(store)
+}
+
+/// The findings one by one; those of a file that was added by reference, which is mostly gone as a whole, together.
+fn grouped<'a>(findings: &'a [Finding], store: &Path) -> Vec<&'a [Finding]> {
+    let belong =
+        |a: &Finding, b: &Finding| a.kind == b.kind && a.file == b.file && is_outside(a, store);
+    findings.chunk_by(belong).collect()
+}
+
+fn notes(report: &VerifyReport, left: &[Finding], store: &Path) -> Vec<String> {
     let mut notes = Vec::new();
-    let blocks = left.iter().filter(|one| one.kind.is_block());
-    let has_blocks = blocks.count() > 0;
+    if left.iter().any(|one| is_outside(one, store)) {
+        notes.push(
+            "files that were added by reference are hashed at each use, so nothing is recorded of them: put them \
+             back as they were, or add good copies again"
+                .into(),
+        );
+    }
+    let mut blocks = left.iter().filter(|one| one.kind.is_block());
+    let has_blocks = blocks.any(|one| !is_outside(one, store));
     match (has_blocks, report.is_recorded) {
         (true, true) => notes.push(
             "what is damaged is recorded, and refused to every reader; --heal FROM takes good bytes from \
@@ -347,7 +377,8 @@ fn found(finding: &Finding) -> Found<'_> {
     }
 }
 
-fn row(finding: &Finding) -> Vec<String> {
+fn row(group: &[Finding], store: &Path) -> Vec<String> {
+    let finding = &group[0];
     let name = |one: &Affected| {
         let object = match one.name.as_str() {
             "" => one.object.to_string(),
@@ -358,25 +389,35 @@ fn row(finding: &Finding) -> Vec<String> {
             path => format!("{object}/{path}"),
         }
     };
-    let place = match finding.affected.as_slice() {
+    let mut concerned: Vec<&Affected> = Vec::new();
+    for one in group.iter().flat_map(|finding| &finding.affected) {
+        if !concerned.contains(&one) {
+            concerned.push(one);
+        }
+    }
+    let place = match concerned.as_slice() {
         [] => "-".to_owned(),
         [one] => name(one),
         [one, more @ ..] => format!("{} and {} more", name(one), more.len()),
     };
-    let file = finding.file.file_name().unwrap_or_default();
-    let file = file.to_string_lossy().into_owned();
-    let at = match finding.offset {
-        Some(offset) => format!("{file} at {offset}"),
-        None => file,
+    let file = finding.file.strip_prefix(store).unwrap_or(&finding.file);
+    let file = file.display();
+    let (block, at) = match (group.len(), finding.offset) {
+        (1, Some(offset)) => (None, format!("{file} at {offset}")),
+        (1, None) => (None, file.to_string()),
+        (count, _) => (Some(text::count(count as u64, "block")), file.to_string()),
     };
+    let cid = || finding.block.map(|cid| cid.to_string());
+    let are_alike = group.iter().all(|one| one.found == finding.found);
     vec![
         finding.kind.name().replace('_', " "),
         place,
-        finding
-            .block
-            .map_or_else(|| "-".to_owned(), |cid| cid.to_string()),
+        block.or_else(cid).unwrap_or_else(|| "-".to_owned()),
         at,
-        finding.found.clone(),
+        match are_alike {
+            true => finding.found.clone(),
+            false => "others".to_owned(),
+        },
     ]
 }
 

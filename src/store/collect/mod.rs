@@ -120,6 +120,8 @@ pub struct GcPlan {
     pub unfinished_bytes: u64,
     /// Packs that will go as a whole.
     pub packs: u64,
+    /// Objects without a pin that [`GcOptions::unpinned`] would take and the grace time spares.
+    pub spared: u64,
     /// Bytes of disk that all packs take now.
     pub used_bytes: u64,
     pub(crate) options: GcOptions,

@@ -1,15 +1,15 @@
 //! Deciding what goes: reads roots and headers of packs, changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::choice::{Choice, Goal, Room};
 use super::outlook::View;
-use super::roots::{self, Rooted};
+use super::roots::{self, Rooted, Roots};
 use super::sweep::PackShape;
-use super::{GcOptions, GcPlan, NotFreeable};
+use super::{GcObject, GcOptions, GcPlan, NotFreeable};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::inner::{self, Inner};
@@ -78,6 +78,10 @@ fn plan_with(
             .filter(|(_, bytes)| *bytes > 0)
             .collect(),
         unfinished_bytes: 0,
+        spared: match options.unpinned {
+            true => unpinned_left(&roots, &choice.taken),
+            false => 0,
+        },
         used_bytes,
         objects: choice.into_objects(),
         options: options.clone(),
@@ -123,7 +127,7 @@ pub(super) fn open(
     let pack = match core.packs.open(id) {
         Ok(pack) => pack,
         Err(e @ StoreError::Damaged { .. }) => {
-            tracing::warn!("left alone: {e}");
+            tracing::debug!("left alone: {e}");
             return Ok(None);
         }
         Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
@@ -152,4 +156,14 @@ pub(crate) fn used_bytes(
 pub(super) fn disk_bytes(core: &ReadCore, pack: &PackFile) -> Result<u64, StoreError> {
     let files = core.folder.files();
     Ok(512 * files.file_metadata(pack.file(), pack.path())?.blocks())
+}
+
+/// Objects without a pin that do not go.
+fn unpinned_left(roots: &Roots, chosen: &[(usize, GcObject)]) -> u64 {
+    let goes: HashSet<usize> = chosen.iter().map(|(index, _)| *index).collect();
+    let is_left = |(index, root): &(usize, &Rooted)| {
+        matches!(&root.name, RootName::Object(cid) if roots.pins_of(cid).is_empty())
+            && !goes.contains(index)
+    };
+    roots.roots.iter().enumerate().filter(is_left).count() as u64
 }

@@ -17,6 +17,7 @@ impl Explain for StoreError {
             Self::NewerFormat { .. } => "newer_format",
             Self::MissingFeature { .. } => "missing_feature",
             Self::Locked { .. } => "locked",
+            Self::ReadOnly { .. } => "read_only_file_system",
             Self::Overlay { .. } => "overlay",
             Self::Poisoned { .. } => "poisoned",
             Self::Damaged { .. } => "damaged",
@@ -79,6 +80,10 @@ impl Explain for StoreError {
                 "wait for it (--lock-timeout 30s) or end it; reading (get, cat, ls, load, \
                  verify --read-only) works beside it"
             }
+            Self::ReadOnly { .. } => {
+                "reading works there: get, cat, ls, load, plan, check, df, doctor, verify --read-only, and gc and \
+                 repair with --dry-run"
+            }
             Self::Overlay { .. } => {
                 "whoever collects outside does not see the locks that are taken here: mount the store's own folder \
                  (a bind mount, a volume); or, if nothing is ever removed from it there, as from an image, say so \
@@ -132,6 +137,13 @@ impl Explain for StoreError {
             Self::NotPublished { .. } => "`ls` lists what is there; `add` what is missing",
             Self::BlockAbsent { .. } => "add the file that holds it",
             Self::NoSuchName {
+                titled: Some(cid), ..
+            } => {
+                return Some(format!(
+                    "{cid} was called so when it was added, which is no pin: name its CID, or `pin add` it"
+                ));
+            }
+            Self::NoSuchName {
                 nearest: Some(name),
                 ..
             } => {
@@ -142,6 +154,9 @@ impl Explain for StoreError {
             Self::NoSuchPath { there, .. } => {
                 return Some(format!("there is: {}", shortened(there)));
             }
+            Self::NotAFile {
+                found: "symlink", ..
+            } => "`ls` shows where it points to; name that",
             Self::NotAFile { .. } => "`ls` lists what it holds; name a file as CID/path",
             Self::NotAFolder { .. } => "name its folder",
             Self::BadName { .. } => "choose another name",
@@ -174,7 +189,8 @@ impl Explain for StoreError {
                 "name an output outside of it: a store's folder is its own"
             }
             Self::EscapingLink { .. } => {
-                "get the files one by one, or read them with `cat CID/path`"
+                "--unsafe-links skip leaves such links out, --unsafe-links keep writes them as they are (a snapshot folder of the Hugging \
+                 Face cache: `add --dereference-symlinks` takes what they point to)"
             }
             Self::TooDeep { .. } | Self::Map { .. } | Self::Cancelled => return None,
             Self::BadPattern { .. } => "write it as for a shell: *.bin, logs/**",

@@ -166,10 +166,21 @@ impl ReadCore {
                     Err(StoreError::NoSuchName {
                         name: name.clone(),
                         nearest,
+                        titled: self.titled(name),
                     })
                 }
             },
         }
+    }
+
+    /// The object that was called so when it was added, if it is the only one. Only a message rests on it.
+    fn titled(&self, name: &str) -> Option<Cid> {
+        let objects = self.objects().unwrap_or_default();
+        let mut titled = objects.iter().filter(|object| object.name == name);
+        titled
+            .next()
+            .filter(|_| titled.next().is_none())
+            .map(|object| object.cid)
     }
 
     fn nearest_name(&self, name: &str) -> Result<Option<String>, StoreError> {

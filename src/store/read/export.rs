@@ -1,5 +1,6 @@
 //! Writing objects out of the store: whole or not at all.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -22,28 +23,47 @@ use crate::store::format::{hex, random_id};
 pub struct ExportOptions {
     /// Replace an existing output in one step, instead of refusing.
     pub force: bool,
+    /// What becomes of symbolic links that lead out of the output.
+    pub unsafe_links: UnsafeLinks,
     /// Checked between pieces; once set, the export stops and leaves nothing behind.
     pub cancel: Option<Arc<AtomicBool>>,
     /// Told how many more bytes were written, as it goes.
     pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
 }
 
+/// What becomes of symbolic links that are absolute or lead out of the output, which rsync calls unsafe: whoever
+/// follows or writes through one reaches what the object has no word about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnsafeLinks {
+    /// The export is refused.
+    #[default]
+    Refuse,
+    /// They are left out, and counted.
+    Skip,
+    /// They are written as they are.
+    Keep,
+}
+
 impl std::fmt::Debug for ExportOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ExportOptions")
             .field("force", &self.force)
+            .field("unsafe_links", &self.unsafe_links)
             .finish_non_exhaustive()
     }
 }
 
 /// What an export wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExportReport {
     /// Files, links left out.
     pub files: u64,
     /// Bytes of content.
     pub bytes: u64,
+    /// The paths of links that were left out, by [`UnsafeLinks::Skip`].
+    pub skipped_links: Vec<String>,
 }
 
 /// Bytes copied between two looks at the cancel flag.
@@ -70,7 +90,23 @@ pub(crate) fn export(
     if taken {
         check_replaceable(object, output)?;
     }
-    check_links(object)?;
+    let skipped = match options.unsafe_links {
+        UnsafeLinks::Keep => HashSet::new(),
+        how => {
+            let mut unsafe_links = unsafe_links(object);
+            match unsafe_links.next() {
+                // A link that is the object itself leaves nothing to be written.
+                Some((link, target)) if how == UnsafeLinks::Refuse || link.is_empty() => {
+                    return Err(StoreError::EscapingLink { link, target });
+                }
+                first => first
+                    .into_iter()
+                    .chain(unsafe_links)
+                    .map(|(link, _)| link)
+                    .collect(),
+            }
+        }
+    };
     let parent = match output.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -90,6 +126,7 @@ pub(crate) fn export(
     };
     let report = Writer {
         options,
+        skipped,
         report: ExportReport::default(),
     }
     .write(object, &aside.path)?;
@@ -170,42 +207,44 @@ impl Drop for Aside {
     }
 }
 
-/// Refuses links out of the output folder before anything is written.
-fn check_links(object: &Object) -> Result<(), StoreError> {
+/// The links that lead out of the output, with where they point to.
+fn unsafe_links(object: &Object) -> impl Iterator<Item = (String, String)> + '_ {
     let own = object
         .link_target()
         .map(|target| (String::new(), target.to_owned()));
     let below = object
         .walk()
         .filter_map(|entry| entry.target.map(|target| (entry.path, target)));
-    for (link, target) in own.into_iter().chain(below) {
-        let mut depth = link.matches('/').count();
-        let mut below = false;
-        for component in Path::new(&target).components() {
-            let leaves = match component {
-                Component::Normal(_) => {
-                    below = true;
-                    false
-                }
-                Component::CurDir => false,
-                // Behind a name, which may be a link itself, a step up leads nobody knows where.
-                Component::ParentDir if below || depth == 0 => true,
-                Component::ParentDir => {
-                    depth -= 1;
-                    false
-                }
-                Component::RootDir | Component::Prefix(_) => true,
-            };
-            if leaves {
-                return Err(StoreError::EscapingLink { link, target });
+    own.into_iter()
+        .chain(below)
+        .filter(|(link, target)| leads_out(link, target))
+}
+
+fn leads_out(link: &str, target: &str) -> bool {
+    let mut depth = link.matches('/').count();
+    let mut below = false;
+    Path::new(target)
+        .components()
+        .any(|component| match component {
+            Component::Normal(_) => {
+                below = true;
+                false
             }
-        }
-    }
-    Ok(())
+            Component::CurDir => false,
+            // Behind a name, which may be a link itself, a step up leads nobody knows where.
+            Component::ParentDir if below || depth == 0 => true,
+            Component::ParentDir => {
+                depth -= 1;
+                false
+            }
+            Component::RootDir | Component::Prefix(_) => true,
+        })
 }
 
 struct Writer<'a> {
     options: &'a ExportOptions,
+    /// Links that are left out.
+    skipped: HashSet<String>,
     report: ExportReport,
 }
 
@@ -227,7 +266,9 @@ impl Writer<'_> {
                     }
                 }
                 for entry in object.walk() {
-                    if let Some(target) = &entry.target {
+                    if let Some(target) = &entry.target
+                        && !self.skipped.contains(&entry.path)
+                    {
                         make_link(target, &output.join(&entry.path))?;
                     }
                 }
@@ -240,6 +281,8 @@ impl Writer<'_> {
                 });
             }
         }
+        self.report.skipped_links = self.skipped.into_iter().collect();
+        self.report.skipped_links.sort();
         Ok(self.report)
     }
 

@@ -16,7 +16,7 @@ mod stream;
 
 pub(crate) use core::ReadCore;
 pub use entry::{Entry, EntryType, Listing, ObjectInfo, ObjectStat};
-pub use export::{ExportOptions, ExportReport};
+pub use export::{ExportOptions, ExportReport, UnsafeLinks};
 pub use file::StoredFile;
 pub(crate) use file::{Backing, Extent};
 pub use map::{CopyReason, FileMap, FileSlice};

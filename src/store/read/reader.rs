@@ -13,6 +13,7 @@ use crate::store::collect::{self, GcOptions, GcPlan, RemovalSpace, SpaceReport};
 use crate::store::error::StoreError;
 use crate::store::names::Pin;
 use crate::store::overlay;
+use crate::store::repair;
 use crate::store::sharing::{SharedBytes, Side};
 use crate::store::survey::{self, Writer};
 use crate::store::target::Target;
@@ -239,7 +240,9 @@ impl StoreReader {
     /// [`StoreError::Damaged`] for a root or a name that cannot be read, and
     /// [`StoreError::NameWithoutRoot`].
     pub fn space(&self) -> Result<SpaceReport, StoreError> {
-        collect::space(&self.core)
+        let space = collect::space(&self.core)?;
+        repair::warn_of_damage(&self.core);
+        Ok(space)
     }
 
     /// What would be free if these objects went, all of them together.
@@ -267,6 +270,7 @@ impl StoreReader {
     /// As [`Store::plan_gc`](crate::Store::plan_gc).
     pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
         let mut plan = collect::plan(&self.core, options)?;
+        repair::warn_of_damage(&self.core);
         if let Writer::Nobody = survey::writer(&self.core.folder)? {
             plan.unfinished_bytes = self.core.folder.unfinished()?.1;
         }

@@ -246,10 +246,12 @@ impl<'a> Objects<'a> {
         // The only object of a store, if it has a name, is a root that is missing.
         if self.done.are_roots_lost && (made > 1 || !restored.is_empty()) {
             let expected = "a root for each object".to_owned();
-            let found = format!(
-                "no root; {} objects without a name are put together, and removed ones may be among them",
-                restored.len()
-            );
+            let objects = match restored.len() {
+                1 => "1 object without a name is".to_owned(),
+                many => format!("{many} objects without a name are"),
+            };
+            let found =
+                format!("no root; {objects} put together, and removed ones may be among them");
             let said = ("roots", expected, found);
             let finding =
                 RepairFinding::new(Defect::RootsLost, &folder.roots(), said, Remedy::Restored);
@@ -285,9 +287,10 @@ impl<'a> Objects<'a> {
                 self.publish(cid, *record, keeps_old);
             }
             Outcome::Lacking(lacking) => {
-                finding
-                    .found
-                    .push_str(&format!("; {} blocks are lacking", lacking.len()));
+                finding.found.push_str(&match lacking.len() {
+                    1 => "; 1 block is lacking".to_owned(),
+                    many => format!("; {many} blocks are lacking"),
+                });
                 finding.lacking = lacking.into_iter().map(|(cid, _)| cid).collect();
                 finding.advice = Some(INCOMPLETE);
             }
@@ -357,8 +360,8 @@ impl<'a> Objects<'a> {
         own.normalize();
         let bytes = own.bytes_outside(&self.sound);
         if bytes > 0 {
-            let found = format!("{bytes} bytes that are of none");
-            return Some(("places", "those of good blocks".to_owned(), found));
+            let found = format!("{bytes} bytes where no good block lies");
+            return Some(("places", "good blocks there".to_owned(), found));
         }
         let is_listed = |node: &&NodePlace| !self.lists(record.pack(node.pack), node);
         let node = record.nodes.iter().find(is_listed)?;

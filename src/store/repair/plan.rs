@@ -394,15 +394,26 @@ fn rooted(survey: &Survey, pack: PackId, ranges: Vec<Range<u64>>) -> Vec<Range<u
 
 /// How much of a pack was found again.
 fn told(pack: &Pack, rebuilt: &Rebuilt) -> String {
-    let mut told = format!("; {} good blocks in it", pack.rows.len());
+    let counted = |count: u64, one: &str, many: &str| match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {many}"),
+    };
+    let good = counted(pack.rows.len() as u64, "good block", "good blocks");
+    let mut told = format!("; {good} in it");
     if !rebuilt.damaged.is_empty() {
-        told.push_str(&format!(", {} ranges are not good", rebuilt.damaged.len()));
+        let damaged = counted(rebuilt.damaged.len() as u64, "range is", "ranges are");
+        told.push_str(&format!(", {damaged} not good"));
     }
     if !rebuilt.unread.is_empty() {
         told.push_str(&format!(", {} cannot be read", rebuilt.unread.len()));
     }
     if rebuilt.lost > 0 {
-        told.push_str(&format!(", {} of its table are lost", rebuilt.lost));
+        let lost = counted(
+            rebuilt.lost,
+            "block of its table is",
+            "blocks of its table are",
+        );
+        told.push_str(&format!(", {lost} lost"));
     }
     told
 }

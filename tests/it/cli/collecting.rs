@@ -72,8 +72,10 @@ fn gc_says_what_goes_and_frees_it() {
 fn gc_takes_unpinned_objects_only_when_told_and_only_after_the_grace_time() {
     let sandbox = Sandbox::new();
     let (_, b) = two(&sandbox);
-    sandbox.ok(&["gc", "--unpinned"]);
+    let said = sandbox.ok(&["gc", "--unpinned"]);
     assert_eq!(sandbox.ok(&["has", &b]), "yes\n", "it was used today");
+    let spared = "1 object without a pin was used within the grace time and stays";
+    assert!(said.contains(spared), "{said}");
     sandbox.refused(&["gc", "--grace", "30"], "usage");
     let done = sandbox.json(&["gc", "--unpinned", "--grace", "0"]);
     assert_eq!(done["objects"][0]["reason"], "unpinned");
@@ -105,6 +107,23 @@ fn the_grace_time_and_the_quota_come_from_the_configuration() {
     assert_eq!(ran.code, Some(2));
     let error: Value = serde_json::from_str(&ran.text()).unwrap();
     assert_eq!(error["kind"], "quota_exceeded", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("is full: it may take 8.0 MiB, takes "),
+        "{message}"
+    );
+    sandbox.ok(&["config", "set", "store.max_size", "1MiB"]);
+    let said = sandbox.ok(&["gc"]);
+    assert!(
+        said.contains("of the 1.0 MiB that max_size allows"),
+        "{said}"
+    );
+    let doctor = sandbox.run(&["doctor", "-q"]);
+    assert!(
+        doctor.text().lines().any(|line| line == "quota"),
+        "{}",
+        doctor.text()
+    );
     assert!(error["hint"].as_str().unwrap().contains("max_size"));
 }
 

@@ -142,3 +142,16 @@ fn the_demos_parts_can_be_had_one_by_one() {
     let backends = sandbox.ok(&["demo", "--backends"]);
     assert!(backends.contains("not built yet"), "{backends}");
 }
+
+#[test]
+fn a_shell_gets_completions_of_every_command() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = sandbox.ok(&["completions", shell]);
+        for word in ["verify", "dry-run", "unsafe-links"] {
+            assert!(script.contains(word), "{shell} lacks {word}");
+        }
+    }
+    assert_eq!(sandbox.json(&["completions", "bash"])["shell"], "bash");
+    sandbox.refused(&["completions", "tcsh"], "usage");
+}

@@ -23,7 +23,7 @@ fn get_writes_the_bytes_that_were_added() {
     let seconds = got["seconds"].clone();
     let expected = json!({
         "status": "success", "cid": cid, "output": "out", "kind": "folder", "files": 2,
-        "bytes": big.len() + 2, "seconds": seconds,
+        "bytes": big.len() + 2, "skipped_links": [], "seconds": seconds,
     });
     assert_eq!(got, expected);
     assert!(fs::read(sandbox.path("out/big.bin")).unwrap() == big);

@@ -96,7 +96,13 @@ fn a_file_that_is_not_as_it_was_is_named_with_its_object() {
                 .contains("put the file back")
         );
     }
-    assert_eq!(sandbox.run(&["cat", &target]).code, Some(2));
+    let ran = sandbox.run(&["cat", &target]);
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.stderr.contains("hint: put the file back"),
+        "{}",
+        ran.stderr
+    );
     fs::remove_file(&path).unwrap();
     sandbox.refused(&["absorb", &cid], "source_gone");
     sandbox.refused(&["absorb", "no such name"], "no_such_name");
@@ -121,4 +127,34 @@ fn what_cannot_be_referred_to_is_refused() {
     sandbox.refused(&["add", "--reference", "-"], "not_referable");
     sandbox.refused(&["add", "--reference", "store"], "not_referable");
     sandbox.refused(&["add", "--reference", "--only-hash", "hello.txt"], "usage");
+}
+
+#[test]
+fn a_file_that_is_gone_is_one_finding_with_its_whole_path_and_nothing_is_said_to_be_recorded() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.write("m/weights", noise(3 << 20, 1));
+    sandbox.add(&["--reference", "m"]);
+    fs::remove_file(&path).unwrap();
+    let ran = sandbox.run(&["verify"]);
+    assert_eq!(ran.code, Some(1));
+    let text = ran.text();
+    assert!(text.starts_with("1 finding: "), "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+    let row = text.lines().last().unwrap();
+    for part in ["m/weights", "3 blocks", path.to_str().unwrap()] {
+        assert!(row.contains(part), "{part}: {text}");
+    }
+    assert!(
+        ran.stderr.contains("nothing is recorded of them"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        !ran.stderr.contains("is recorded, and refused"),
+        "{}",
+        ran.stderr
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&sandbox.run(&["verify", "--json"]).text()).unwrap();
+    assert_eq!(json["findings"].as_array().unwrap().len(), 3);
 }

@@ -255,6 +255,21 @@ fn links_that_leave_the_output_are_not_written() {
             "{error}"
         );
         assert!(!sandbox.path("out").exists());
+        assert!(
+            error["hint"].as_str().unwrap().contains("--unsafe-links"),
+            "{error}"
+        );
+        let mut get = vec!["get", &cid, "-f", "-o", "skipped", "--unsafe-links", "skip"];
+        let ran = sandbox.run(&get);
+        assert_eq!(ran.code, Some(0));
+        let warned =
+            "warning: left out 1 symbolic link that would lead out of the output: sub/link\n";
+        assert_eq!(ran.stderr, warned);
+        assert!(fs::symlink_metadata(sandbox.path("skipped/sub/link")).is_err());
+        (get[4], get[6]) = ("kept", "keep");
+        assert_eq!(sandbox.json(&get)["skipped_links"], serde_json::json!([]));
+        let kept = fs::read_link(sandbox.path("kept/sub/link")).unwrap();
+        assert_eq!(kept, std::path::Path::new(target));
     }
 }
 
@@ -339,4 +354,33 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     );
     assert_eq!(super::snapshot(&sandbox.store()), before);
     sandbox.ok(&["add", "big"]);
+}
+
+#[test]
+fn the_name_of_a_file_that_is_no_pin_is_answered_with_its_object() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    sandbox.add(&["hello.txt", "--no-pin"]);
+    let error = sandbox.refused(&["cat", "hello.txt"], "no_such_name");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(
+        hint.starts_with(&format!("{HELLO} was called so")),
+        "{hint}"
+    );
+}
+
+#[test]
+fn a_link_is_not_said_to_hold_anything() {
+    let sandbox = Sandbox::new();
+    sandbox.write("m/hello.txt", "hello world");
+    std::os::unix::fs::symlink("hello.txt", sandbox.path("m/link")).unwrap();
+    sandbox.add(&["m", "--pin-name", "m"]);
+    let error = sandbox.refused(&["cat", "m/link"], "not_a_file");
+    assert!(
+        error["hint"]
+            .as_str()
+            .unwrap()
+            .contains("where it points to"),
+        "{error}"
+    );
 }

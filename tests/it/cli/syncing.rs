@@ -219,3 +219,17 @@ fn a_signal_ends_a_copy_and_the_next_one_goes_on() {
     }
     assert_eq!(sandbox.json(&["sync", there])["copied"], 1);
 }
+
+#[test]
+fn a_source_that_is_no_store_is_told_from_the_store_that_is_copied_to() {
+    let sandbox = Sandbox::new();
+    sandbox.write("m/weights", "weights");
+    for (source, kind) in [("m", "not_a_store"), ("nowhere", "no_store")] {
+        let error = sandbox.refused(&["sync", source], kind);
+        let hint = error["hint"].as_str().unwrap();
+        assert!(
+            hint.starts_with("SOURCE is the folder of another store"),
+            "{hint}"
+        );
+    }
+}
