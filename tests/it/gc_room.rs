@@ -293,3 +293,21 @@ fn a_snapshot_by_hard_links_keeps_what_it_has() {
     assert!(report.freed_bytes > 900 << 10, "{report:?}");
     assert_eq!(add_bytes(&store, &mib(1, 1)).new_bytes, 1 << 20);
 }
+
+#[test]
+fn what_a_removed_object_that_is_held_covers_too_makes_no_way() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    let a = add_bytes(&store, &mib(1, 8)).cid;
+    stage.file("top/a", &mib(1, 8));
+    let top = store.add_path(stage.path("top"), &unpinned()).unwrap().cid;
+    let idle = add_bytes(&store, &mib(2, 8)).cid;
+    let held = StoreReader::open(stage.store_path()).unwrap();
+    let held = held.resolve(&of(a)).unwrap();
+    super::gc::remove(&store, a);
+    age(&stage, top, 20 * HOUR);
+    age(&stage, idle, 10 * HOUR);
+    add_bytes(&store, &mib(3, 8));
+    assert!(is_object(&store, top) && !is_object(&store, idle));
+    drop(held);
+}

@@ -85,6 +85,7 @@ impl<'a> Choice<'a> {
                     let freed = self.take(index, reason);
                     if self.is_held(root)? {
                         self.freed_bytes -= freed;
+                        self.census.put_back(index);
                     }
                 }
                 RootName::Loose if is_old(root) => drop(self.take(index, GcReason::Expired)),

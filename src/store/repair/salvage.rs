@@ -139,7 +139,7 @@ pub(super) fn rebuild(
     unread.extend(doubtful.iter().map(range_of));
     bad.append(&mut doubtful);
     let mut damaged: Vec<Range<u64>> = bad.iter().map(range_of).collect();
-    take_by_place(raw, &mut kept, unknown)?;
+    take_by_place(raw, &mut kept, unknown, &bad)?;
     if kept.is_empty() {
         return Ok(None);
     }
@@ -207,8 +207,14 @@ fn take_recognized(
 
 /// Adds the blocks whose place a damaged row still tells though not their hash, where nothing else is known to lie: what
 /// they are is what their bytes say. The rows are in the order of their offsets then.
-fn take_by_place(raw: &RawPack, kept: &mut Vec<Row>, rows: Vec<Row>) -> Result<(), StoreError> {
-    let known = places(kept.iter());
+fn take_by_place(
+    raw: &RawPack,
+    kept: &mut Vec<Row>,
+    rows: Vec<Row>,
+    bad: &[Row],
+) -> Result<(), StoreError> {
+    // What a root knows to be damaged is not content for lying there.
+    let known = places(kept.iter().chain(bad));
     for row in rows {
         let is_free = is_free(&row, &known);
         let (cid, function) = (row.cid.0, HashFunction::from_code(row.cid.0.hash().code()));
