@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ipfs_accelerate::{Defect, Explain, Remedy, RepairOptions, StoreReader};
+use ipfs_accelerate::{Defect, Explain, Remedy, RepairOptions, StoreReader, VerifyOptions};
 
 use super::*;
 
@@ -353,4 +353,35 @@ fn only_a_repair_that_hashes_finds_wrong_bytes_and_they_are_refused_then() {
     let report = sample.repair();
     assert_eq!(said(&report), [(Defect::RootPlaces, Remedy::Restored)]);
     sample.assert_whole();
+}
+
+#[test]
+fn a_damaged_row_is_no_proof_of_the_damaged_bytes_under_it() {
+    let stage = Stage::new();
+    let store = stage.create();
+    stage.file("top/a", &bytes(1, 300_000));
+    stage.file("top/b", &bytes(2, 3_000_000));
+    let top = store.add_path(stage.path("top"), &unpinned()).unwrap().cid;
+    drop(store);
+    let pack = stage.stored("packs").remove(0);
+    change(&pack, |content| {
+        let head = &bytes(1, 300_000)[..64];
+        let offset = content.windows(64).position(|at| at == head).unwrap();
+        // Offset and length of its row, of which the length is damaged.
+        let mut row = (offset as u64).to_le_bytes().to_vec();
+        row.extend(300_000_u32.to_le_bytes());
+        let at = content.windows(12).rposition(|at| at == row).unwrap();
+        content[at + 8] ^= 1;
+        content[offset + 500] ^= 1;
+    });
+    let plan = plan_repair(stage.store_path(), &RepairOptions::default()).unwrap();
+    apply_repair(&plan).unwrap();
+    let store = stage.open();
+    for _ in 0..2 {
+        let report = store.verify(&VerifyOptions::default()).unwrap();
+        assert_eq!(report.findings.len(), 1, "{report:#?}");
+        assert_eq!(report.cleared, []);
+        let a = store.to_reader().read(&target(format!("{top}/a")));
+        assert_eq!(a.unwrap_err().kind(), "known_damage");
+    }
 }
