@@ -85,12 +85,8 @@ fn fault_of(store: &Inner, object: &Object) -> Result<Option<StoreError>, StoreE
         if let Err(e) = store.core.packs.open(pack) {
             return Ok(Some(e));
         }
-        if gone.why(pack, &range).is_some() {
-            return Ok(Some(store.core.known_damage_in(
-                &object.cid(),
-                pack,
-                &range,
-            )));
+        if let Some(why) = gone.why(pack, &range) {
+            return Ok(Some(store.core.refusal(&object.cid(), pack, &range, why)));
         }
     }
     Ok(None)

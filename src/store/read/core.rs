@@ -113,34 +113,40 @@ impl ReadCore {
         };
         match self.gone()?.why_not(&place) {
             None => Ok(()),
-            Some(Why::Damaged) => Err(self.known_damage(cid, &place)),
-            Some(Why::Dead) => Err(StoreError::Collected {
-                name: cid.to_string(),
-                offset: 0,
-                len: u64::from(place.len),
-                pack: self.folder.packs().join(place.pack.file_name()),
-                pack_offset: place.offset,
-            }),
+            Some(why) => Err(self.refusal(cid, pack, &place.range(), why)),
         }
     }
 
     /// The error for a block that is recorded as damaged.
     pub(crate) fn known_damage(&self, cid: &Cid, place: &Place) -> StoreError {
-        self.known_damage_in(cid, place.pack, &place.range())
+        self.refusal(cid, place.pack, &place.range(), Why::Damaged)
     }
 
-    pub(crate) fn known_damage_in(
+    /// The error for bytes of an object that are not to be read.
+    pub(crate) fn refusal(
         &self,
         cid: &Cid,
         pack: PackId,
         range: &Range<u64>,
+        why: Why,
     ) -> StoreError {
-        StoreError::KnownDamage {
-            name: cid.to_string(),
-            offset: 0,
-            len: range.end - range.start,
-            pack: self.folder.packs().join(pack.file_name()),
-            pack_offset: range.start,
+        let (name, offset, len) = (cid.to_string(), 0, range.end - range.start);
+        let (pack, pack_offset) = (self.folder.packs().join(pack.file_name()), range.start);
+        match why {
+            Why::Damaged => StoreError::KnownDamage {
+                name,
+                offset,
+                len,
+                pack,
+                pack_offset,
+            },
+            Why::Dead => StoreError::Collected {
+                name,
+                offset,
+                len,
+                pack,
+                pack_offset,
+            },
         }
     }
 
