@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipfs_accelerate::{
-    AddOptions, Block, Cid, GcOptions, HashFunction, PinOptions, Profile, RAW, RemoveOptions,
-    Store, StoreError, StoreOptions,
+    AbsorbOptions, AddOptions, Block, Cid, GcOptions, HashFunction, PinOptions, Profile, RAW,
+    RemoveOptions, RepairOptions, Store, StoreError, StoreOptions, VerifyOptions, plan_repair,
 };
 use proptest::prelude::*;
 
@@ -19,6 +20,12 @@ enum Op {
     Add {
         content: usize,
         pin: Option<usize>,
+    },
+    Refer {
+        content: usize,
+    },
+    Absorb {
+        content: usize,
     },
     Remove {
         content: usize,
@@ -37,6 +44,7 @@ enum Op {
     },
     Collect,
     CollectAll,
+    Verify,
     Reopen {
         lose_database: bool,
     },
@@ -56,6 +64,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (content.clone(), proptest::option::of(name.clone()))
             .prop_map(|(content, pin)| Op::Add { content, pin }),
+        2 => content.clone().prop_map(|content| Op::Refer { content }),
+        1 => content.clone().prop_map(|content| Op::Absorb { content }),
         4 => (content.clone(), any::<bool>())
             .prop_map(|(content, unpin)| Op::Remove { content, unpin }),
         2 => (content.clone(), name.clone(), any::<bool>())
@@ -64,6 +74,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => proptest::collection::vec(0..BLOCKS, 1..4).prop_map(|blocks| Op::Session { blocks }),
         3 => Just(Op::Collect),
         1 => Just(Op::CollectAll),
+        1 => Just(Op::Verify),
         2 => any::<bool>().prop_map(|lose_database| Op::Reopen { lose_database }),
         1 => content.prop_map(|content| Op::Hold { content }),
         1 => Just(Op::LetGo),
@@ -136,6 +147,15 @@ impl Run {
         }
     }
 
+    /// A file of the user's with this content.
+    fn source(&self, number: usize) -> PathBuf {
+        let path = self.stage.path(&format!("source-{number}"));
+        if !path.exists() {
+            fs::write(&path, content(number)).unwrap();
+        }
+        path
+    }
+
     fn is_pinned(&self, content: usize) -> bool {
         self.pins.values().any(|pinned| *pinned == content)
     }
@@ -165,6 +185,23 @@ impl Run {
                 self.there.insert(number);
                 if let Some(pin) = pin {
                     self.pins.insert(name(pin), number);
+                }
+            }
+            Op::Refer { content: number } => {
+                let mut options = unpinned().with_profile(profile());
+                options.reference = true;
+                let source = self.source(number);
+                let added = self.store.add_path(source, &options).unwrap();
+                assert_eq!(added.cid, self.cids[number]);
+                self.there.insert(number);
+            }
+            Op::Absorb { content } => {
+                let options = AbsorbOptions::default();
+                let absorbed = self.store.absorb(&of(self.cids[content]), &options);
+                assert_eq!(absorbed.is_ok(), self.there.contains(&content));
+                if absorbed.is_ok() {
+                    let stat = self.store.stat(&of(self.cids[content])).unwrap();
+                    assert_eq!(stat.referenced_bytes, 0);
                 }
             }
             Op::Remove { content, unpin } => {
@@ -238,6 +275,13 @@ impl Run {
                 let stays: BTreeSet<usize> = pinned.chain(held).collect();
                 self.there.retain(|content| stays.contains(content));
                 self.blocks.clear();
+            }
+            Op::Verify => {
+                let report = self.store.verify(&VerifyOptions::default()).unwrap();
+                assert!(report.findings.is_empty(), "{:?}", report.findings);
+                let plan = plan_repair(self.stage.store_path(), &RepairOptions::default());
+                let found = plan.unwrap().findings;
+                assert!(found.is_empty(), "{found:?}");
             }
             Op::Reopen { lose_database } => {
                 // Files that are held have what they need without the store.
