@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod death;
 mod doctor;
+mod doctor_file_systems;
 mod facade;
 mod gc;
 mod gc_full_disk;
