@@ -84,6 +84,9 @@ impl Explain for FileError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some("free space on that file system, or put the store on a larger one".into())
             }
+            io::ErrorKind::FileTooLarge => Some(
+                "a limit of the process (`ulimit -f`) or of that file system: raise it, or use another one".into(),
+            ),
             io::ErrorKind::PermissionDenied => {
                 Some("check who owns it and its permissions, then try again".into())
             }

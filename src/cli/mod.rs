@@ -33,6 +33,7 @@ use output::{Output, Printer};
 
 /// Parses the arguments, runs the command, prints what it returns.
 pub(crate) fn main() -> ExitCode {
+    signals::outlive_file_size_limit();
     let matches = match args::command().try_get_matches() {
         Ok(matches) => matches,
         Err(e) => return refused(&e),

@@ -319,6 +319,14 @@ pub enum StoreError {
         /// What it points to.
         cid: Cid,
     },
+    /// Which object the name points to cannot be read.
+    #[error("the name {name:?} is taken, and which object has it cannot be read: {source}")]
+    NameDamaged {
+        /// The name.
+        name: String,
+        /// What is wrong with its file.
+        source: Box<StoreError>,
+    },
     /// The object is pinned, so it is not removed.
     #[error("{cid} is pinned as {}", names.join(", "))]
     Pinned {

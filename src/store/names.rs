@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::StoreError;
+use super::error::{NOT_A_FILE, StoreError};
 use super::folder::StoreFolder;
 use super::format::{self, Envelope, FileKind, StoreId, StoredCid};
 use crate::block::{Cid, canonical, parse_cid};
@@ -113,6 +113,18 @@ pub(crate) fn read(
     };
     let bytes = format::read_sealed(files, &file, &path, LIMIT)?;
     parse(&bytes, store, name, &path).map(Some)
+}
+
+/// As [`read`], for who writes the name anew: none of a file that says nothing, and whose place can be taken.
+pub(crate) fn read_to_replace(
+    folder: &StoreFolder,
+    store: StoreId,
+    name: &str,
+) -> Result<Option<Pin>, StoreError> {
+    match read(folder, store, name) {
+        Err(StoreError::Damaged { what, .. }) if what != NOT_A_FILE => Ok(None),
+        pin => pin,
+    }
 }
 
 /// The pin that the bytes of its file say.

@@ -4,8 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use ipfs_accelerate::{
-    AbsorbOptions, AddNote, AddOptions, DesiredPins, Explain, HealOptions, PinSyncOptions, Store,
-    StoreOptions, StoreReader, SyncOptions, VerifyOptions,
+    AbsorbOptions, AddNote, AddOptions, DesiredPins, Explain, HealOptions, PinAction,
+    PinSyncOptions, Store, StoreOptions, StoreReader, SyncOptions, VerifyOptions, hash_path,
 };
 
 use super::gc::{age, disk_bytes, gc, options};
@@ -186,6 +186,58 @@ fn what_a_file_of_pins_lists_makes_no_way_for_the_rest_of_it() {
     assert!(report.is_complete() || is_object(&store, x), "{report:?}");
     assert!(is_object(&store, x));
     assert!(disk_bytes(&stage) <= 20 << 20);
+}
+
+/// A folder without a pin, of two files: 1 MiB and 8 MiB. Returns the CIDs of the folder and of the small file.
+fn folder_of_two(stage: &Stage, store: &Store) -> (ipfs_accelerate::Cid, ipfs_accelerate::Cid) {
+    let small = stage.file("folder/a", &mib(1, 1));
+    stage.file("folder/b", &mib(2, 8));
+    let folder = store.add_path(stage.path("folder"), &unpinned());
+    let small = hash_path(&small, &AddOptions::default()).unwrap();
+    (folder.unwrap().cid, small.cid)
+}
+
+#[test]
+fn what_a_file_of_pins_lists_is_met_though_the_folder_around_it_makes_way() {
+    for with_path in [false, true] {
+        let stage = Stage::new();
+        let store = bounded(&stage, 12);
+        let (folder, small) = folder_of_two(&stage, &store);
+        stage.file("big", &mib(3, 8));
+        stage.file("copy", &mib(1, 1));
+        let entry = match with_path {
+            false => format!("\"{folder}/a\""),
+            true => format!("{{ path = \"./copy\", cid = \"{small}\" }}"),
+        };
+        let text = format!("[pins]\naa = \"./big\"\nzz = {entry}\n");
+        let desired = DesiredPins::parse(&text, &stage.path("pins.toml"), None).unwrap();
+        let sync = PinSyncOptions::default();
+        let plan = store.plan_pins(&desired, &sync).unwrap();
+        let report = store.apply_pins(plan, &sync).unwrap();
+        assert!(report.is_complete(), "{report:?}");
+        let names: Vec<&str> = report.changes.iter().map(|c| &*c.name).collect();
+        assert_eq!(names, ["aa", "zz"], "in the order of the file");
+        assert!(!is_object(&store, folder) && is_object(&store, small));
+        assert!(disk_bytes(&stage) <= 12 << 20);
+    }
+}
+
+#[test]
+fn what_went_since_the_plan_is_added_from_the_path_of_its_entry() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let (folder, small) = folder_of_two(&stage, &store);
+    let text = format!("[pins]\nzz = {{ path = \"./folder/a\", cid = \"{small}\" }}\n");
+    let desired = DesiredPins::parse(&text, &stage.path("pins.toml"), None).unwrap();
+    let sync = PinSyncOptions::default();
+    let plan = store.plan_pins(&desired, &sync).unwrap();
+    assert_eq!(plan.changes().next().unwrap().action, PinAction::Pin);
+    super::gc::remove(&store, folder);
+    gc(&store);
+    let report = store.apply_pins(plan, &sync).unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!(report.changes[0].action, PinAction::Add);
+    assert!(read(&store, &target("zz")) == mib(1, 1));
 }
 
 #[test]

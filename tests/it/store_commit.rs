@@ -122,25 +122,54 @@ impl Read for KilledAfter<'_> {
     }
 }
 
+/// A store as it was when the import of 44 of 48 MiB was killed.
+fn killed_import(stage: &Stage, content: &[u8]) -> PathBuf {
+    let killed = stage.path("killed");
+    let store = stage.create_with(small_packs(4 << 20));
+    let source = KilledAfter {
+        content,
+        left: 44 << 20,
+        from: stage.store_path(),
+        to: killed.clone(),
+    };
+    let named = AddOptions::default().named("a");
+    store.add_reader(source, &named).unwrap();
+    killed
+}
+
+/// How many loose roots a store has.
+fn loose(store: &Path) -> usize {
+    let roots = fs::read_dir(store.join("roots")).unwrap();
+    let names = roots.map(|root| root.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("loose-")).count()
+}
+
+#[test]
+fn the_loose_root_of_an_import_waits_for_a_pack_that_is_away() {
+    let stage = Stage::new();
+    let content = bytes(1, 48 << 20);
+    let killed = killed_import(&stage, &content);
+    let packs = fs::read_dir(killed.join("packs")).unwrap();
+    let packs = packs.map(|entry| entry.unwrap().path());
+    let first = packs.min_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    let first = first.unwrap();
+    fs::rename(&first, stage.path("away")).unwrap();
+    let store = Store::open_with(&killed, small_packs(4 << 20)).unwrap();
+    let ended = store.add_reader(&content[..], &unpinned()).unwrap();
+    assert!(ended.shared_bytes > 0, "{ended:?}");
+    assert_eq!(loose(&killed), 1);
+    drop(store);
+    fs::rename(stage.path("away"), &first).unwrap();
+    super::gc::gc(&Store::open(&killed).unwrap());
+    assert!(first.exists());
+}
+
 #[test]
 fn an_import_that_was_killed_and_ended_later_leaves_no_loose_root() {
     let stage = Stage::new();
     let content = bytes(1, 48 << 20);
     let options = |name: &str| AddOptions::default().named(name);
-    let killed = stage.path("killed");
-    let store = stage.create_with(small_packs(4 << 20));
-    let source = KilledAfter {
-        content: &content,
-        left: 44 << 20,
-        from: stage.store_path(),
-        to: killed.clone(),
-    };
-    store.add_reader(source, &options("a")).unwrap();
-    let loose = |store: &Path| {
-        let roots = fs::read_dir(store.join("roots")).unwrap();
-        let names = roots.map(|root| root.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.starts_with("loose-")).count()
-    };
+    let killed = killed_import(&stage, &content);
     assert_eq!(loose(&killed), 1, "killed");
     let store = Store::open_with(&killed, small_packs(4 << 20)).unwrap();
     // An object that has nothing of it, and one that has a part.

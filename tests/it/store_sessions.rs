@@ -98,6 +98,23 @@ fn a_commit_keeps_blocks_that_only_another_object_held() {
 }
 
 #[test]
+fn what_a_session_committed_outlives_the_removal_of_a_file_of_the_same_blocks() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let block = block(1, 100_000);
+    let mut session = store.session();
+    session.put_block(&block).unwrap();
+    session.commit().unwrap();
+    drop(store);
+    let store = stage.open();
+    let added = add_bytes(&store, block.data());
+    assert_eq!((added.cid, added.new_bytes), (*block.cid(), 0));
+    super::gc::remove(&store, added.cid);
+    super::gc::gc(&store);
+    assert_eq!(store.get_block(block.cid()).unwrap(), block);
+}
+
+#[test]
 fn an_empty_session_commits_nothing() {
     let stage = Stage::new();
     let store = stage.create();

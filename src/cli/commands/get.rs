@@ -20,7 +20,8 @@ use crate::cli::text;
 /// already is an error; --force replaces it in one step. Symbolic links that are absolute or lead out
 /// of the output are refused, unless --unsafe-links says what becomes of them.
 ///
-/// Works beside a writer.
+/// Works beside a writer. It writes to a file or folder .ipfs-accelerate-ID beside the output first, which stays there
+/// if the process is killed with SIGKILL, and may then be removed.
 ///
 /// With --json: cid, output, kind, files, bytes, skipped_links, seconds; with `-o -` the content alone.
 #[derive(Args)]

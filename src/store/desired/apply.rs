@@ -174,13 +174,15 @@ pub(crate) fn apply_pins(
     Ok(PinSyncReport { changes, unlisted })
 }
 
-/// Those that could not be met come after the others, which may bring what they name, and removals last.
+/// What is there is pinned first: under a quota, what lies inside objects without a pin would else make way for what is
+/// added. Those that could not be met come after the others, which may bring what they name, and removals last.
 fn in_order(steps: Vec<Step>) -> Vec<(usize, Step)> {
     let mut steps: Vec<(usize, Step)> = steps.into_iter().enumerate().collect();
     steps.sort_by_key(|(_, step)| match step.change.action {
-        PinAction::Unpin => 2,
-        PinAction::Failed => 1,
-        _ => 0,
+        PinAction::Keep | PinAction::Pin | PinAction::Move => 0,
+        PinAction::Add => 1,
+        PinAction::Failed => 2,
+        PinAction::Unpin => 3,
     });
     steps
 }
@@ -228,26 +230,40 @@ fn meet(
         (DesiredSource::Stored(target), ..) => {
             pin(store, target, &pin_options)?;
         }
-        (DesiredSource::Path(_), PinAction::Pin | PinAction::Move, Some(cid)) => {
-            pin(store, &Target::new(&cid), &pin_options)?;
+        (DesiredSource::Path(from), PinAction::Pin | PinAction::Move, Some(cid)) => {
+            if let Err(e) = pin(store, &Target::new(&cid), &pin_options) {
+                // It went since the plan was made.
+                tracing::debug!("{} is added: {e}", entry.name);
+                add(store, entry, from, change, published, options)?;
+            }
         }
-        (DesiredSource::Path(from), ..) => {
-            let reading = reading(store, entry, from, options);
-            let added = add_path(store, &from.path, &reading)?;
-            let cid = added.cid;
-            change.cid = Some(cid);
-            let is_same = |was: &Cid| *was == canonical(&cid);
-            // What was damaged and is written anew was added too.
-            let is_there = published.contains(&canonical(&cid)) && added.new_bytes == 0;
-            change.action = match change.was {
-                _ if !is_there => PinAction::Add,
-                Some(was) if is_same(&was) => PinAction::Keep,
-                Some(_) => PinAction::Move,
-                None => PinAction::Pin,
-            };
-            change.was.take_if(|was| is_same(was));
-        }
+        (DesiredSource::Path(from), ..) => add(store, entry, from, change, published, options)?,
     }
+    Ok(())
+}
+
+fn add(
+    store: &Inner,
+    entry: &DesiredPin,
+    from: &DesiredPath,
+    change: &mut PinChange,
+    published: &HashSet<Cid>,
+    options: &PinSyncOptions,
+) -> Result<(), StoreError> {
+    let reading = reading(store, entry, from, options);
+    let added = add_path(store, &from.path, &reading)?;
+    let cid = added.cid;
+    change.cid = Some(cid);
+    let is_same = |was: &Cid| *was == canonical(&cid);
+    // What was damaged and is written anew was added too.
+    let is_there = published.contains(&canonical(&cid)) && added.new_bytes == 0;
+    change.action = match change.was {
+        _ if !is_there => PinAction::Add,
+        Some(was) if is_same(&was) => PinAction::Keep,
+        Some(_) => PinAction::Move,
+        None => PinAction::Pin,
+    };
+    change.was.take_if(|was| is_same(was));
     Ok(())
 }
 

@@ -20,7 +20,7 @@ impl Explain for StoreError {
             Self::ReadOnly { .. } => "read_only_file_system",
             Self::Overlay { .. } => "overlay",
             Self::Poisoned { .. } => "poisoned",
-            Self::Damaged { .. } => "damaged",
+            Self::Damaged { .. } | Self::NameDamaged { .. } => "damaged",
             Self::Corrupt { .. } | Self::CorruptNode { .. } => "corrupt",
             Self::KnownDamage { .. } => "known_damage",
             Self::Collected { .. } => "collected",
@@ -161,6 +161,9 @@ impl Explain for StoreError {
             Self::NotAFolder { .. } => "name its folder",
             Self::BadName { .. } => "choose another name",
             Self::NameTaken { .. } => "--replace moves the name to the new object",
+            Self::NameDamaged { .. } => {
+                "`repair` puts the name right, as far as that can be; --replace sets it anew"
+            }
             Self::Pinned { .. } => "`pin rm NAME` first, or `rm --unpin` to do both",
             Self::OtherNames { name, cid, .. } => {
                 return Some(format!(

@@ -9,7 +9,7 @@ use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::inner::Inner;
 use crate::store::pack::PackId;
-use crate::store::root::{ObjectKind, ROOT_LIMIT, RootName, RootRecord};
+use crate::store::root::{ROOT_LIMIT, RootName, RootRecord};
 
 /// The loose roots that stood there when the store was opened. Nobody is at work on them.
 #[derive(Debug, Default)]
@@ -27,8 +27,9 @@ impl LeftRoots {
         Ok(Self(Mutex::new(left.collect())))
     }
 
-    /// Removes those that an object has used up, whose root is durable and covers all that they cover. One that stays,
-    /// or cannot be looked at, only keeps it longer. The caller holds the guard of commits.
+    /// Removes those of unfinished imports that an object has used up, whose root is durable and covers all that they
+    /// cover. One that stays, or cannot be looked at, only keeps it longer. What a session committed stays for its
+    /// time, whatever else covers it meanwhile. The caller holds the guard of commits.
     pub(crate) fn drop_used_up(&self, store: &Inner, object: &Cid) {
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if left.is_empty() {
@@ -59,10 +60,19 @@ fn is_used_up(store: &Inner, path: &Path, covered: &Coverage) -> Result<bool, St
     let bytes = files.read_file(&file, path, ROOT_LIMIT)?;
     let loose = RootRecord::parse_any(&bytes, store.id(), path, true)?;
     let is_covered = |(pack, range)| covered.bytes_within(pack, &range) == range.end - range.start;
-    if loose.head.kind != ObjectKind::Loose || !loose.places().all(is_covered) {
+    if !loose.is_unfinished() || !loose.places().all(is_covered) {
         return Ok(false);
     }
-    for pack in loose.whole_packs() {
+    let mut packs = loose.whole_packs();
+    // Of those that were announced only the last may never have come, and has nothing. Any other one was there, and
+    // may come back.
+    if let Some(last) = packs.pop_if(|last| covered.of(*last).is_empty()) {
+        let path = store.packs_folder().join(last.file_name());
+        if store.folder().files().metadata_if_there(&path)?.is_some() {
+            return Ok(false);
+        }
+    }
+    for pack in packs {
         if !is_pack_covered(store, pack, covered)? {
             return Ok(false);
         }
@@ -72,9 +82,7 @@ fn is_used_up(store: &Inner, path: &Path, covered: &Coverage) -> Result<bool, St
 
 fn is_pack_covered(store: &Inner, pack: PackId, covered: &Coverage) -> Result<bool, StoreError> {
     if covered.of(pack).is_empty() {
-        // One that was announced and never came has nothing.
-        let path = store.packs_folder().join(pack.file_name());
-        return Ok(store.folder().files().metadata_if_there(&path)?.is_none());
+        return Ok(false);
     }
     let rows = store.core.packs.open(pack)?.table()?.rows;
     let mut ranges = rows.iter().map(|row| row.place(pack).range());

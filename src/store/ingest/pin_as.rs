@@ -13,15 +13,19 @@ pub(crate) fn check_pin(store: &Inner, pin: &PinAs, cid: Option<&Cid>) -> Result
         return Ok(());
     };
     names::check(name, cid)?;
-    let taken = names::read(store.folder(), store.id(), name)?;
-    match taken {
-        Some(there) if !replace && cid.is_some_and(|cid| there.cid != *cid) => {
-            Err(StoreError::NameTaken {
-                name: name.clone(),
-                cid: there.cid,
-            })
-        }
-        _ => Ok(()),
+    if *replace {
+        return names::read_to_replace(store.folder(), store.id(), name).map(drop);
+    }
+    match names::read(store.folder(), store.id(), name) {
+        Ok(Some(there)) if cid.is_some_and(|cid| there.cid != *cid) => Err(StoreError::NameTaken {
+            name: name.clone(),
+            cid: there.cid,
+        }),
+        Err(e @ StoreError::Damaged { .. }) => Err(StoreError::NameDamaged {
+            name: name.clone(),
+            source: Box::new(e),
+        }),
+        there => there.map(drop),
     }
 }
 
@@ -62,7 +66,7 @@ pub(super) fn prepare_pin(
     cid: &Cid,
     kind: PinKind,
 ) -> Result<SetPin, StoreError> {
-    let there = names::read(store.folder(), store.id(), name)?;
+    let there = names::read_to_replace(store.folder(), store.id(), name)?;
     let says_so =
         |pin: &Pin| pin.cid == *cid && (pin.kind == kind || pin.kind == PinKind::Recursive);
     if let Some(pin) = there.filter(says_so) {

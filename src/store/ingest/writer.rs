@@ -17,7 +17,7 @@ use crate::store::inner::Inner;
 use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
 use crate::store::quota::{self, Taken};
 use crate::store::registry::Holder;
-use crate::store::root::{self, Head, ObjectKind, RootRecord};
+use crate::store::root::{self, Head, ObjectKind, RootRecord, UNFINISHED};
 
 /// Collects the new blocks of one add or session. Dropped before [`BlockWriter::finish`], it takes back
 /// what nobody else has come to rely on.
@@ -318,25 +318,23 @@ impl<'s> BlockWriter<'s> {
         Ok(())
     }
 
-    /// Covers what was sealed, and the pack that is next, until the commit.
+    /// Covers what was sealed, and the pack that is next, which stands last, until the commit.
     pub(super) fn publish_loose_over(&mut self, next: PackId) -> Result<(), StoreError> {
         let sealed = self.sealed.iter().map(|sealed| sealed.id);
         let covered = sealed.chain([next]).collect();
-        self.publish_loose(covered, Vec::new())
+        let mut record = loose_record(covered, Vec::new());
+        record.head.name = UNFINISHED.to_owned();
+        self.publish_loose(&record)
     }
 
-    fn publish_loose(
-        &mut self,
-        packs: Vec<PackId>,
-        blocks: Vec<(Cid, Place)>,
-    ) -> Result<(), StoreError> {
+    fn publish_loose(&mut self, record: &RootRecord) -> Result<(), StoreError> {
         let path = match &self.loose {
             Some(path) => path.clone(),
             None => root::loose_path(self.store.folder())?,
         };
         // Noted first: should the rename succeed and its sync fail, the drop removes it with the packs.
         self.loose = Some(path.clone());
-        write_root(self.store, &loose_record(packs, blocks), &path)
+        write_root(self.store, record, &path)
     }
 
     /// What made way for this so far, under a quota.
@@ -369,7 +367,7 @@ impl<'s> BlockWriter<'s> {
         });
         blocks.extend(theirs);
         if !packs.is_empty() || !blocks.is_empty() {
-            self.publish_loose(packs, blocks)?;
+            self.publish_loose(&loose_record(packs, blocks))?;
         }
         // It stays after `finish`.
         self.loose = None;

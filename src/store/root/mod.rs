@@ -5,7 +5,7 @@ mod record;
 
 pub(crate) use lease::{Lease, LeasedRoot, open_root};
 pub(crate) use record::{
-    EntryKind, Head, NodePlace, ObjectKind, PathEntry, Remains, RootExtent, RootRecord,
+    EntryKind, Head, NodePlace, ObjectKind, PathEntry, Remains, RootExtent, RootRecord, UNFINISHED,
 };
 
 use std::path::PathBuf;

@@ -27,6 +27,9 @@ pub(crate) enum ObjectKind {
     Loose,
 }
 
+/// The name in a loose root of what was not committed.
+pub(crate) const UNFINISHED: &str = "unfinished import";
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) cid: StoredCid,
@@ -215,7 +218,14 @@ impl RootRecord {
         places.map(|(pack, offset, len)| (self.pack(pack), offset..offset + len))
     }
 
-    /// Of a loose root the packs that nothing of it is placed in: it covers them as a whole.
+    /// Whether it keeps the packs of an import that did not get to its commit, which nobody was promised. A loose root
+    /// that does not say so is of a committed session, or of a repair.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.head.kind == ObjectKind::Loose && self.head.name == UNFINISHED
+    }
+
+    /// Of a loose root the packs that nothing of it is placed in, in the order of their sealing: it covers them as a
+    /// whole.
     pub(crate) fn whole_packs(&self) -> Vec<PackId> {
         let placed: HashSet<PackId> = self.places().map(|(pack, _)| pack).collect();
         let whole = self.packs.iter().filter(|pack| !placed.contains(pack));

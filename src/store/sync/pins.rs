@@ -43,7 +43,7 @@ fn set(
     };
     let guard = store.commit_guard()?;
     check_pin(store, &wanted, Some(cid))?;
-    let change = match names::read(store.folder(), store.id(), name)? {
+    let change = match names::read_to_replace(store.folder(), store.id(), name)? {
         None => SyncedPinChange::Set,
         Some(there) if there.cid == *cid => SyncedPinChange::Kept,
         Some(there) => SyncedPinChange::Moved { was: there.cid },

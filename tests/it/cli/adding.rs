@@ -297,6 +297,36 @@ fn a_pin_name_moves_with_replace_only() {
 }
 
 #[test]
+fn a_damaged_name_is_set_anew_with_replace_only() {
+    let sandbox = Sandbox::new();
+    sandbox.write("one", "1");
+    sandbox.write("two", "2");
+    sandbox.ok(&["add", "one", "--pin-name", "n"]);
+    let two = sandbox.add(&["two", "--no-pin"]);
+    let name = sandbox.store().join("names/n");
+    let good = fs::read(&name).unwrap();
+    for at in [0, good.len() / 2, good.len() - 1] {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0x20;
+        for args in [
+            &["add", "two", "--pin-name", "n"][..],
+            &["pin", "add", &two, "--name", "n"],
+        ] {
+            fs::write(&name, &damaged).unwrap();
+            // That it is damaged is said at the opening too.
+            let ran = sandbox.run(args);
+            assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+            let hint = "hint: `repair` puts the name right, as far as that can be; --replace";
+            assert!(ran.stderr.contains(hint), "{}", ran.stderr);
+            assert!(fs::read(&name).unwrap() == damaged);
+            let ran = sandbox.run(&[args, &["--replace"]].concat());
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+            assert_eq!(sandbox.ok(&["cat", "n"]), "2");
+        }
+    }
+}
+
+#[test]
 fn without_a_pin_add_says_so() {
     let sandbox = Sandbox::new();
     sandbox.write("hello.txt", "hello world");
