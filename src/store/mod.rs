@@ -18,6 +18,7 @@ mod index;
 mod ingest;
 mod inner;
 mod names;
+mod overlaps;
 mod overlay;
 mod pack;
 mod pins;

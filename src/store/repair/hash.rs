@@ -1,12 +1,13 @@
 //! Hashing the blocks of a pack side by side.
 
-use std::ops::Range;
-
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
+use super::pack::Pack;
 use super::raw::{Held, RawPack};
+use crate::store::coverage::Coverage;
 use crate::store::gone::{Gone, Why};
+use crate::store::overlaps;
 use crate::store::pack::{PackId, Row};
 
 /// Blocks that one thread takes at a time, so that it reads forward.
@@ -21,19 +22,37 @@ pub(super) fn held(pool: &ThreadPool, pack: &RawPack, rows: &[Row]) -> Vec<Held>
     })
 }
 
-/// The rows that are not dead and whose bytes are not those of their blocks.
-pub(super) fn damaged(
-    pool: &ThreadPool,
-    pack: &RawPack,
-    id: PackId,
-    rows: &[Row],
-    gone: &Gone,
-) -> Vec<Range<u64>> {
-    let range = |row: &Row| row.offset..row.offset + u64::from(row.len);
-    let is_alive = |row: &&Row| gone.why(id, &range(row)) != Some(Why::Dead);
-    let alive: Vec<Row> = rows.iter().filter(is_alive).copied().collect();
-    let held = held(pool, pack, &alive);
-    let bad = alive.iter().zip(held);
-    let bad = bad.filter(|(_, held)| held.is_bad());
-    bad.map(|(row, _)| range(row)).collect()
+/// What hashing tells of a pack.
+pub(super) struct Hashed {
+    /// Rows whose bytes are not those of their blocks.
+    pub(super) bad: Vec<Row>,
+    /// What reads well of rows that others lie over.
+    pub(super) well: Coverage,
+}
+
+/// Hashes the rows that are not dead.
+pub(super) fn hashed(pool: &ThreadPool, raw: &RawPack, pack: &Pack, gone: &Gone) -> Hashed {
+    let is_alive = |row: &&Row| gone.why(pack.id, &row.range()) != Some(Why::Dead);
+    let alive: Vec<Row> = pack.rows.iter().filter(is_alive).copied().collect();
+    let held = held(pool, raw, &alive);
+    Hashed::of(pack.id, &alive, &held)
+}
+
+impl Hashed {
+    /// The rows are in the order of their offsets.
+    pub(super) fn of(pack: PackId, rows: &[Row], held: &[Held]) -> Self {
+        let shared = overlaps::shared(rows.iter().map(Row::range));
+        let (mut bad, mut well) = (Vec::new(), Coverage::default());
+        for (row, held) in rows.iter().zip(held) {
+            match held {
+                held if held.is_bad() => bad.push(*row),
+                Held::Good if overlaps::touches(&row.range(), &shared) => {
+                    well.add_range(pack, row.range());
+                }
+                _ => {}
+            }
+        }
+        well.normalize();
+        Self { bad, well }
+    }
 }

@@ -7,6 +7,7 @@
 
 mod apply;
 mod blocks;
+mod contest;
 mod finding;
 mod glance;
 mod hash;

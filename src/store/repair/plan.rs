@@ -13,7 +13,7 @@ use super::raw::pack_path;
 use super::salvage::{Rebuilt, Stated, rebuild};
 use super::steps::{PackStep, Seen, Steps};
 use super::survey::{RootFile, Survey};
-use super::{RepairOptions, RepairPlan, hash, index, objects, references};
+use super::{RepairOptions, RepairPlan, contest, hash, index, objects, references};
 use crate::store::coverage::{Coverage, Covered};
 use crate::store::error::StoreError;
 use crate::store::folder::{FOLDERS, StoreFolder, not_a_folder};
@@ -352,7 +352,8 @@ impl Planner<'_> {
                 continue;
             }
             let raw = self.survey.reader.open(pack.id)?;
-            let bad = hash::damaged(&self.pool, &raw, pack.id, &pack.rows, gone);
+            let hashed = hash::hashed(&self.pool, &raw, pack, gone);
+            let bad = contest::damaged(&self.survey, pack.id, &hashed)?;
             let is_new = |range: &Range<u64>| gone.why(pack.id, range) != Some(Why::Damaged);
             let bad: Vec<Range<u64>> = bad.into_iter().filter(is_new).collect();
             // While it is not known what is dead, bytes that no root covers are taken for that.
