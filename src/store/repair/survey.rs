@@ -180,7 +180,8 @@ impl Survey {
                 Ok(_) => Vec::new(),
                 Err(_) => read_up_to(&self.folder, &path, NAME_LIMIT),
             };
-            let mended = format::mended(&bytes, FileKind::Name, Some(self.id))
+            let longest = format::MENDED_OF_MANY;
+            let mended = format::mended(&bytes, FileKind::Name, Some(self.id), longest)
                 .and_then(|bytes| names::parse(&bytes, self.id, name, &path).ok());
             self.names.push(NameFile {
                 name: name.to_owned(),
@@ -258,7 +259,12 @@ impl Survey {
                 }),
             ) => RootState::Foreign(why),
             Err(why) => {
-                let mended = format::mended(&bytes, FileKind::Root, Some(self.id));
+                // What follows the head of an object's root is told by its nodes too.
+                let longest = match name {
+                    RootName::Loose => format::MENDED_OF_ONE,
+                    RootName::Object(_) | RootName::Retired(_) => format::MENDED_OF_MANY,
+                };
+                let mended = format::mended(&bytes, FileKind::Root, Some(self.id), longest);
                 let left = mended.as_deref().unwrap_or(&bytes);
                 RootState::Damaged {
                     remains: RootRecord::remains(left, self.id, path),
@@ -357,6 +363,6 @@ fn read_up_to(folder: &StoreFolder, path: &Path, limit: u64) -> Vec<u8> {
 fn mended_gone(folder: &StoreFolder, id: StoreId) -> Option<Gone> {
     let path = folder.gone();
     let bytes = read_up_to(folder, &path, GONE_LIMIT);
-    let bytes = format::mended(&bytes, FileKind::Gone, Some(id))?;
+    let bytes = format::mended(&bytes, FileKind::Gone, Some(id), format::MENDED_OF_ONE)?;
     Gone::parse(&bytes, id, &path).ok()
 }
