@@ -108,6 +108,11 @@ impl Inner {
         Ok(inner)
     }
 
+    /// The packs that the opening could not index, and warned of.
+    pub(crate) fn left_out(&self) -> HashSet<PackId> {
+        self.index.left_out(self).unwrap_or_default()
+    }
+
     pub(crate) fn folder(&self) -> &StoreFolder {
         &self.core.folder
     }

@@ -30,6 +30,7 @@ mod tables;
 pub(crate) use apply::apply_on;
 pub use apply::apply_repair;
 pub use finding::{Defect, Remedy, RepairFinding, RepairObject};
+pub use glance::DAMAGE_LOG;
 pub(crate) use glance::warn_of_damage;
 pub(crate) use look::{Fault, Sight, look};
 #[cfg(test)]
