@@ -60,12 +60,12 @@ pub use store::{
     ObjectInfo, ObjectSpace, ObjectStat, PartCount, PartTotals, PendingCid, Pin, PinAction, PinAs,
     PinChange, PinKind, PinOptions, PinPlan, PinSyncOptions, PinSyncProgress, PinSyncReport,
     ReaderOptions, Remedy, RemovalSpace, RemoveOptions, RemoveReport, RepairFinding, RepairObject,
-    RepairOptions, RepairPlan, RepairReport, SessionReport, SharedBytes, SharedPart, SharedWith,
-    SharingSide, SpaceReport, Spared, Store, StoreError, StoreOptions, StoreReader, StoreTotals,
-    StoredFile, SyncCounts, SyncError, SyncObjectError, SyncOptions, SyncProgress, SyncReport,
-    SyncState, SyncedObject, SyncedPin, SyncedPinChange, Target, TargetError, UnsafeLinks,
-    VerifyOptions, VerifyProgress, VerifyReport, WriteSession, apply_repair, check_path,
-    check_reader, hash_path, hash_reader, plan_repair, utc_text,
+    RepairOptions, RepairPlan, RepairProgress, RepairReport, SessionReport, SharedBytes,
+    SharedPart, SharedWith, SharingSide, SpaceReport, Spared, Store, StoreError, StoreOptions,
+    StoreReader, StoreTotals, StoredFile, SyncCounts, SyncError, SyncObjectError, SyncOptions,
+    SyncProgress, SyncReport, SyncState, SyncedObject, SyncedPin, SyncedPinChange, Target,
+    TargetError, UnsafeLinks, VerifyOptions, VerifyProgress, VerifyReport, WriteSession,
+    apply_repair, check_path, check_reader, hash_path, hash_reader, plan_repair, utc_text,
 };
 
 /// Runs the README's examples as tests.

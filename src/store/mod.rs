@@ -74,7 +74,7 @@ pub use read::{
 pub use remove::{RemoveOptions, RemoveReport};
 pub use repair::{
     DAMAGE_LOG, Defect, Remedy, RepairFinding, RepairObject, RepairOptions, RepairPlan,
-    RepairReport, apply_repair, plan_repair,
+    RepairProgress, RepairReport, apply_repair, plan_repair,
 };
 pub(crate) use repair::{Fault, Sight};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};

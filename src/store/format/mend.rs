@@ -25,7 +25,10 @@ pub(crate) fn mended(
 ) -> Option<Vec<u8>> {
     let open = |bytes: &[u8]| Envelope::open(bytes, kind, store, Path::new(""));
     match open(bytes) {
-        Err(_) => put_back(bytes, head(bytes)?, longest, |bytes| open(bytes).is_ok()),
+        Err(_) => put_back(bytes, head(bytes)?, longest, |bytes| {
+            // Cheaper than an error that says what does not hold.
+            Envelope::end(bytes).is_some() && open(bytes).is_ok()
+        }),
         Ok(envelope) => {
             let (section, check) = envelope.first_damaged(bytes)?;
             put_back(bytes, section.clone(), longest, |bytes| {

@@ -5,7 +5,9 @@ use rayon::prelude::*;
 
 use super::pack::Pack;
 use super::raw::{Held, RawPack};
+use super::watch::Watch;
 use crate::store::coverage::Coverage;
+use crate::store::error::StoreError;
 use crate::store::gone::{Gone, Why};
 use crate::store::overlaps;
 use crate::store::pack::{PackId, Row};
@@ -13,13 +15,57 @@ use crate::store::pack::{PackId, Row};
 /// Blocks that one thread takes at a time, so that it reads forward.
 const STEP: usize = 16;
 
-/// For each row, what stands at its place.
-pub(super) fn held(pool: &ThreadPool, pack: &RawPack, rows: &[Row]) -> Vec<Held> {
-    let held = |row: &Row| pack.holds(&row.cid.0, row.offset, row.len);
-    pool.install(|| {
-        let steps = rows.par_chunks(STEP);
-        steps.flat_map_iter(|step| step.iter().map(held)).collect()
-    })
+/// Hashes, and says how far it is.
+#[derive(Debug)]
+pub(super) struct Hasher<'a> {
+    pub(super) pool: ThreadPool,
+    pub(super) watch: Watch<'a>,
+}
+
+impl Hasher<'_> {
+    /// For each row, what stands at its place.
+    ///
+    /// # Errors
+    /// [`StoreError::Cancelled`] once it is to stop.
+    pub(super) fn held(&self, pack: &RawPack, rows: &[Row]) -> Result<Vec<Held>, StoreError> {
+        self.watch.expect(bytes_of(rows));
+        self.hash(pack, rows)
+    }
+
+    fn hash(&self, pack: &RawPack, rows: &[Row]) -> Result<Vec<Held>, StoreError> {
+        let step = |step: &[Row]| {
+            self.watch.check()?;
+            let held = step
+                .iter()
+                .map(|row| pack.holds(&row.cid.0, row.offset, row.len));
+            let held: Vec<Held> = held.collect();
+            self.watch.read(bytes_of(step));
+            Ok(held)
+        };
+        let held = self.pool.install(|| {
+            let steps = rows.par_chunks(STEP).map(step);
+            steps.collect::<Result<Vec<_>, StoreError>>()
+        })?;
+        Ok(held.concat())
+    }
+
+    /// Hashes the rows that are not dead; how many bytes that will be is known.
+    pub(super) fn hashed(
+        &self,
+        raw: &RawPack,
+        pack: &Pack,
+        gone: &Gone,
+    ) -> Result<Hashed, StoreError> {
+        let alive: Vec<Row> = alive(pack, gone).copied().collect();
+        let held = self.hash(raw, &alive)?;
+        Ok(Hashed::of(pack.id, &alive, &held))
+    }
+}
+
+/// The rows of a pack that are not dead.
+pub(super) fn alive<'p>(pack: &'p Pack, gone: &'p Gone) -> impl Iterator<Item = &'p Row> {
+    let is_alive = |row: &&Row| gone.why(pack.id, &row.range()) != Some(Why::Dead);
+    pack.rows.iter().filter(is_alive)
 }
 
 /// What hashing tells of a pack.
@@ -30,12 +76,8 @@ pub(super) struct Hashed {
     pub(super) well: Coverage,
 }
 
-/// Hashes the rows that are not dead.
-pub(super) fn hashed(pool: &ThreadPool, raw: &RawPack, pack: &Pack, gone: &Gone) -> Hashed {
-    let is_alive = |row: &&Row| gone.why(pack.id, &row.range()) != Some(Why::Dead);
-    let alive: Vec<Row> = pack.rows.iter().filter(is_alive).copied().collect();
-    let held = held(pool, raw, &alive);
-    Hashed::of(pack.id, &alive, &held)
+pub(super) fn bytes_of<'r>(rows: impl IntoIterator<Item = &'r Row>) -> u64 {
+    rows.into_iter().map(|row| u64::from(row.len)).sum()
 }
 
 impl Hashed {

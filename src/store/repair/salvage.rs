@@ -4,11 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use rayon::ThreadPool;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::contest::Placed;
-use super::hash::{Hashed, held};
+use super::hash::{Hashed, Hasher};
 use super::pack::{Condition, Pack};
 use super::raw::{Held, RawPack};
 use super::survey::Survey;
@@ -85,7 +84,7 @@ impl Stated {
 /// Rebuilds a pack as far as it can be: its rows are then those that were found good. None where nothing says what
 /// is in it.
 pub(super) fn rebuild(
-    pool: &ThreadPool,
+    hasher: &Hasher<'_>,
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
@@ -94,7 +93,7 @@ pub(super) fn rebuild(
     if matches!(pack.condition, Condition::NoHeader { .. })
         && let Some((table_offset, table)) = tables::find(raw, &tables::fits)?
     {
-        return with_table(pool, store, pack, raw, (table_offset, table), stated).map(Some);
+        return with_table(hasher, store, pack, raw, (table_offset, table), stated).map(Some);
     }
     let (left, stated) = (remains_of_table(pack, raw)?, stated()?);
     let listed = pack.header.map(|header| header.blocks);
@@ -110,7 +109,7 @@ pub(super) fn rebuild(
         }
     }
     let rows: Vec<Row> = candidates.iter().map(|(row, _)| *row).collect();
-    let held = held(pool, raw, &rows);
+    let held = hasher.held(raw, &rows)?;
     let mut unknown = Vec::new();
     let mut unchecked = Vec::new();
     let mut doubtful = Vec::new();
@@ -256,7 +255,7 @@ fn unread_of(rows: &[Row], held: &[Held]) -> Vec<Range<u64>> {
 /// A pack of which only the header is lost. Nothing vouches for the table, so every row is hashed; one that is not
 /// good stays in it and is recorded.
 fn with_table(
-    pool: &ThreadPool,
+    hasher: &Hasher<'_>,
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
@@ -267,7 +266,7 @@ fn with_table(
     let of = (store, pack.id, PackKind::Payload);
     let header = header(of, table_offset, &bytes, table.rows.len());
     table.rows.sort_by_key(|row| row.offset);
-    let held = held(pool, raw, &table.rows);
+    let held = hasher.held(raw, &table.rows)?;
     let unread = unread_of(&table.rows, &held);
     let hashed = Hashed::of(pack.id, &table.rows, &held);
     let placed = match hashed.well.of(pack.id) {

@@ -18,8 +18,8 @@ use crate::store::pack::Place;
 use crate::store::root::{ObjectKind, RootRecord};
 
 /// Settles what of each bad row is damaged, and drops those of which nothing is: their bytes read well as other rows'
-/// blocks, and no root places theirs there. How many that were.
-pub(super) fn settle(access: &Access<'_>, scanned: &mut Scanned) -> Result<u64, StoreError> {
+/// blocks, and no root places theirs there. These are returned.
+pub(super) fn settle(access: &Access<'_>, scanned: &mut Scanned) -> Result<Vec<Bad>, StoreError> {
     scanned.well.normalize();
     let (well, is_complete) = (&scanned.well, scanned.is_complete);
     // What was not read to the end may still read well.
@@ -39,12 +39,10 @@ pub(super) fn settle(access: &Access<'_>, scanned: &mut Scanned) -> Result<u64, 
         };
         bad.damaged = ranges.into_iter().map(part).collect();
     }
-    let before = scanned.bad.len();
-    scanned.bad.retain(|bad| !bad.damaged.is_empty());
-    Ok(match is_complete {
-        true => (before - scanned.bad.len()) as u64,
-        false => 0,
-    })
+    let bad = std::mem::take(&mut scanned.bad);
+    let (bad, none) = bad.into_iter().partition(|bad| !bad.damaged.is_empty());
+    scanned.bad = bad;
+    Ok(if is_complete { none } else { Vec::new() })
 }
 
 /// What is taken off the record: nothing that is damaged as another row's block, or may be.

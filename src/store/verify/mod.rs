@@ -91,7 +91,8 @@ fn finish(
     for (pack, path, error) in &scanned.unreadable {
         findings.pack(*pack, path, error, None);
     }
-    report.unused_damaged = contest::settle(access, &mut scanned)?;
+    let outvoted = contest::settle(access, &mut scanned)?;
+    report.unused_damaged = outvoted.len() as u64;
     let mut damaged: Vec<Place> = findings.damaged().collect();
     let owners = owners::of(access, &scanned.bad)?;
     for (bad, owner) in scanned.bad.iter().zip(owners) {
@@ -114,6 +115,9 @@ fn finish(
     let good: Vec<Place> = cleared.iter().map(|one| one.place).collect();
     if let Some(store) = access.store {
         record(store, &damaged, &good)?;
+        for bad in &outvoted {
+            store.forget(bad.cid, bad.place)?;
+        }
         report.is_recorded = true;
     }
     let told = cleared.into_iter().map(|one| ClearedBlock {

@@ -362,6 +362,19 @@ fn a_row_over_parts_of_good_ones_damages_nothing_whatever_is_read() {
 }
 
 #[test]
+fn what_such_a_row_names_is_written_by_an_add_and_not_found_there() {
+    let forged = Forged::new(|_, rows, [_, _, c, _]| {
+        rows.push(row_of(b"nowhere", c[0].offset, c[0].len));
+    });
+    forged.assert_nothing_is_damaged(1);
+    let store = Store::open(forged.path()).unwrap();
+    let added = store.add_reader(&b"nowhere"[..], &AddOptions::default());
+    let cid = added.unwrap().cid;
+    let read = store.to_reader().read(&cid.to_string().parse().unwrap());
+    assert_eq!(read.unwrap(), b"nowhere");
+}
+
+#[test]
 fn a_row_that_reaches_into_a_good_one_damages_only_what_is_outside_of_it() {
     let forged = Forged::new(|_, rows, [a, ..]| {
         rows.push(row_of(b"nowhere", a[3].offset + LEAF as u64 - 10, 20));
