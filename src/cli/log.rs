@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
-use ipfs_accelerate::{Config, LogLevel, Origin};
-use tracing_subscriber::filter::LevelFilter;
+use ipfs_accelerate::{Config, DAMAGE_LOG, LogLevel, Origin};
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::args::GlobalArgs;
 use super::output::wants_colour;
@@ -26,7 +27,15 @@ fn level(global: &GlobalArgs, config: Option<&Config>) -> LogLevel {
     }
 }
 
-pub(crate) fn start(global: &GlobalArgs, config: Option<&Config>) {
+/// What commands tell themselves that look for damage is not logged too, unless more is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    Logged,
+    Told,
+}
+
+pub(crate) fn start(global: &GlobalArgs, config: Option<&Config>, damage: Damage) {
+    let leaves_out = damage == Damage::Told && global.verbose == 0;
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::from(level(global, config)))
         .with_writer(io::stderr)
@@ -34,5 +43,6 @@ pub(crate) fn start(global: &GlobalArgs, config: Option<&Config>) {
         .with_target(false)
         .without_time();
     // Fails only where one was set before, and this is the only place.
-    let _ = tracing::subscriber::set_global_default(subscriber.finish());
+    let filter = filter_fn(move |event| !leaves_out || event.target() != DAMAGE_LOG);
+    let _ = tracing::subscriber::set_global_default(subscriber.finish().with(filter));
 }

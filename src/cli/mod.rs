@@ -29,6 +29,7 @@ use args::{Cli, Command};
 use commands::config::ConfigCommand;
 use context::Context;
 use error::CliError;
+use log::Damage;
 use output::{Output, Printer};
 
 /// Parses the arguments, runs the command, prints what it returns.
@@ -96,14 +97,18 @@ fn run(cli: Cli, printer: &Printer) -> Result<Output, CliError> {
         match &args.command {
             ConfigCommand::Path => return commands::config::path(&global),
             ConfigCommand::Set(set) => {
-                log::start(&global, None);
+                log::start(&global, None, Damage::Logged);
                 return commands::config::set(&global, set);
             }
             ConfigCommand::Get(_) | ConfigCommand::Show => {}
         }
     }
     let config = context::load_config(&global)?;
-    log::start(&global, Some(&config));
+    let damage = match command {
+        Command::Verify(_) | Command::Repair(_) | Command::Doctor(_) => Damage::Told,
+        _ => Damage::Logged,
+    };
+    log::start(&global, Some(&config), damage);
     let context = Context::new(&global, config, printer);
     match command {
         Command::Add(args) => commands::add::run(args, &context),

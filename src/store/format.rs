@@ -15,7 +15,7 @@
 
 mod mend;
 
-pub(crate) use mend::mended;
+pub(crate) use mend::{MENDED_OF_MANY, MENDED_OF_ONE, mended};
 
 use std::fs::File;
 use std::ops::Range;

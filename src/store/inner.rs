@@ -9,11 +9,11 @@ use super::cache::MemoryTier;
 use super::collect;
 use super::error::StoreError;
 use super::folder::StoreFolder;
-use super::format::StoreId;
+use super::format::{StoreId, StoredCid};
 use super::gone;
 use super::index::{Forgotten, IndexSlot, PackTables, Rival};
 use super::ingest::LeftRoots;
-use super::pack::{PackFile, PackId, Place, SealedPack};
+use super::pack::{PackFile, PackId, Place, Row, SealedPack};
 use super::quota::Quota;
 use super::read::ReadCore;
 use super::registry::{Holder, Registry};
@@ -106,6 +106,22 @@ impl Inner {
         reserve::keep(inner.folder());
         tracing::debug!("opened {} for writing", inner.folder().path().display());
         Ok(inner)
+    }
+
+    /// No longer finds a block at a place: it is not there, and what is cannot be refused for that. An index that is
+    /// made anew has it again.
+    pub(crate) fn forget(&self, cid: Cid, place: Place) -> Result<(), StoreError> {
+        let row = Row {
+            cid: StoredCid(cid),
+            offset: place.offset,
+            len: place.len,
+        };
+        self.index.forget(self, place.pack, &[row], false)
+    }
+
+    /// The packs that the opening could not index, and warned of.
+    pub(crate) fn left_out(&self) -> HashSet<PackId> {
+        self.index.left_out(self).unwrap_or_default()
     }
 
     pub(crate) fn folder(&self) -> &StoreFolder {

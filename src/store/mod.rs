@@ -18,6 +18,7 @@ mod index;
 mod ingest;
 mod inner;
 mod names;
+mod overlaps;
 mod overlay;
 mod pack;
 mod pins;
@@ -72,8 +73,8 @@ pub use read::{
 };
 pub use remove::{RemoveOptions, RemoveReport};
 pub use repair::{
-    Defect, Remedy, RepairFinding, RepairObject, RepairOptions, RepairPlan, RepairReport,
-    apply_repair, plan_repair,
+    DAMAGE_LOG, Defect, Remedy, RepairFinding, RepairObject, RepairOptions, RepairPlan,
+    RepairProgress, RepairReport, apply_repair, plan_repair,
 };
 pub(crate) use repair::{Fault, Sight};
 pub use sharing::{Counterpart, PartCount, PartTotals, SharedBytes, SharedPart, SharingSide};

@@ -135,7 +135,7 @@ impl Store {
         let lock = writer_lock::take(&core.folder, &options)?;
         // Read anew: while the lock was waited for, the store may have been made again.
         let store = Self::open_locked(path.as_ref(), lock, options)?;
-        warn_of_damage(&store.inner.core);
+        warn_of_damage(&store.inner.core, &store.inner.left_out());
         Ok(store)
     }
 

@@ -1,10 +1,12 @@
 //! `repair`: what is wrong with a store, and making it good again.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use ipfs_accelerate::{
-    RepairFinding, RepairObject, RepairOptions, RepairReport, apply_repair, plan_repair,
+    RepairFinding, RepairObject, RepairOptions, RepairProgress, RepairReport, apply_repair,
+    plan_repair,
 };
 use serde::Serialize;
 
@@ -26,7 +28,7 @@ use crate::cli::text;
 /// listed, and --restore brings them back. When all of roots/ is lost they are brought back in any case.
 ///
 /// Exit code 0: nothing is wrong. 1: something was, and is repaired or left, as the list says. 2: it could not be
-/// done.
+/// done, or a signal stopped it before anything was written.
 ///
 /// With --json: store, dry_run, repaired, left, needs_verify, findings, restorable. With -q: the paths of what is
 /// left.
@@ -127,12 +129,21 @@ pub(crate) fn run(args: RepairArgs, context: &Context<'_>) -> Result<Output, Cli
     options.restore = args.restore;
     options.drop_names = args.drop_names;
     options.lock_timeout = context.lock_timeout(&args.lock);
+    // What has begun to be written is finished.
+    options.cancel = Some(context.cancel()?);
+    let progress = context.progress("reading", &store, Some(0));
+    let bar = progress.bar();
+    options.progress = Some(Arc::new(move |at: RepairProgress| {
+        bar.set_length(at.total_bytes);
+        bar.set_position(at.done_bytes);
+    }));
     let plan = plan_repair(&store, &options)?;
     if !args.dry_run {
-        // Held through: what has begun is finished.
-        let _cancel = context.cancel()?;
-        return Ok(output(&store, false, &apply_repair(&plan)?));
+        let report = apply_repair(&plan)?;
+        drop(progress);
+        return Ok(output(&store, false, &report));
     }
+    drop(progress);
     let output = output(&store, true, &plan.report());
     Ok(match plan.is_settled {
         true => output,

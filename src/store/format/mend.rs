@@ -5,29 +5,46 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Envelope, FIXED, FileKind, MAX_SECTIONS, SECTION, StoreId, array};
+use super::{Envelope, FIXED, FileKind, SECTION, StoreId, array};
 
-/// A longer section is not tried: the time it takes goes with the square of its length.
-const LONGEST: usize = 4 << 10;
+/// How long what is tried may be: the time goes with the square of that, and is a third of a second here.
+pub(crate) const MENDED_OF_ONE: usize = 4 << 10;
+/// As [`MENDED_OF_ONE`], where any number of files may be damaged: a few milliseconds each.
+pub(crate) const MENDED_OF_MANY: usize = 512;
+/// No kind of file has more sections. Where a head says so, their number is what is damaged.
+const MOST_SECTIONS: usize = 8;
 
 /// The file with one byte put back so that its head holds, or the first section that does not; none if no one byte does
-/// it. That another byte does it than the one that was changed is as unlikely as that damage goes unnoticed. What else
-/// is damaged stays so.
-pub(crate) fn mended(bytes: &[u8], kind: FileKind, store: Option<StoreId>) -> Option<Vec<u8>> {
+/// it, or what is damaged is longer than `longest`. That another byte does it than the one that was changed is as unlikely
+/// as that damage goes unnoticed. What else is damaged stays so.
+pub(crate) fn mended(
+    bytes: &[u8],
+    kind: FileKind,
+    store: Option<StoreId>,
+    longest: usize,
+) -> Option<Vec<u8>> {
     let open = |bytes: &[u8]| Envelope::open(bytes, kind, store, Path::new(""));
     match open(bytes) {
-        Err(_) => put_back(bytes, head(bytes)?, |bytes| open(bytes).is_ok()),
+        Err(_) => put_back(bytes, head(bytes)?, longest, |bytes| {
+            // Cheaper than an error that says what does not hold.
+            Envelope::end(bytes).is_some() && open(bytes).is_ok()
+        }),
         Ok(envelope) => {
             let (section, check) = envelope.first_damaged(bytes)?;
-            put_back(bytes, section.clone(), |bytes| {
+            put_back(bytes, section.clone(), longest, |bytes| {
                 xxh3_64(&bytes[section.clone()]) == check
             })
         }
     }
 }
 
-fn put_back(bytes: &[u8], suspect: Range<usize>, holds: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
-    if suspect.len() > LONGEST {
+fn put_back(
+    bytes: &[u8],
+    suspect: Range<usize>,
+    longest: usize,
+    holds: impl Fn(&[u8]) -> bool,
+) -> Option<Vec<u8>> {
+    if suspect.len() > longest {
         return None;
     }
     let mut bytes = bytes.to_vec();
@@ -47,7 +64,10 @@ fn put_back(bytes: &[u8], suspect: Range<usize>, holds: impl Fn(&[u8]) -> bool) 
 /// The head, as long as it says.
 fn head(bytes: &[u8]) -> Option<Range<usize>> {
     let count = u32::from_le_bytes(array(bytes.get(FIXED - 4..FIXED)?)) as usize;
-    let len = FIXED + count.min(MAX_SECTIONS) * SECTION + 8;
+    let len = match count {
+        0..=MOST_SECTIONS => FIXED + count * SECTION + 8,
+        _ => FIXED,
+    };
     Some(0..len.min(bytes.len()))
 }
 
@@ -75,20 +95,38 @@ mod tests {
             let mut bytes = good.clone();
             bytes[at] ^= 1 << (at % 8);
             for store in [Some(STORE), None] {
-                let mended = mended(&bytes, FileKind::Name, store);
+                let mended = mended(&bytes, FileKind::Name, store, MENDED_OF_MANY);
                 assert_eq!(mended.as_ref(), Some(&good), "byte {at}");
             }
             bytes[(at + 9) % good.len()] ^= 1;
-            let mended = mended(&bytes, FileKind::Name, Some(STORE));
+            let mended = mended(&bytes, FileKind::Name, Some(STORE), MENDED_OF_MANY);
             let is_whole = |bytes: Vec<u8>| {
                 Envelope::open(&bytes, FileKind::Name, Some(STORE), Path::new(""))
                     .is_ok_and(|envelope| envelope.first_damaged(&bytes).is_none())
             };
             assert!(!mended.is_some_and(is_whole), "byte {at} and another");
         }
-        assert_eq!(mended(&good[..good.len() - 1], FileKind::Name, None), None);
-        assert_eq!(mended(&[], FileKind::Name, None), None);
-        let other = mended(&good, FileKind::Name, Some(StoreId([8; 16])));
+        let mended = |bytes: &[u8], store| mended(bytes, FileKind::Name, store, MENDED_OF_MANY);
+        assert_eq!(mended(&good[..good.len() - 1], None), None);
+        assert_eq!(mended(&[], None), None);
+        let other = mended(&good, Some(StoreId([8; 16])));
         assert_eq!(other, None, "another store's is not made ours");
+        // Any number of sections that a damaged head says.
+        for byte in 32..36 {
+            let mut bytes = good.clone();
+            bytes[byte] = 0xff;
+            assert_eq!(mended(&bytes, None).as_ref(), Some(&good));
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_its_number_allows_is_not_tried() {
+        let sections = [section(&"head"), section(&vec![7_u64; 100])];
+        let good = seal(FileKind::Root, STORE, &sections);
+        let mut bytes = good.clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        let mended = |longest| mended(&bytes, FileKind::Root, None, longest);
+        assert_eq!(mended(MENDED_OF_MANY), None);
+        assert_eq!(mended(MENDED_OF_ONE), Some(good));
     }
 }

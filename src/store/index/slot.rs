@@ -11,6 +11,7 @@ use crate::fsio::Files;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::pack::{PackFile, PackId, Place, Row};
+use crate::store::repair::DAMAGE_LOG;
 
 /// Stands in `db/` from a failure on: whoever opens the store next makes the database anew.
 pub(crate) const REBUILD_MARK: &str = "rebuild";
@@ -177,7 +178,9 @@ fn learn(index: &dyn Index, packs: &dyn PackTables, ids: &[PackId]) -> Result<()
                 table.rows.retain(|row| !packs.is_dead(&row.place(id)));
                 index.insert(id, &table.rows, &|known| packs.rival(known, id))?;
             }
-            Err(e) => tracing::warn!("pack {id} is left out of the index: {e}"),
+            Err(e) => {
+                tracing::warn!(target: DAMAGE_LOG, "{e}; none of its blocks is known; run `repair`")
+            }
         }
     }
     Ok(())
@@ -192,6 +195,14 @@ impl IndexSlot {
         ids: &[PackId],
     ) -> Result<(), StoreError> {
         self.ask(packs, |index| learn(index, packs, ids))
+    }
+
+    /// The packs that could not be learnt, which was said.
+    pub(crate) fn left_out(&self, packs: &dyn PackTables) -> Result<HashSet<PackId>, StoreError> {
+        let marked = self.ask(packs, |index| index.marked())?;
+        let marked: HashSet<PackId> = marked.into_iter().collect();
+        let ids = packs.ids().into_iter();
+        Ok(ids.filter(|id| !marked.contains(id)).collect())
     }
 
     /// See [`fill`].

@@ -1,5 +1,6 @@
 //! The table at a pack's end: from it alone the index can be rebuilt.
 
+use std::ops::Range;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,11 @@ impl Row {
             offset: self.offset,
             len: self.len,
         }
+    }
+
+    /// The bytes of the pack that it is.
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(u64::from(self.len))
     }
 }
 

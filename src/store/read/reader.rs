@@ -1,5 +1,6 @@
 //! The reader that needs neither sled nor the writer's lock.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -241,7 +242,7 @@ impl StoreReader {
     /// [`StoreError::NameWithoutRoot`].
     pub fn space(&self) -> Result<SpaceReport, StoreError> {
         let space = collect::space(&self.core)?;
-        repair::warn_of_damage(&self.core);
+        repair::warn_of_damage(&self.core, &HashSet::new());
         Ok(space)
     }
 
@@ -270,7 +271,7 @@ impl StoreReader {
     /// As [`Store::plan_gc`](crate::Store::plan_gc).
     pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
         let mut plan = collect::plan(&self.core, options)?;
-        repair::warn_of_damage(&self.core);
+        repair::warn_of_damage(&self.core, &HashSet::new());
         if let Writer::Nobody = survey::writer(&self.core.folder)? {
             plan.unfinished_bytes = self.core.folder.unfinished()?.1;
         }

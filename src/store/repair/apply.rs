@@ -58,6 +58,7 @@ pub(crate) fn apply_on(
 ) -> Result<RepairReport, StoreError> {
     let options = StoreOptions {
         lock_timeout: made.options.lock_timeout,
+        cancel: made.options.cancel.clone(),
         ..StoreOptions::default()
     };
     let lock = writer_lock::take(folder, &options)?;

@@ -19,11 +19,19 @@ const LOOKED_AT: usize = 1_000;
 /// The packs of a larger root than this are not looked for.
 const SMALL_ROOT: u64 = 64 << 10;
 
-/// Warns of the packs, roots and names that are seen to be damaged, and of packs that are missing, a line each.
-pub(crate) fn warn_of_damage(core: &ReadCore) {
+/// The target under which the library logs what it sees to be damaged in passing. [`Store::verify`] and
+/// [`plan_repair`] look at everything and report it: who shows their findings may leave these events out.
+///
+/// [`Store::verify`]: crate::Store::verify
+/// [`plan_repair`]: crate::plan_repair
+pub const DAMAGE_LOG: &str = "ipfs_accelerate::damage";
+
+/// Warns of the packs, roots and names that are seen to be damaged, and of packs that are missing, a line each; of packs
+/// that were told already not again.
+pub(crate) fn warn_of_damage(core: &ReadCore, told: &HashSet<PackId>) {
     let folder = &core.folder;
     let packs = inner::list(folder).unwrap_or_default();
-    for id in some(packs.iter().copied().collect()) {
+    for id in some(packs.difference(told).copied().collect()) {
         if let Err(e) = core.packs.open(id).map(drop) {
             warn(&e);
         }
@@ -59,7 +67,7 @@ pub(crate) fn warn_of_damage(core: &ReadCore) {
 /// What went since it was listed is not damaged.
 fn warn(error: &StoreError) {
     if !super::raw::is_absent(error) {
-        tracing::warn!("{error}; run `repair`");
+        tracing::warn!(target: DAMAGE_LOG, "{error}; run `repair`");
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) fn identify(folder: &StoreFolder) -> Result<Identity, StoreError> {
 /// What `FORMAT` says once the one byte is put back that was changed.
 fn mended(folder: &StoreFolder) -> Option<(StoreId, Vec<u8>)> {
     let path = folder.format();
-    let bytes = format::mended(&read(folder, &path)?, FileKind::Format, None)?;
+    let longest = format::MENDED_OF_ONE;
+    let bytes = format::mended(&read(folder, &path)?, FileKind::Format, None, longest)?;
     let (_, id, _) = parse_format(&bytes, &path, folder.path()).ok()?;
     Some((id, bytes))
 }

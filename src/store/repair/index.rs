@@ -10,6 +10,7 @@ use crate::store::format::StoreId;
 use crate::store::gone::{self, Gone};
 use crate::store::index::{Index, REBUILD_MARK, SledIndex, strange};
 use crate::store::inner;
+use crate::store::overlaps;
 use crate::store::pack::{PackFile, PackId, Place, Row};
 
 /// What can be said of the index without opening it, which would change it.
@@ -57,14 +58,15 @@ pub(super) fn compare(
 
 fn check(index: &dyn Index, tables: &HashMap<PackId, Vec<Row>>, gone: &Gone) -> Result<(), String> {
     for id in index.marked().map_err(|e| e.to_string())? {
-        for row in tables.get(&id).into_iter().flatten() {
+        let rows = tables.get(&id).map_or(&[][..], Vec::as_slice);
+        let shared = overlaps::shared(rows.iter().map(Row::range));
+        for row in rows {
             let hash = row.cid.0.hash();
             let place = index.get(hash).map_err(|e| e.to_string())?;
             match place {
-                // A collection drops the rows of what it took.
-                None if gone
-                    .why(id, &(row.offset..row.offset + u64::from(row.len)))
-                    .is_some() => {}
+                // A collection drops the rows of what it took, and a verification those that others read well over.
+                None if gone.why(id, &row.range()).is_some() => {}
+                None if overlaps::touches(&row.range(), &shared) => {}
                 None => return Err(format!("nothing of {}, which is in pack {id}", row.cid.0)),
                 Some(place) if stands_there(tables, &place, row) => {}
                 Some(place) => {

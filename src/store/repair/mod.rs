@@ -7,6 +7,7 @@
 
 mod apply;
 mod blocks;
+mod contest;
 mod finding;
 mod glance;
 mod hash;
@@ -24,23 +25,29 @@ mod salvage;
 mod steps;
 mod survey;
 mod tables;
+mod watch;
 
 #[cfg(test)]
 pub(crate) use apply::apply_on;
 pub use apply::apply_repair;
 pub use finding::{Defect, Remedy, RepairFinding, RepairObject};
+pub use glance::DAMAGE_LOG;
 pub(crate) use glance::warn_of_damage;
 pub(crate) use look::{Fault, Sight, look};
 #[cfg(test)]
 pub(crate) use plan::plan as plan_on;
 pub use plan::plan_repair;
+pub use watch::RepairProgress;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use steps::{Seen, Steps};
 
 /// How a repair works.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct RepairOptions {
     /// Hash every block that is not dead, instead of believing tables whose checksums hold.
@@ -55,6 +62,25 @@ pub struct RepairOptions {
     pub threads: usize,
     /// How long to wait for another writer before anything is done.
     pub lock_timeout: std::time::Duration,
+    /// Checked as it goes; once set, planning and waiting for the lock end with [`StoreError::Cancelled`]. What has begun
+    /// to be written is finished.
+    ///
+    /// [`StoreError::Cancelled`]: crate::StoreError::Cancelled
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Told from time to time how far it is.
+    pub progress: Option<Arc<dyn Fn(RepairProgress) + Send + Sync>>,
+}
+
+impl fmt::Debug for RepairOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RepairOptions")
+            .field("rehash", &self.rehash)
+            .field("restore", &self.restore)
+            .field("drop_names", &self.drop_names)
+            .field("threads", &self.threads)
+            .field("lock_timeout", &self.lock_timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is wrong with a store, and what a repair would do.

@@ -121,6 +121,7 @@ impl<'a> Objects<'a> {
         let survey = self.survey;
         for root in &survey.roots {
             let Some(cid) = root.object() else { continue };
+            self.options.check_cancel()?;
             let (mut finding, keeps_old) = match &root.state {
                 RootState::Foreign(why) => {
                     let finding =

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
-use rayon::ThreadPool;
-
 use super::finding::{Defect, Remedy, RepairFinding, RepairObject};
+use super::hash::Hasher;
 use super::identity::identify;
 use super::pack::{self, Condition, Pack};
 use super::raw::pack_path;
 use super::salvage::{Rebuilt, Stated, rebuild};
 use super::steps::{PackStep, Seen, Steps};
 use super::survey::{RootFile, Survey};
-use super::{RepairOptions, RepairPlan, hash, index, objects, references};
+use super::watch::Watch;
+use super::{RepairOptions, RepairPlan, contest, hash, index, objects, references};
 use crate::store::coverage::{Coverage, Covered};
 use crate::store::error::StoreError;
 use crate::store::folder::{FOLDERS, StoreFolder, not_a_folder};
@@ -32,7 +32,8 @@ const TRIES: usize = 3;
 /// # Errors
 /// [`StoreError::Absent`] and [`StoreError::NotAStore`] where there is none, [`StoreError::NewerFormat`] and
 /// [`StoreError::MissingFeature`] for a store of a later version, [`StoreError::Damaged`] for a symbolic link or a
-/// file in place of one of its folders, and [`StoreError::File`] for what the system refuses.
+/// file in place of one of its folders, [`StoreError::Cancelled`] when it is told to stop, and [`StoreError::File`] for
+/// what the system refuses.
 pub fn plan_repair(
     path: impl AsRef<Path>,
     options: &RepairOptions,
@@ -56,10 +57,14 @@ pub(crate) fn plan(
     let seen = Seen::of(folder)?;
     let identity = identify(folder)?;
     check_folders(folder)?;
+    let watch = Watch::of(options);
     let mut planner = Planner {
         options,
-        pool: build_pool(options.threads)?,
-        survey: Survey::read(folder, identity.id)?,
+        survey: Survey::read(folder, identity.id, &watch)?,
+        hasher: Hasher {
+            pool: build_pool(options.threads)?,
+            watch,
+        },
         findings: Vec::new(),
         restorable: Vec::new(),
         steps: Steps::new(identity.id),
@@ -112,7 +117,7 @@ fn check_folders(folder: &StoreFolder) -> Result<(), StoreError> {
 /// A plan under way.
 pub(super) struct Planner<'a> {
     pub(super) options: &'a RepairOptions,
-    pub(super) pool: ThreadPool,
+    pub(super) hasher: Hasher<'a>,
     pub(super) survey: Survey,
     pub(super) findings: Vec<RepairFinding>,
     pub(super) restorable: Vec<RepairObject>,
@@ -260,7 +265,7 @@ impl Planner<'_> {
         let rebuilt = match sources {
             Some(sources) => references::rebuild(self.survey.id, pack, &raw, stated, &sources),
             None if pack.is_reference() => Ok(None),
-            None => rebuild(&self.pool, self.survey.id, pack, &raw, stated),
+            None => rebuild(&self.hasher, self.survey.id, pack, &raw, stated),
         };
         let rebuilt = match rebuilt {
             // To make a table of what could be read would be to forget the rest.
@@ -347,12 +352,16 @@ impl Planner<'_> {
     fn rehash(&mut self) -> Result<(), StoreError> {
         let nothing = Gone::default();
         let gone = self.survey.gone.as_ref().unwrap_or(&nothing);
-        for pack in self.survey.packs.values() {
-            if !pack.is_readable() || pack.is_proven {
-                continue;
-            }
+        let is_believed = |pack: &&Pack| pack.is_readable() && !pack.is_proven;
+        let packs: Vec<&Pack> = self.survey.packs.values().filter(is_believed).collect();
+        for pack in &packs {
+            let bytes = hash::bytes_of(hash::alive(pack, gone));
+            self.hasher.watch.expect(bytes);
+        }
+        for pack in packs {
             let raw = self.survey.reader.open(pack.id)?;
-            let bad = hash::damaged(&self.pool, &raw, pack.id, &pack.rows, gone);
+            let hashed = self.hasher.hashed(&raw, pack, gone)?;
+            let bad = contest::damaged(&self.survey, pack.id, &hashed)?;
             let is_new = |range: &Range<u64>| gone.why(pack.id, range) != Some(Why::Damaged);
             let bad: Vec<Range<u64>> = bad.into_iter().filter(is_new).collect();
             // While it is not known what is dead, bytes that no root covers are taken for that.

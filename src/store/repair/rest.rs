@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::finding::{Defect, IN_THE_WAY, ONE_BYTE, Remedy, RepairFinding, is_folder};
-use super::hash::held;
 use super::plan::Planner;
 use super::raw::Held;
 use super::salvage::MAX_PACK_BYTES;
@@ -244,7 +243,7 @@ fn uncovered(
         let found = match is_gone_lost && !pack.is_proven && !rows.is_empty() {
             true => {
                 let raw = planner.survey.reader.open(pack.id)?;
-                held(&planner.pool, &raw, &rows)
+                planner.hasher.held(&raw, &rows)?
             }
             false => vec![Held::Good; rows.len()],
         };

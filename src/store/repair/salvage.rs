@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use rayon::ThreadPool;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::hash::held;
+use super::contest::Placed;
+use super::hash::{Hashed, Hasher};
 use super::pack::{Condition, Pack};
 use super::raw::{Held, RawPack};
 use super::survey::Survey;
@@ -84,7 +84,7 @@ impl Stated {
 /// Rebuilds a pack as far as it can be: its rows are then those that were found good. None where nothing says what
 /// is in it.
 pub(super) fn rebuild(
-    pool: &ThreadPool,
+    hasher: &Hasher<'_>,
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
@@ -93,7 +93,7 @@ pub(super) fn rebuild(
     if matches!(pack.condition, Condition::NoHeader { .. })
         && let Some((table_offset, table)) = tables::find(raw, &tables::fits)?
     {
-        return with_table(pool, store, pack, raw, table_offset, table).map(Some);
+        return with_table(hasher, store, pack, raw, (table_offset, table), stated).map(Some);
     }
     let (left, stated) = (remains_of_table(pack, raw)?, stated()?);
     let listed = pack.header.map(|header| header.blocks);
@@ -109,7 +109,7 @@ pub(super) fn rebuild(
         }
     }
     let rows: Vec<Row> = candidates.iter().map(|(row, _)| *row).collect();
-    let held = held(pool, raw, &rows);
+    let held = hasher.held(raw, &rows)?;
     let mut unknown = Vec::new();
     let mut unchecked = Vec::new();
     let mut doubtful = Vec::new();
@@ -124,7 +124,7 @@ pub(super) fn rebuild(
             (Held::Other, false) => unknown.push(row),
             (Held::Other, true) => bad.push(row),
             (Held::Unreadable, true) => {
-                unread.push(range_of(&row));
+                unread.push(row.range());
                 bad.push(row);
             }
             (Held::Unreadable, false) => doubtful.push(row),
@@ -136,9 +136,9 @@ pub(super) fn rebuild(
     unchecked.retain(|row| is_free(row, &known));
     doubtful.retain(|row| is_free(row, &known));
     kept.append(&mut unchecked);
-    unread.extend(doubtful.iter().map(range_of));
+    unread.extend(doubtful.iter().map(Row::range));
     bad.append(&mut doubtful);
-    let mut damaged: Vec<Range<u64>> = bad.iter().map(range_of).collect();
+    let mut damaged: Vec<Range<u64>> = bad.iter().map(Row::range).collect();
     take_by_place(raw, &mut kept, unknown, &bad)?;
     if kept.is_empty() {
         return Ok(None);
@@ -235,48 +235,45 @@ const HERE: PackId = PackId([0; 16]);
 
 fn places<'a>(rows: impl Iterator<Item = &'a Row>) -> Coverage {
     let mut places = Coverage::default();
-    rows.for_each(|row| places.add_range(HERE, range_of(row)));
+    rows.for_each(|row| places.add_range(HERE, row.range()));
     places.normalize();
     places
 }
 
 /// Whether nothing is known of any byte of a row's place.
 fn is_free(row: &Row, known: &Coverage) -> bool {
-    let range = range_of(row);
+    let range = row.range();
     outside(&range, known.of(HERE)).next() == Some(range)
 }
 
 fn unread_of(rows: &[Row], held: &[Held]) -> Vec<Range<u64>> {
     let all = rows.iter().zip(held);
     let unread = all.filter(|(_, held)| **held == Held::Unreadable);
-    unread.map(|(row, _)| range_of(row)).collect()
-}
-
-fn range_of(row: &Row) -> Range<u64> {
-    row.offset..row.offset.saturating_add(u64::from(row.len))
+    unread.map(|(row, _)| row.range()).collect()
 }
 
 /// A pack of which only the header is lost. Nothing vouches for the table, so every row is hashed; one that is not
 /// good stays in it and is recorded.
 fn with_table(
-    pool: &ThreadPool,
+    hasher: &Hasher<'_>,
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
-    table_offset: u64,
-    mut table: Table,
+    (table_offset, mut table): (u64, Table),
+    stated: impl FnOnce() -> Result<Stated, StoreError>,
 ) -> Result<Rebuilt, StoreError> {
     let bytes = raw.bytes(table_offset, (raw.len() - table_offset) as usize)?;
     let of = (store, pack.id, PackKind::Payload);
     let header = header(of, table_offset, &bytes, table.rows.len());
-    let held = held(pool, raw, &table.rows);
+    table.rows.sort_by_key(|row| row.offset);
+    let held = hasher.held(raw, &table.rows)?;
     let unread = unread_of(&table.rows, &held);
-    let bad = table
-        .rows
-        .iter()
-        .zip(&held)
-        .filter(|(_, held)| held.is_bad());
-    let damaged = bad.map(|(row, _)| range_of(row)).collect();
+    let hashed = Hashed::of(pack.id, &table.rows, &held);
+    let placed = match hashed.well.of(pack.id) {
+        [] => Placed::default(),
+        _ => Placed::of(stated()?.blocks.iter().map(|(cid, at)| (*cid.hash(), *at))),
+    };
+    let damaged = placed.damaged(pack.id, &hashed);
     let mut held = held.iter();
     table
         .rows

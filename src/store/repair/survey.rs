@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::finding::{RepairObject, is_folder};
 use super::pack::{self, Pack};
 use super::raw::{RawReader, pack_path};
+use super::watch::Watch;
 use crate::block::Cid;
 use crate::store::coverage::{Coverage, Covered};
 use crate::store::error::StoreError;
@@ -108,8 +109,17 @@ impl Survey {
             .collect()
     }
 
-    pub(super) fn read(folder: &StoreFolder, id: StoreId) -> Result<Self, StoreError> {
-        Self::read_with(folder, id, |_| {})
+    pub(super) fn read(
+        folder: &StoreFolder,
+        id: StoreId,
+        watch: &Watch<'_>,
+    ) -> Result<Self, StoreError> {
+        Self::read_with(folder, id, |pack| {
+            let table_len = pack.header.map_or(0, |header| header.table_len);
+            watch.expect(table_len);
+            watch.read(table_len);
+            watch.check()
+        })
     }
 
     /// As [`Survey::read`], for one who only asks what state the packs are in.
@@ -117,13 +127,14 @@ impl Survey {
         Self::read_with(folder, id, |pack| {
             pack.rows = Vec::new();
             pack.notes = Vec::new();
+            Ok(())
         })
     }
 
     fn read_with(
         folder: &StoreFolder,
         id: StoreId,
-        examined: impl Fn(&mut Pack),
+        examined: impl Fn(&mut Pack) -> Result<(), StoreError>,
     ) -> Result<Self, StoreError> {
         let (gone, mended_gone) = match gone::read(folder, id) {
             // What is not read now may be read later: it is not to be made again for that.
@@ -153,10 +164,10 @@ impl Survey {
         if folder.files().is_dir(&folder.packs()) {
             for pack in inner::list(folder)? {
                 let found = pack::examine(folder, id, pack, &pack_path(folder, pack))?;
-                survey.packs.extend(found.map(|mut found| {
-                    examined(&mut found);
-                    (pack, found)
-                }));
+                if let Some(mut found) = found {
+                    examined(&mut found)?;
+                    survey.packs.insert(pack, found);
+                }
             }
         }
         Ok(survey)
@@ -180,7 +191,8 @@ impl Survey {
                 Ok(_) => Vec::new(),
                 Err(_) => read_up_to(&self.folder, &path, NAME_LIMIT),
             };
-            let mended = format::mended(&bytes, FileKind::Name, Some(self.id))
+            let longest = format::MENDED_OF_MANY;
+            let mended = format::mended(&bytes, FileKind::Name, Some(self.id), longest)
                 .and_then(|bytes| names::parse(&bytes, self.id, name, &path).ok());
             self.names.push(NameFile {
                 name: name.to_owned(),
@@ -258,7 +270,12 @@ impl Survey {
                 }),
             ) => RootState::Foreign(why),
             Err(why) => {
-                let mended = format::mended(&bytes, FileKind::Root, Some(self.id));
+                // What follows the head of an object's root is told by its nodes too.
+                let longest = match name {
+                    RootName::Loose => format::MENDED_OF_ONE,
+                    RootName::Object(_) | RootName::Retired(_) => format::MENDED_OF_MANY,
+                };
+                let mended = format::mended(&bytes, FileKind::Root, Some(self.id), longest);
                 let left = mended.as_deref().unwrap_or(&bytes);
                 RootState::Damaged {
                     remains: RootRecord::remains(left, self.id, path),
@@ -357,6 +374,6 @@ fn read_up_to(folder: &StoreFolder, path: &Path, limit: u64) -> Vec<u8> {
 fn mended_gone(folder: &StoreFolder, id: StoreId) -> Option<Gone> {
     let path = folder.gone();
     let bytes = read_up_to(folder, &path, GONE_LIMIT);
-    let bytes = format::mended(&bytes, FileKind::Gone, Some(id))?;
+    let bytes = format::mended(&bytes, FileKind::Gone, Some(id), format::MENDED_OF_ONE)?;
     Gone::parse(&bytes, id, &path).ok()
 }

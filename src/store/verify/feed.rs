@@ -12,6 +12,7 @@ use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::format::{array, random_id};
 use crate::store::gone::{Gone, outside};
+use crate::store::overlaps;
 use crate::store::pack::{PackFile, PackId, Place, Row};
 
 /// Blocks that lie close together are read at once, up to so many bytes.
@@ -38,11 +39,7 @@ impl Piece {
 
     /// Whether another row of the pack lies over bytes of this one.
     pub(super) fn is_shared(&self, row: &Row) -> bool {
-        let first = self
-            .shared
-            .partition_point(|shared| shared.end <= row.offset);
-        let next = self.shared.get(first);
-        next.is_some_and(|next| next.start < row.offset + u64::from(row.len))
+        overlaps::touches(&row.range(), &self.shared)
     }
 }
 
@@ -163,37 +160,53 @@ impl<'a> Feed<'a> {
             }
         };
         self.opened += 1;
-        let mut wanted = Vec::with_capacity(rows.len());
-        for row in rows.iter() {
-            let place = place_of(id, row);
-            if self.gone.is_dead(&place) || !self.wants(&place) {
-                continue;
-            }
-            if let Err(e) = check(&pack, row) {
-                self.unreadable.push((id, pack.path().to_path_buf(), e));
-                return Ok(());
-            }
-            wanted.push(*row);
+        let mut wanted = self.chosen(id, &rows);
+        if let Some(e) = wanted.iter().find_map(|row| check(&pack, row).err()) {
+            self.unreadable.push((id, pack.path().to_path_buf(), e));
+            return Ok(());
         }
         self.of_blocks += wanted.len() as u64;
+        let shared: Arc<[Range<u64>]> = overlaps::shared(wanted.iter().map(Row::range)).into();
         if let Some(draw) = &mut self.draw {
-            let gone = &self.gone;
-            draw.choose(&mut wanted, |row| gone.is_damaged(&place_of(id, row)));
+            let is_damaged = |row: &Row| self.gone.is_damaged(&place_of(id, row));
+            let is_shared = |row: &Row| overlaps::touches(&row.range(), &shared);
+            draw.choose(&mut wanted, |row| is_damaged(row) || is_shared(row));
         }
-        let shared = shared(&wanted).into();
         self.cut(&pack, wanted.into(), shared);
         Ok(())
+    }
+
+    /// The rows that are wanted and not dead. Those that lie over each other are read together or not at all: only all
+    /// of them tell which of them are wrong.
+    fn chosen(&self, id: PackId, rows: &[Row]) -> Vec<Row> {
+        let mut chosen = Vec::with_capacity(rows.len());
+        let (mut first, mut end, mut is_wanted) = (0, 0, false);
+        for row in rows {
+            let place = place_of(id, row);
+            if self.gone.is_dead(&place) {
+                continue;
+            }
+            if row.offset >= end {
+                if !is_wanted {
+                    chosen.truncate(first);
+                }
+                (first, is_wanted) = (chosen.len(), false);
+            }
+            chosen.push(*row);
+            end = end.max(row.range().end);
+            is_wanted |= self.wants(&place);
+        }
+        if !is_wanted {
+            chosen.truncate(first);
+        }
+        chosen
     }
 
     fn wants(&self, place: &Place) -> bool {
         let Wanted::Within(covered) = &self.wanted else {
             return true;
         };
-        let ranges = covered.of(place.pack);
-        let range = place.range();
-        let first = ranges.partition_point(|covered| covered.end <= range.start);
-        let covered = ranges.get(first);
-        covered.is_some_and(|covered| covered.start < range.end && !range.is_empty())
+        overlaps::touches(&place.range(), covered.of(place.pack))
     }
 
     /// Cuts a pack's blocks into pieces.
@@ -221,23 +234,6 @@ impl<'a> Feed<'a> {
             first = next;
         }
     }
-}
-
-/// The bytes that several of these rows lie over; none in a table that is as it was written.
-fn shared(rows: &[Row]) -> Vec<Range<u64>> {
-    let mut shared: Vec<Range<u64>> = Vec::new();
-    let mut end = 0;
-    for row in rows.iter().filter(|row| row.len > 0) {
-        let row_end = row.offset + u64::from(row.len);
-        let over = row.offset..row_end.min(end);
-        match shared.last_mut() {
-            _ if over.is_empty() => {}
-            Some(last) if over.start <= last.end => last.end = last.end.max(over.end),
-            _ => shared.push(over),
-        }
-        end = end.max(row_end);
-    }
-    shared
 }
 
 pub(super) fn place_of(pack: PackId, row: &Row) -> Place {

@@ -123,6 +123,10 @@ impl Findings {
         damaged.filter_map(|one| one.place)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     pub(super) fn into_list(mut self) -> Vec<Finding> {
         self.list
             .sort_by(|a, b| (a.kind, &a.file, a.offset).cmp(&(b.kind, &b.file, b.offset)));

@@ -6,6 +6,7 @@
 //! What is wrong is recorded, so that every reader refuses it, and is written anew by an add or a healing.
 
 mod access;
+mod contest;
 mod feed;
 mod findings;
 mod leaves;
@@ -62,7 +63,6 @@ pub(crate) fn verify(
         of_blocks: scanned.of_blocks,
         bytes: scanned.bytes,
         packs: scanned.packs,
-        unused_damaged: scanned.outvoted,
         is_complete: scanned.is_complete && !options.is_cancelled(),
         ..VerifyReport::default()
     };
@@ -85,16 +85,18 @@ pub(crate) fn follow_again(
 fn finish(
     access: &Access<'_>,
     mut findings: Findings,
-    scanned: Scanned,
+    mut scanned: Scanned,
     mut report: VerifyReport,
 ) -> Result<VerifyReport, StoreError> {
     for (pack, path, error) in &scanned.unreadable {
         findings.pack(*pack, path, error, None);
     }
-    let mut damaged = Vec::new();
+    let outvoted = contest::settle(access, &mut scanned)?;
+    report.unused_damaged = outvoted.len() as u64;
+    let mut damaged: Vec<Place> = findings.damaged().collect();
     let owners = owners::of(access, &scanned.bad)?;
     for (bad, owner) in scanned.bad.iter().zip(owners) {
-        damaged.push(bad.place);
+        damaged.extend(&bad.damaged);
         if !owner.is_used && !findings.has(&bad.place) {
             report.unused_damaged += 1;
             continue;
@@ -109,20 +111,21 @@ fn finish(
             false => owner.affected.iter().for_each(|one| tell(Some(one))),
         }
     }
-    damaged.extend(findings.damaged());
-    let good: Vec<Place> = scanned.cleared.iter().map(|(_, place, _)| *place).collect();
+    let cleared = contest::cleared(scanned, &damaged);
+    let good: Vec<Place> = cleared.iter().map(|one| one.place).collect();
     if let Some(store) = access.store {
         record(store, &damaged, &good)?;
+        for bad in &outvoted {
+            store.forget(bad.cid, bad.place)?;
+        }
         report.is_recorded = true;
     }
-    let cleared = scanned.cleared.into_iter();
-    report.cleared = cleared
-        .map(|(block, place, file)| ClearedBlock {
-            block,
-            file,
-            offset: place.offset,
-        })
-        .collect();
+    let told = cleared.into_iter().map(|one| ClearedBlock {
+        block: one.cid,
+        file: one.file,
+        offset: one.place.offset,
+    });
+    report.cleared = told.collect();
     report
         .cleared
         .sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));

@@ -9,8 +9,8 @@ use super::report::Affected;
 use super::scan::Bad;
 use crate::store::error::StoreError;
 use crate::store::format;
-use crate::store::pack::PackId;
-use crate::store::root::{ROOT_LIMIT, RootName, RootRecord};
+use crate::store::pack::{PackId, Place};
+use crate::store::root::{ObjectKind, ROOT_LIMIT, RootName, RootRecord};
 
 /// What a damaged block concerns.
 #[derive(Clone, Debug, Default)]
@@ -26,43 +26,54 @@ pub(super) fn of(access: &Access<'_>, bad: &[Bad]) -> Result<Vec<Owner>, StoreEr
     if bad.is_empty() {
         return Ok(owners);
     }
-    let mut by_pack: HashMap<PackId, Vec<(Range<u64>, usize)>> = HashMap::new();
+    let mut search = Search::default();
     for (index, bad) in bad.iter().enumerate() {
-        let of_pack = by_pack.entry(bad.place.pack).or_default();
-        of_pack.push((bad.place.range(), index));
-    }
-    for of_pack in by_pack.values_mut() {
-        of_pack.sort_by_key(|(range, _)| range.start);
-    }
-    let mut search = Search {
-        is_blind: false,
-        by_pack,
-    };
-    let core = access.core;
-    let folder = core.folder.roots();
-    for name in core.folder.files().list(&folder)? {
-        match name.to_str().and_then(RootName::parse) {
-            Some(RootName::Object(cid)) => match core.open_root(&cid, true) {
-                Ok(Some(opened)) => search.object(&opened.record, &mut owners),
-                Ok(None) => {}
-                Err(e) if is_lost(&e) => search.is_blind = true,
-                Err(e) => return Err(e),
-            },
-            Some(RootName::Loose) => match read_loose(access, &folder.join(&name)) {
-                Ok(Some(record)) => search.loose(&record, &mut owners),
-                Ok(None) => {}
-                Err(e) if is_lost(&e) => search.is_blind = true,
-                Err(e) => return Err(e),
-            },
-            // What was replaced or removed goes at the next collection.
-            Some(RootName::Retired(_)) | None => {}
+        for damaged in &bad.damaged {
+            search.add(damaged, index);
         }
     }
+    search.order();
+    let sees_all = each_root(access, |record| {
+        match record.head.kind {
+            ObjectKind::Loose => search.loose(record, &mut owners),
+            _ => search.object(record, &mut owners),
+        }
+        Ok(())
+    })?;
     // A root that cannot be read may be over any of them.
     owners
         .iter_mut()
-        .for_each(|owner| owner.is_used |= search.is_blind);
+        .for_each(|owner| owner.is_used |= !sees_all);
     Ok(owners)
+}
+
+/// Shows every root of an object, under its lease, and every loose one; false if some cannot be read. What was replaced
+/// or removed goes at the next collection.
+pub(super) fn each_root(
+    access: &Access<'_>,
+    mut shown: impl FnMut(&RootRecord) -> Result<(), StoreError>,
+) -> Result<bool, StoreError> {
+    let core = access.core;
+    let folder = core.folder.roots();
+    let mut sees_all = true;
+    for name in core.folder.files().list(&folder)? {
+        match name.to_str().and_then(RootName::parse) {
+            Some(RootName::Object(cid)) => match core.open_root(&cid, true) {
+                Ok(Some(opened)) => shown(&opened.record)?,
+                Ok(None) => {}
+                Err(e) if is_lost(&e) => sees_all = false,
+                Err(e) => return Err(e),
+            },
+            Some(RootName::Loose) => match read_loose(access, &folder.join(&name)) {
+                Ok(Some(record)) => shown(&record)?,
+                Ok(None) => {}
+                Err(e) if is_lost(&e) => sees_all = false,
+                Err(e) => return Err(e),
+            },
+            Some(RootName::Retired(_)) | None => {}
+        }
+    }
+    Ok(sees_all)
 }
 
 fn read_loose(access: &Access<'_>, path: &Path) -> Result<Option<RootRecord>, StoreError> {
@@ -74,20 +85,48 @@ fn read_loose(access: &Access<'_>, path: &Path) -> Result<Option<RootRecord>, St
     RootRecord::parse_any(&bytes, access.core.id, path, true).map(Some)
 }
 
+/// A range of a pack, and which of the blocks it is of.
+struct Damaged {
+    range: Range<u64>,
+    /// The last end of this one and of those before it.
+    last_end: u64,
+    index: usize,
+}
+
+#[derive(Default)]
 struct Search {
-    is_blind: bool,
-    by_pack: HashMap<PackId, Vec<(Range<u64>, usize)>>,
+    by_pack: HashMap<PackId, Vec<Damaged>>,
 }
 
 impl Search {
+    fn add(&mut self, damaged: &Place, index: usize) {
+        self.by_pack.entry(damaged.pack).or_default().push(Damaged {
+            range: damaged.range(),
+            last_end: 0,
+            index,
+        });
+    }
+
+    fn order(&mut self) {
+        for of_pack in self.by_pack.values_mut() {
+            of_pack.sort_by_key(|damaged| damaged.range.start);
+            let mut last_end = 0;
+            for damaged in of_pack {
+                last_end = last_end.max(damaged.range.end);
+                damaged.last_end = last_end;
+            }
+        }
+    }
+
     fn within(&self, pack: PackId, range: &Range<u64>) -> impl Iterator<Item = usize> + '_ {
         let all = self.by_pack.get(&pack).map_or(&[][..], Vec::as_slice);
-        let first = all.partition_point(|(bad, _)| bad.end <= range.start);
-        let end = range.end;
-        let hit = all[first..]
+        let Range { start, end } = *range;
+        let first = all.partition_point(|damaged| damaged.last_end <= start);
+        let near = all[first..]
             .iter()
-            .take_while(move |(bad, _)| bad.start < end);
-        hit.map(|(_, index)| *index)
+            .take_while(move |damaged| damaged.range.start < end);
+        let hit = near.filter(move |damaged| damaged.range.end > start);
+        hit.map(|damaged| damaged.index)
     }
 
     fn object(&self, record: &RootRecord, owners: &mut [Owner]) {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::access::Access;
+use super::contest::Placed;
 use super::findings::Findings;
 use super::report::{Affected, FindingKind};
 use super::tables::{self, Known, Tables};
@@ -25,6 +26,8 @@ pub(super) struct Proof<'a, 'w> {
     pub(super) record: &'w RootRecord,
     /// What was followed, for those who hash only that.
     pub(super) covered: Option<&'w mut Coverage>,
+    /// Told of every block that is followed, and where it is said to lie.
+    placed: Option<&'w mut Placed>,
     is_cancelled: &'w dyn Fn() -> bool,
     nodes: HashMap<Cid, NodePlace>,
     /// Paths that were found, and whether a node that could not be read hides some.
@@ -54,6 +57,7 @@ impl<'a, 'w> Proof<'a, 'w> {
             findings,
             gone,
             covered: None,
+            placed: None,
             nodes: record.nodes.iter().map(node).collect(),
             record,
             is_cancelled,
@@ -64,6 +68,11 @@ impl<'a, 'w> Proof<'a, 'w> {
 
     pub(super) fn covering(mut self, covered: &'w mut Coverage) -> Self {
         self.covered = Some(covered);
+        self
+    }
+
+    pub(super) fn noting(mut self, placed: &'w mut Placed) -> Self {
+        self.placed = Some(placed);
         self
     }
 
@@ -356,6 +365,9 @@ impl<'a, 'w> Proof<'a, 'w> {
         place: Place,
         path: &str,
     ) -> Result<Option<Arc<PackFile>>, StoreError> {
+        if let Some(placed) = &mut self.placed {
+            placed.note(cid, place);
+        }
         if self.gone.is_dead(&place) {
             let found = "nothing: a collection gave the bytes back".into();
             self.missing(cid, place, path, found);

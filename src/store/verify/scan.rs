@@ -24,6 +24,20 @@ pub(super) struct Bad {
     pub(super) offset: u64,
     pub(super) kind: FindingKind,
     pub(super) found: String,
+    /// Other rows lie over some of its bytes.
+    pub(super) is_shared: bool,
+    /// What of it is to be recorded: all of it, until the other rows are known.
+    pub(super) damaged: Vec<Place>,
+}
+
+/// A block that is recorded as damaged and reads well.
+#[derive(Debug)]
+pub(super) struct Cleared {
+    pub(super) cid: Cid,
+    pub(super) place: Place,
+    pub(super) file: PathBuf,
+    /// Other rows lie over some of its bytes.
+    pub(super) is_shared: bool,
 }
 
 /// What was read.
@@ -34,12 +48,9 @@ pub(super) struct Scanned {
     pub(super) bytes: u64,
     pub(super) packs: u64,
     pub(super) bad: Vec<Bad>,
-    /// Rows whose bytes are those of another row that lies over them: the table is wrong there, and nothing is damaged.
-    pub(super) outvoted: u64,
-    /// What was read well of the bytes that several rows lie over.
-    well: Coverage,
-    /// Recorded as damaged, and read well.
-    pub(super) cleared: Vec<(Cid, Place, PathBuf)>,
+    /// What was read well of rows that others lie over.
+    pub(super) well: Coverage,
+    pub(super) cleared: Vec<Cleared>,
     pub(super) unreadable: Vec<(PackId, PathBuf, StoreError)>,
     pub(super) is_complete: bool,
 }
@@ -89,11 +100,6 @@ pub(super) fn scan<'a>(
     scanned.packs = feed.opened;
     scanned.unreadable = feed.unreadable;
     scanned.is_complete = !scan.is_stopped.into_inner();
-    scanned.well.normalize();
-    let (well, before) = (&scanned.well, scanned.bad.len());
-    let is_well = |place: &Place| well.bytes_within(place.pack, &place.range()) > 0;
-    scanned.bad.retain(|bad| !is_well(&bad.place));
-    scanned.outvoted = (before - scanned.bad.len()) as u64;
     Ok(scanned)
 }
 
@@ -234,13 +240,17 @@ impl Scan<'_> {
             Ok(()) => {
                 mine.blocks += 1;
                 mine.bytes += bytes.len() as u64;
-                let place = place_of(piece.pack.id(), row);
-                if piece.is_shared(row) {
+                let (place, is_shared) = (place_of(piece.pack.id(), row), piece.is_shared(row));
+                if is_shared {
                     mine.well.add_range(place.pack, place.range());
                 }
                 if self.gone.is_damaged(&place) {
-                    let pack = piece.pack.path().to_path_buf();
-                    mine.cleared.push((row.cid.0, place, pack));
+                    mine.cleared.push(Cleared {
+                        cid: row.cid.0,
+                        place,
+                        file: piece.pack.path().to_path_buf(),
+                        is_shared,
+                    });
                 }
                 return Ok(());
             }
@@ -274,6 +284,8 @@ impl Scan<'_> {
             offset,
             kind,
             found,
+            is_shared: piece.is_shared(row),
+            damaged: vec![place],
         });
         Ok(())
     }

@@ -209,3 +209,36 @@ fn what_shares_a_damaged_block_is_healed_from_the_store_itself_once_it_was_writt
     sandbox.write("more", "more");
     assert_eq!(sandbox.run(&["add", "more"]).stderr, "");
 }
+
+/// A store whose pack has a damaged header, and no index.
+fn without_header() -> (Sandbox, String) {
+    let (sandbox, _, _) = damaged();
+    let pack = fs::read_dir(sandbox.store().join("packs")).unwrap();
+    let pack = pack.map(|entry| entry.unwrap().path()).next().unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[30] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    fs::remove_dir_all(sandbox.store().join("db")).unwrap();
+    let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
+    (sandbox, name)
+}
+
+#[test]
+fn a_damaged_pack_is_told_once_and_by_verify_as_a_finding_only() {
+    let (sandbox, pack) = without_header();
+    let times = |text: &str| text.lines().filter(|line| line.contains(&pack)).count();
+    for command in [&["verify"][..], &["verify", "m"]] {
+        let ran = sandbox.run(command);
+        assert_eq!(ran.code, Some(1));
+        assert!(times(&ran.text()) >= 1, "{}", ran.text());
+        assert_eq!(times(&ran.stderr), 0, "{}", ran.stderr);
+    }
+    // The others warn of it, whether the index knows the pack or not.
+    for _ in 0..2 {
+        sandbox.write("other", noise(100, 2));
+        let ran = sandbox.run(&["add", "other"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert_eq!(times(&ran.stderr), 1, "{}", ran.stderr);
+        assert!(ran.stderr.contains("; run `repair`"), "{}", ran.stderr);
+    }
+}

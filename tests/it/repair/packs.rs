@@ -1,6 +1,8 @@
 //! Packs that are torn, cut off, missing, foreign, or whose header or table is damaged.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use ipfs_accelerate::{Defect, Explain, Remedy, RepairOptions, StoreReader, VerifyOptions};
 
@@ -353,6 +355,45 @@ fn only_a_repair_that_hashes_finds_wrong_bytes_and_they_are_refused_then() {
     let report = sample.repair();
     assert_eq!(said(&report), [(Defect::RootPlaces, Remedy::Restored)]);
     sample.assert_whole();
+}
+
+#[test]
+fn a_repair_says_how_far_it_is_and_stops_when_it_is_told_to() {
+    let sample = Sample::small();
+    let before = snapshot(&sample.store());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut options = RepairOptions::default();
+    options.rehash = true;
+    options.threads = 1;
+    let told = Arc::clone(&seen);
+    options.progress = Some(Arc::new(move |at| told.lock().unwrap().push(at)));
+    assert!(
+        plan_repair(sample.store(), &options)
+            .unwrap()
+            .findings
+            .is_empty()
+    );
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(seen.is_sorted_by_key(|at| at.done_bytes) && seen.len() > 2);
+    let last = seen.last().unwrap();
+    assert_eq!(last.done_bytes, last.total_bytes);
+
+    // At any of these moments.
+    for stop in 0..seen.len() {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let calls = Arc::new(AtomicUsize::new(0));
+        options.cancel = Some(Arc::clone(&cancel));
+        let (counted, flag) = (Arc::clone(&calls), cancel);
+        options.progress = Some(Arc::new(move |_| {
+            if counted.fetch_add(1, Ordering::Relaxed) == stop {
+                flag.store(true, Ordering::Relaxed);
+            }
+        }));
+        let error = plan_repair(sample.store(), &options).unwrap_err();
+        assert_eq!(error.kind(), "cancelled");
+        assert_eq!(calls.load(Ordering::Relaxed), stop + 1);
+    }
+    assert_eq!(snapshot(&sample.store()), before);
 }
 
 #[test]
