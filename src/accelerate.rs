@@ -190,6 +190,8 @@ impl IpfsAccelerate {
             ..StoreOptions::default()
         };
         options.profile = config.store.profile.parse()?;
+        options.max_bytes = config.store.max_size.map(|size| size.bytes());
+        options.grace = config.store.grace.duration();
         options.lock_timeout = config.store.lock_timeout.duration();
         options.nobody_collects = config.store.nobody_collects;
         let reading = ReaderOptions {

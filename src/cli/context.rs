@@ -147,6 +147,7 @@ impl<'a> Context<'a> {
         options.memory_bytes = self.config.cache.budget().bytes();
         options.lock_timeout = self.lock_timeout(lock);
         options.max_bytes = self.config.store.max_size.map(|size| size.bytes());
+        options.grace = self.config.store.grace.duration();
         options.cancel = Some(self.cancel()?);
         options.nobody_collects = self.nobody_collects();
         Ok(options)

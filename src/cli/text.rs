@@ -8,7 +8,8 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// Why dead bytes keep their space.
-pub(crate) const SHARES_PAGES: &str = "share pages of the disk with what is live and stay";
+pub(crate) const KEEPS_SPACE: &str =
+    "share pages or packs with what is live and keep their space (`gc --dry-run` says why)";
 
 /// `would free 3.0 MiB; 1.0 MiB are in use`: what there is nothing of is left out.
 pub(crate) fn outlook(says: &str, freeable_bytes: u64, rest: &[(u64, &str)]) -> String {

@@ -118,11 +118,10 @@ impl Gone {
         self.0.keys().copied()
     }
 
-    /// What of these ranges, in order and apart, is not dead yet.
-    pub(crate) fn not_yet_dead(&self, pack: PackId, dead: &[Range<u64>]) -> Vec<Range<u64>> {
-        let was = self.of(pack).iter().filter(|gone| gone.why == Why::Dead);
-        let was: Vec<Range<u64>> = was.map(|gone| gone.start..gone.end).collect();
-        dead.iter().flat_map(|range| outside(range, &was)).collect()
+    /// What of a pack is dead.
+    pub(crate) fn dead_of(&self, pack: PackId) -> Vec<Range<u64>> {
+        let dead = self.of(pack).iter().filter(|gone| gone.why == Why::Dead);
+        dead.map(|gone| gone.start..gone.end).collect()
     }
 
     /// Everything that is recorded as damaged.

@@ -1,9 +1,11 @@
 //! The writing process's state: the lock, the index, which packs are there, and the guard of commits.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::cache::MemoryTier;
 use super::collect;
@@ -45,7 +47,7 @@ pub(crate) struct Inner {
     options: StoreOptions,
     pool: OnceLock<rayon::ThreadPool>,
     /// Held for its drop; the last field, so that the lock goes after everything else is closed.
-    _lock: Locked,
+    lock: Locked,
 }
 
 impl Inner {
@@ -96,7 +98,7 @@ impl Inner {
             unfinished: AtomicU64::new(unfinished),
             options,
             pool: OnceLock::new(),
-            _lock: lock,
+            lock,
         };
         if let Some(max_bytes) = inner.options.max_bytes {
             let used = collect::used_bytes(inner.folder(), inner.registry.packs())?;
@@ -138,6 +140,16 @@ impl Inner {
 
     pub(crate) fn pack_bytes(&self) -> u64 {
         self.options.pack_bytes
+    }
+
+    /// How long what no object took up stays when room is made.
+    pub(crate) fn grace(&self) -> Duration {
+        self.options.grace
+    }
+
+    /// The file that the lock of the one writer is on.
+    pub(crate) fn lock_file(&self) -> &File {
+        self.lock.file()
     }
 
     /// The store's own threads; rayon's global ones belong to the caller.

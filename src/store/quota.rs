@@ -17,6 +17,8 @@ const TRIES: usize = 8;
 pub(crate) struct Quota {
     max_bytes: u64,
     used: Mutex<Used>,
+    /// Held by who makes room, so that nobody takes what another has chosen for its own.
+    turn: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,7 @@ impl Quota {
         Self {
             max_bytes,
             used: Mutex::new(used),
+            turn: Mutex::new(()),
         }
     }
 
@@ -138,7 +141,8 @@ fn make_room(
 ) -> Result<bool, StoreError> {
     // A store that refuses writes is not full.
     drop(store.commit_guard()?);
-    // What was reckoned and not given back: parts of pages, and what somebody came to hold.
+    let _turn = quota.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    // What was reckoned last and not given back, as it came to be held meanwhile: it will not be the next time either.
     let mut missed = 0;
     for _ in 0..TRIES {
         let lacking = quota.lacks(bytes);
@@ -153,7 +157,7 @@ fn make_room(
         let by_quota = |object: &GcObject| object.reason == GcReason::Quota;
         let went = report.objects.into_iter().filter(by_quota);
         taken.made_way.extend(went);
-        missed += plan.freeable_bytes.saturating_sub(report.freed_bytes);
+        missed = plan.freeable_bytes.saturating_sub(report.freed_bytes);
     }
     Ok(quota.lacks(bytes) == 0)
 }

@@ -33,6 +33,17 @@ struct State {
     ended: Option<Held>,
 }
 
+/// What the writing process relies on besides roots.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    /// Normalized.
+    pub(crate) coverage: Coverage,
+    /// Packs of which something is needed, if only empty blocks.
+    pub(crate) packs: HashSet<PackId>,
+    /// Packs that running adds write, which no collection looks at.
+    pub(crate) unsettled: HashSet<PackId>,
+}
+
 /// Ranges that somebody relies on. They come in the order of a file's leaves, so most join the one before.
 #[derive(Debug, Default)]
 struct Held(HashMap<PackId, BTreeMap<u64, u64>>);
@@ -113,6 +124,18 @@ impl Registry {
         self.read().unsettled.contains_key(&pack)
     }
 
+    /// What is relied on now. Who ends has published its root before: what roots cover is read after this.
+    pub(crate) fn claims(&self) -> Claims {
+        let state = self.read();
+        let mut claims = Claims {
+            unsettled: state.unsettled.keys().copied().collect(),
+            ..Claims::default()
+        };
+        state.cover(&mut claims.coverage, &mut claims.packs);
+        claims.coverage.normalize();
+        claims
+    }
+
     pub(crate) fn has_pack(&self, pack: PackId) -> bool {
         self.read().here.contains(&pack)
     }
@@ -186,6 +209,12 @@ impl State {
         self.here.iter().filter(settled).copied().collect()
     }
 
+    /// Takes in what is registered.
+    fn cover(&self, coverage: &mut Coverage, packs: &mut HashSet<PackId>) {
+        let held = self.holders.values().chain(&self.ended);
+        held.for_each(|held| held.cover(coverage, packs));
+    }
+
     fn is_good(&self, place: &Place) -> bool {
         self.here.contains(&place.pack) && self.gone.why_not(place).is_none()
     }
@@ -207,8 +236,7 @@ impl Collecting {
     ) -> T {
         let mut state = self.0.write();
         let mut packs = HashSet::new();
-        let held = state.holders.values().chain(&state.ended);
-        held.for_each(|held| held.cover(&mut live, &mut packs));
+        state.cover(&mut live, &mut packs);
         live.normalize();
         let (gone, whole, result) = decide(&live, &packs, &state.gone);
         for pack in whole {

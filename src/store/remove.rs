@@ -40,7 +40,7 @@ pub struct RemoveReport {
     pub shared_bytes: u64,
     /// Bytes that will be free once nobody uses the object any more.
     pub pending_bytes: u64,
-    /// Bytes that will keep their space because they share a page with what is live.
+    /// Bytes that will keep their space for a reason of [`NotFreeable`](super::NotFreeable).
     pub not_freeable_bytes: u64,
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn remove(
         others.retain(|other| *other != name);
         return Err(StoreError::OtherNames { name, cid, others });
     }
-    let space = match collect::removal(&store.core, &[cid]) {
+    let space = match collect::removal(&store.core, Some(store), &[cid]) {
         // Where a root or a name cannot be read nothing is collected, so nothing would be free.
         Err(e @ (StoreError::Damaged { .. } | StoreError::NameWithoutRoot { .. })) => {
             tracing::warn!("{e}");

@@ -50,6 +50,9 @@ pub struct StoreOptions {
     /// The most bytes of disk that the packs may take; unbounded unless set. An add that needs room takes what
     /// nobody has pinned, those objects first that were used least recently, and is refused when that is not enough.
     pub max_bytes: Option<u64>,
+    /// How long single blocks, and what an import left that was cut off, stay when room is made under `max_bytes`
+    /// and something else can go. A day unless set, as [`GcOptions::grace`].
+    pub grace: Duration,
     /// Of a store that is made: what is added under unless the caller says otherwise, kept in the store as
     /// [`Store::profile`].
     pub profile: Profile,
@@ -70,6 +73,7 @@ impl Default for StoreOptions {
             threads: 0,
             pack_bytes: 4 << 30,
             max_bytes: None,
+            grace: GcOptions::default().grace,
             profile: Profile::default(),
             lock_timeout: Duration::ZERO,
             cancel: None,
@@ -483,7 +487,7 @@ impl Store {
     /// [`StoreError::Damaged`] for a root or a name that cannot be read, and [`StoreError::NameWithoutRoot`]:
     /// what they keep is not known, so nothing is collected.
     pub fn plan_gc(&self, options: &GcOptions) -> Result<GcPlan, StoreError> {
-        collect::plan(&self.inner.core, options)
+        collect::plan_writing(&self.inner, options)
     }
 
     /// Carries a plan out, beside adds, reads and loads. What was pinned, used or changed since the plan was made

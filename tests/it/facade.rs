@@ -280,3 +280,15 @@ fn the_configured_time_is_waited_for_another_writer() {
     drop(ipfs);
     assert_eq!(patient.store().unwrap().path(), dir.path().join("store"));
 }
+
+#[test]
+fn the_configured_size_bounds_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(&dir.path().join("store"));
+    config.set("store", "max_size", "1MiB").unwrap();
+    let ipfs = IpfsAccelerate::open(&config).unwrap();
+    let large = dir.path().join("large");
+    let content: Vec<u8> = (0..1_u32 << 19).flat_map(u32::to_le_bytes).collect();
+    fs::write(&large, content).unwrap();
+    assert_eq!(ipfs.add_file(&large).unwrap_err().kind(), "quota_exceeded");
+}

@@ -4,8 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use ipfs_accelerate::{
-    AbsorbOptions, AddNote, AddOptions, DesiredPins, Explain, HealOptions, PinAction,
-    PinSyncOptions, Store, StoreOptions, StoreReader, SyncOptions, VerifyOptions, hash_path,
+    AbsorbOptions, AddNote, AddOptions, Block, Cid, DesiredPins, Explain, HashFunction,
+    HealOptions, PinAction, PinOptions, PinSyncOptions, RAW, Store, StoreOptions, StoreReader,
+    SyncOptions, VerifyOptions, hash_path,
 };
 
 use super::gc::{age, disk_bytes, gc, options};
@@ -23,7 +24,7 @@ fn mib(seed: u64, mib: usize) -> Vec<u8> {
     bytes(seed, mib << 20)
 }
 
-fn is_object(store: &Store, cid: ipfs_accelerate::Cid) -> bool {
+fn is_object(store: &Store, cid: Cid) -> bool {
     let objects = store.objects().unwrap();
     objects.iter().any(|object| object.cid == cid)
 }
@@ -362,4 +363,187 @@ fn what_a_removed_object_that_is_held_covers_too_makes_no_way() {
     add_bytes(&store, &mib(3, 8));
     assert!(is_object(&store, top) && !is_object(&store, idle));
     drop(held);
+}
+
+/// A folder of a part that is pinned by itself, and so much that is not.
+fn half_pinned(stage: &Stage, store: &Store, name: &str, seed: u64, rest_mib: usize) -> Cid {
+    stage.file(&format!("{name}/kept"), &mib(seed, 1));
+    stage.file(&format!("{name}/rest"), &mib(seed + 1, rest_mib));
+    let top = store.add_path(stage.path(name), &unpinned()).unwrap().cid;
+    let kept = format!("{top}/kept").parse().unwrap();
+    store.pin(&kept, &PinOptions::named(name)).unwrap();
+    top
+}
+
+fn snapshot(stage: &Stage) {
+    let linked = std::process::Command::new("cp")
+        .arg("-al")
+        .args([stage.store_path(), stage.path("snapshot")])
+        .status();
+    assert!(linked.unwrap().success());
+}
+
+#[test]
+fn nothing_makes_way_of_packs_that_a_snapshot_has_too_and_that_do_not_go_as_a_whole() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    let tops =
+        [(10, "a"), (20, "b")].map(|(seed, name)| half_pinned(&stage, &store, name, seed, 7));
+    snapshot(&stage);
+    let lowered = options(|o| o.max_bytes = Some(8 << 20));
+    let plan = store.plan_gc(&lowered).unwrap();
+    assert_eq!((&plan.objects[..], plan.freeable_bytes), (&[][..], 0));
+    let error = refused(&stage, || {
+        store.add_reader(&mib(1, 8)[..], &AddOptions::default())
+    });
+    assert_eq!(error.kind(), "quota_exceeded");
+    assert!(tops.iter().all(|top| is_object(&store, *top)));
+
+    // Beside what does help, too, however long it was not used.
+    let idle = add_bytes(&store, &mib(2, 3)).cid;
+    tops.iter().for_each(|top| age(&stage, *top, 20 * HOUR));
+    add_bytes(&store, &mib(3, 3));
+    assert!(!is_object(&store, idle));
+    assert!(tops.iter().all(|top| is_object(&store, *top)));
+}
+
+#[test]
+fn what_is_foretold_of_a_store_with_a_snapshot_by_hard_links_comes() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let part = half_pinned(&stage, &store, "a", 10, 2);
+    let whole = add_bytes(&store, &mib(3, 1)).cid;
+    snapshot(&stage);
+    let removed = [part, whole].map(|cid| {
+        let foretold = store.to_reader().space_of_removal(&[of(cid)]).unwrap();
+        super::gc::remove(&store, cid);
+        foretold
+    });
+    assert_eq!(removed[0].freeable_bytes, 0);
+    assert!(removed[0].not_freeable_bytes > 2 << 20, "{removed:?}");
+    assert!(removed[1].freeable_bytes > 1 << 20, "{removed:?}");
+    let space = store.to_reader().space().unwrap();
+    let plan = store.plan_gc(&Default::default()).unwrap();
+    let (before, report) = (disk_bytes(&stage), gc(&store));
+    assert_eq!(report.freed_bytes, before - disk_bytes(&stage));
+    assert_eq!(report.freed_bytes, removed[1].freeable_bytes);
+    assert_eq!(plan.freeable_bytes, report.freed_bytes);
+    assert_eq!(space.dead_bytes, report.freed_bytes);
+    assert_eq!(plan.not_freeable, report.not_freeable);
+    let kept = report
+        .not_freeable
+        .iter()
+        .map(|(_, bytes)| bytes)
+        .sum::<u64>();
+    assert_eq!(kept, removed[0].not_freeable_bytes);
+    assert_eq!(space.not_freeable_bytes, kept);
+    // The disk has it back once the snapshot goes too.
+    assert_eq!(plan.linked_bytes, plan.freeable_bytes);
+    assert_eq!(report.linked_bytes, report.freed_bytes);
+
+    // A second look says the same of what stays, and once the snapshot is gone it is free.
+    assert_eq!(
+        store.plan_gc(&Default::default()).unwrap().not_freeable,
+        plan.not_freeable
+    );
+    fs::remove_dir_all(stage.path("snapshot")).unwrap();
+    let plan = store.plan_gc(&Default::default()).unwrap();
+    assert!(plan.freeable_bytes >= 2 << 20, "{plan:?}");
+    let report = gc(&store);
+    assert!(report.freed_bytes.abs_diff(plan.freeable_bytes) < 64 << 10);
+    assert_eq!((plan.linked_bytes, report.linked_bytes), (0, 0));
+    assert_eq!(store.to_reader().space().unwrap().dead_bytes, 0);
+}
+
+#[test]
+fn a_pack_that_a_snapshot_has_too_makes_way_as_a_whole() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    stage.file("top/a", &mib(1, 4));
+    stage.file("top/b", &mib(2, 4));
+    let top = store.add_path(stage.path("top"), &unpinned()).unwrap().cid;
+    let b = add_bytes(&store, &mib(2, 4)).cid;
+    snapshot(&stage);
+    let idle = add_bytes(&store, &mib(3, 4)).cid;
+    age(&stage, top, 20 * HOUR);
+    age(&stage, idle, 19 * HOUR);
+    age(&stage, b, 10 * HOUR);
+    // Only both of those in the pack free it.
+    let report = add_bytes(&store, &mib(4, 14));
+    assert!(
+        !is_object(&store, top) && !is_object(&store, b),
+        "{report:?}"
+    );
+    assert!(disk_bytes(&stage) <= 20 << 20);
+}
+
+#[test]
+fn what_a_session_relies_on_makes_no_way() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    let content = mib(1, 8);
+    let hit = add_bytes(&store, &content).cid;
+    let idle = add_bytes(&store, &mib(2, 8)).cid;
+    age(&stage, hit, 20 * HOUR);
+    age(&stage, idle, 10 * HOUR);
+    let mut session = store.session();
+    for chunk in content.chunks(1 << 20) {
+        session
+            .put_block(&Block::new(RAW, HashFunction::Sha2_256, chunk.to_vec()))
+            .unwrap();
+    }
+    let plan = store.plan_gc(&options(|o| o.max_bytes = Some(0))).unwrap();
+    assert!(
+        plan.objects.iter().all(|object| object.cid != Some(hit)),
+        "{plan:?}"
+    );
+    let report = add_bytes(&store, &mib(3, 8));
+    assert!(
+        is_object(&store, hit) && !is_object(&store, idle),
+        "{report:?}"
+    );
+
+    // What goes is still in use then.
+    super::gc::remove(&store, hit);
+    let plan = store.plan_gc(&Default::default()).unwrap();
+    let report = gc(&store);
+    assert_eq!(plan.pending, report.pending);
+    assert!(plan.pending_bytes() >= 8 << 20, "{plan:?}");
+    assert!(
+        plan.freeable_bytes.abs_diff(report.freed_bytes) < 64 << 10,
+        "{plan:?} {report:?}"
+    );
+    drop(session);
+    assert!(gc(&store).freed_bytes > 8 << 20);
+}
+
+#[test]
+fn single_blocks_stay_for_the_configured_grace_time_when_room_is_made() {
+    for (grace, stays) in [(HOUR, false), (100 * HOUR, true)] {
+        let stage = Stage::new();
+        let mut bounded = StoreOptions::default();
+        bounded.max_bytes = Some(20 << 20);
+        bounded.grace = grace;
+        let store = stage.create_with(bounded);
+        let idle = add_bytes(&store, &mib(2, 8)).cid;
+        age(&stage, idle, 90 * HOUR);
+        let mut session = store.session();
+        let block = Block::new(RAW, HashFunction::Sha2_256, mib(1, 1));
+        session.put_block(&block).unwrap();
+        session.commit().unwrap();
+        for root in stage.stored("roots") {
+            if root
+                .file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with("loose-")
+            {
+                let used = std::time::SystemTime::now() - 30 * HOUR;
+                fs::File::open(&root).unwrap().set_modified(used).unwrap();
+            }
+        }
+        add_bytes(&store, &mib(3, 12));
+        assert!(!is_object(&store, idle));
+        assert_eq!(store.has(&of(*block.cid())).unwrap(), stays, "{grace:?}");
+    }
 }

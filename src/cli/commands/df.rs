@@ -97,7 +97,7 @@ pub(crate) fn run(args: DfArgs, context: &Context<'_>) -> Result<Output, CliErro
                 removal.shared_bytes,
                 "are shared with other objects and stay",
             ),
-            (removal.not_freeable_bytes, text::SHARES_PAGES),
+            (removal.not_freeable_bytes, text::KEEPS_SPACE),
         ],
     ))
     .quiet(removal.freeable_bytes.to_string()))
@@ -154,7 +154,7 @@ fn whole(space: &SpaceReport, max_size: Option<u64>) -> Output {
         (
             "not freeable",
             space.not_freeable_bytes,
-            "dead, on pages of the disk that hold what is live",
+            "dead, on pages or in packs that hold what is live: `gc --dry-run` says why",
         ),
         (
             "unfinished",

@@ -23,7 +23,7 @@ use crate::cli::text;
 /// meanwhile. Where a root or a name cannot be read nothing is collected: `repair` first.
 ///
 /// With --json: dry_run, objects, a list of {cid, name, reason, last_used, exclusive_bytes, shared_bytes};
-/// freeable_bytes, freed_bytes, unfinished_bytes, packs, ranges; pending, a list of {cid, name, bytes, holders: [{pid, command}]};
+/// freeable_bytes, freed_bytes, linked_bytes, unfinished_bytes, packs, ranges; pending, a list of {cid, name, bytes, holders: [{pid, command}]};
 /// not_freeable, a list of {reason, bytes}; used_bytes. With -q: the bytes that were freed, or would be.
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -53,6 +53,7 @@ struct Collected<'a> {
     objects: Vec<Object<'a>>,
     freeable_bytes: u64,
     freed_bytes: u64,
+    linked_bytes: u64,
     unfinished_bytes: u64,
     packs: u64,
     ranges: u64,
@@ -123,8 +124,8 @@ fn spared(output: Output, plan: &GcPlan, used_bytes: u64, max_bytes: Option<u64>
     };
     match max_bytes {
         Some(max) if used_bytes > max => output.line(format!(
-            "the packs take {} of the {} that max_size allows: the rest is pinned or in use; unpin or remove \
-             something (`df`), or raise it",
+            "the packs take {} of the {} that max_size allows: the rest is pinned, in use, or would give nothing \
+             back; unpin or remove something (`df`), or raise it",
             text::size(used_bytes),
             text::size(max),
         )),
@@ -138,6 +139,7 @@ fn planned(plan: &GcPlan) -> Output {
         objects: plan.objects.iter().map(object).collect(),
         freeable_bytes: plan.freeable_bytes,
         freed_bytes: 0,
+        linked_bytes: plan.linked_bytes,
         unfinished_bytes: plan.unfinished_bytes,
         packs: plan.packs,
         ranges: 0,
@@ -156,6 +158,7 @@ fn planned(plan: &GcPlan) -> Output {
             text::size(plan.used_bytes),
         ))
         .quiet(plan.freeable_bytes.to_string());
+    let output = linked(output, plan.linked_bytes);
     let output = unfinished(output, "would remove", plan.unfinished_bytes);
     kept(output, &plan.pending, &plan.not_freeable)
 }
@@ -166,6 +169,7 @@ fn collected(plan: &GcPlan, report: &GcReport) -> Output {
         objects: report.objects.iter().map(object).collect(),
         freeable_bytes: plan.freeable_bytes,
         freed_bytes: report.freed_bytes,
+        linked_bytes: report.linked_bytes,
         unfinished_bytes: report.unfinished_bytes,
         packs: report.packs,
         ranges: report.ranges,
@@ -182,8 +186,20 @@ fn collected(plan: &GcPlan, report: &GcReport) -> Output {
             text::size(report.used_bytes),
         ))
         .quiet(report.freed_bytes.to_string());
+    let output = linked(output, report.linked_bytes);
     let output = unfinished(output, "removed", report.unfinished_bytes);
     kept(output, &report.pending, &report.not_freeable)
+}
+
+/// What the store takes less, and the disk has not back yet.
+fn linked(output: Output, bytes: u64) -> Output {
+    match bytes {
+        0 => output,
+        bytes => output.line(format!(
+            "of that the disk has {} back once a snapshot by hard links is gone, which has the same packs",
+            text::size(bytes)
+        )),
+    }
 }
 
 /// What a writer that was killed had left.
@@ -212,7 +228,8 @@ fn kept(mut output: Output, pending: &[GcPending], not_freeable: &[(NotFreeable,
             text::size(*bytes),
             match reason {
                 NotFreeable::NoHoles => "the file system cannot give back parts of a file",
-                NotFreeable::HardLinked => "a snapshot has it too, by a hard link",
+                NotFreeable::HardLinked =>
+                    "a snapshot has the pack too, by a hard link, and it goes as a whole only",
                 _ => "it shares pages of the disk with what is live",
             }
         ));
@@ -277,7 +294,14 @@ fn objects(output: Output, objects: &[GcObject]) -> Output {
         ]
     };
     output.view(View::Table(Table {
-        columns: &["OBJECT", "NAME", "WHY", ">FREES", ">SHARED", "LAST USED"],
+        columns: &[
+            "OBJECT",
+            "NAME",
+            "WHY",
+            ">EXCLUSIVE",
+            ">SHARED",
+            "LAST USED",
+        ],
         rows: objects.iter().map(row).collect(),
         empty: "",
     }))

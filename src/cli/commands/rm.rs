@@ -77,7 +77,7 @@ pub(crate) fn run(args: RmArgs, context: &Context<'_>) -> Result<Output, CliErro
                 report.shared_bytes,
                 "are shared with other objects and stay",
             ),
-            (report.not_freeable_bytes, text::SHARES_PAGES),
+            (report.not_freeable_bytes, text::KEEPS_SPACE),
         ],
     );
     Ok(Output::new(&Removed {

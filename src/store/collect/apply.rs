@@ -1,17 +1,16 @@
 //! Carrying a plan out.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::PoisonError;
 
 use super::census::Census;
-use super::free::{self, Freed};
-use super::plan::{open, used_bytes};
+use super::free::{self, DeadPart, Freed};
+use super::packs::{open, used_bytes};
 use super::retire::{self, HeldRoot, Left};
 use super::roots::{self, Roots};
 use super::sweep::{PackShape, sweep};
-use super::{GcObject, GcPending, GcPlan, GcReason, GcReport, NotFreeable};
+use super::{GcObject, GcPending, GcPlan, GcReason, GcReport};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::gone::Gone;
@@ -43,7 +42,7 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     let roots = read_roots(store, last.as_ref().map(|last| &*last.path))?;
     let mut shapes = Vec::with_capacity(ids.len());
     for id in ids {
-        shapes.extend(open(&store.core, id)?.map(|(pack, _)| PackShape::of(&pack)));
+        shapes.extend(open(&store.core, id)?.map(|pack| PackShape::of(&pack)));
     }
     let covered = roots.coverage();
     let named: HashSet<PackId> = roots
@@ -73,8 +72,8 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     // Before any hole is punched, whether the packs could be unlinked or not.
     store.publish_gone()?;
     store.tier.clear();
-    for DeadPart { pack, dead, new } in &decided.parts {
-        free::punch(store, *pack, dead, new, &mut freed)?;
+    for part in &decided.parts {
+        free::punch(store, part, &mut freed)?;
     }
     if let Some(last) = last.filter(|_| unlinked.is_ok()) {
         last.unlink(store, &plan.objects, &plan.options)?;
@@ -122,14 +121,6 @@ fn read_roots(store: &Inner, but: Option<&Path>) -> Result<Roots, StoreError> {
     roots::read_but(&store.core, but)
 }
 
-/// What is dead of a pack that stays.
-struct DeadPart {
-    pack: PackId,
-    dead: Vec<Range<u64>>,
-    /// What of it was not dead before.
-    new: Vec<Range<u64>>,
-}
-
 struct Decided {
     whole: Vec<PackId>,
     parts: Vec<DeadPart>,
@@ -157,13 +148,8 @@ fn decide(
     }
     let mut parts = Vec::with_capacity(sweep.parts.len());
     for (id, dead) in sweep.parts {
-        let new = before.not_yet_dead(id, &dead);
         gone.set_dead(id, &dead);
-        parts.push(DeadPart {
-            pack: id,
-            dead,
-            new,
-        });
+        parts.push(DeadPart::of(id, dead, before.dead_of(id), live.of(id)));
     }
     let mut ours = Coverage::default();
     for shape in shapes.iter().filter(|shape| !shape.is_reference) {
@@ -201,29 +187,17 @@ fn report(
         .collect();
     let mut pending = pending(roots, held);
     if registered_bytes > 0 {
-        pending.push(GcPending {
-            cid: None,
-            name: String::new(),
-            bytes: registered_bytes,
-            holders: Vec::new(),
-        });
+        pending.push(GcPending::of_this_process(registered_bytes));
     }
-    let not_freeable = [
-        (NotFreeable::PartialPages, freed.partial_pages),
-        (NotFreeable::NoHoles, freed.no_holes),
-        (NotFreeable::HardLinked, freed.linked),
-    ];
     Ok(GcReport {
         objects,
         freed_bytes: freed.disk_bytes,
+        linked_bytes: freed.linked_bytes,
         packs: freed.packs,
         ranges: freed.ranges,
         unfinished_bytes: store.take_unfinished(),
         pending,
-        not_freeable: not_freeable
-            .into_iter()
-            .filter(|(_, bytes)| *bytes > 0)
-            .collect(),
+        not_freeable: freed.kept.into_list(),
         used_bytes: used_bytes(store.folder(), inner::list(store.folder())?)?,
     })
 }

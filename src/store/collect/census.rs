@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::roots::Rooted;
+use crate::store::coverage::Coverage;
 use crate::store::pack::PackId;
 
 /// The packs' bytes cut where the set of roots that cover them changes.
@@ -16,6 +17,7 @@ pub(crate) struct Census {
 
 #[derive(Clone, Copy, Debug)]
 struct Segment {
+    pack: PackId,
     len: u64,
     /// Roots that still cover it.
     roots: u32,
@@ -23,11 +25,17 @@ struct Segment {
 
 impl Census {
     pub(crate) fn new(roots: &[Rooted]) -> Self {
+        Self::of(roots.iter().map(|root| &root.coverage))
+    }
+
+    /// Of what roots cover, normalized.
+    pub(crate) fn of<'a>(roots: impl ExactSizeIterator<Item = &'a Coverage>) -> Self {
+        let count = roots.len();
         let mut ends: HashMap<PackId, Vec<(u64, bool, usize)>> = HashMap::new();
-        for (index, root) in roots.iter().enumerate() {
-            for pack in root.coverage.packs() {
+        for (index, coverage) in roots.enumerate() {
+            for pack in coverage.packs() {
                 let ends = ends.entry(pack).or_default();
-                for range in root.coverage.of(pack) {
+                for range in coverage.of(pack) {
                     ends.push((range.start, true, index));
                     ends.push((range.end, false, index));
                 }
@@ -35,24 +43,25 @@ impl Census {
         }
         let mut census = Self {
             segments: Vec::new(),
-            of_root: vec![Vec::new(); roots.len()],
-            removed: vec![false; roots.len()],
+            of_root: vec![Vec::new(); count],
+            removed: vec![false; count],
         };
-        for mut ends in ends.into_values() {
+        for (pack, mut ends) in ends {
             ends.sort_unstable();
-            census.cut(&ends);
+            census.cut(pack, &ends);
         }
         census
     }
 
     /// The ends of one pack's ranges, in order.
-    fn cut(&mut self, ends: &[(u64, bool, usize)]) {
+    fn cut(&mut self, pack: PackId, ends: &[(u64, bool, usize)]) {
         let mut open: Vec<usize> = Vec::new();
         let mut at = 0;
         for &(next, begins, root) in ends {
             if next > at && !open.is_empty() {
                 let number = self.segments.len() as u32;
                 self.segments.push(Segment {
+                    pack,
                     len: next - at,
                     roots: open.len() as u32,
                 });
@@ -86,33 +95,49 @@ impl Census {
     /// Takes a root away; says how many bytes nothing covers any more. Each root goes once.
     pub(crate) fn remove(&mut self, root: usize) -> u64 {
         let mut freed = 0;
+        self.remove_each(root, |_, bytes| freed += bytes);
+        freed
+    }
+
+    /// As [`Census::remove`], pack by pack; says whether the root was there.
+    pub(crate) fn remove_each(&mut self, root: usize, mut goes: impl FnMut(PackId, u64)) -> bool {
         if std::mem::replace(&mut self.removed[root], true) {
-            return freed;
+            return false;
         }
         for &number in &self.of_root[root] {
             let segment = &mut self.segments[number as usize];
             segment.roots -= 1;
             if segment.roots == 0 {
-                freed += segment.len;
+                goes(segment.pack, segment.len);
             }
         }
-        freed
+        true
     }
 
     /// Takes a removal back; says how many bytes are covered again that nothing covered.
     pub(crate) fn put_back(&mut self, root: usize) -> u64 {
         let mut covered = 0;
+        self.put_back_each(root, |_, bytes| covered += bytes);
+        covered
+    }
+
+    /// As [`Census::put_back`], pack by pack; says whether the root was away.
+    pub(crate) fn put_back_each(
+        &mut self,
+        root: usize,
+        mut comes: impl FnMut(PackId, u64),
+    ) -> bool {
         if !std::mem::take(&mut self.removed[root]) {
-            return covered;
+            return false;
         }
         for &number in &self.of_root[root] {
             let segment = &mut self.segments[number as usize];
             if segment.roots == 0 {
-                covered += segment.len;
+                comes(segment.pack, segment.len);
             }
             segment.roots += 1;
         }
-        covered
+        true
     }
 
     /// Bytes that any root covers.
@@ -127,7 +152,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::store::coverage::Coverage;
     use crate::store::root::{ObjectKind, RootName};
 
     fn root(ranges: &[(u8, std::ops::Range<u64>)]) -> Rooted {

@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use super::census::Census;
+use super::outlook::{Outlook, View};
+use super::reckoning::Reckoning;
 use super::retire;
-use super::roots::{Rooted, Roots};
+use super::roots::Rooted;
 use super::{GcObject, GcOptions, GcReason};
 use crate::block::Cid;
 use crate::store::error::StoreError;
-use crate::store::read::ReadCore;
 use crate::store::root::RootName;
 use crate::store::time::unix_ms;
 
@@ -38,26 +39,31 @@ impl Goal {
 }
 
 pub(super) struct Choice<'a> {
-    core: &'a ReadCore,
-    roots: &'a Roots,
+    view: &'a View<'a>,
+    /// Whose bytes they are.
     census: Census,
+    /// What the packs give back.
+    reckoning: Reckoning,
     pub(super) taken: Vec<(usize, GcObject)>,
-    /// What nothing covers once these are gone.
-    pub(super) freed_bytes: u64,
     /// What may make way, least recently used first.
     left: Vec<usize>,
 }
 
 impl<'a> Choice<'a> {
-    pub(super) fn new(core: &'a ReadCore, roots: &'a Roots) -> Self {
+    /// `before` is what comes of it when nothing goes.
+    pub(super) fn new(view: &'a View<'a>, before: &Outlook) -> Self {
         Self {
-            core,
-            roots,
-            census: Census::new(&roots.roots),
+            view,
+            census: Census::new(&view.roots.roots),
+            reckoning: Reckoning::new(view, &before.freeable),
             taken: Vec::new(),
-            freed_bytes: 0,
             left: Vec::new(),
         }
+    }
+
+    /// The roots that are taken, by their numbers.
+    pub(super) fn numbers(&self) -> Vec<usize> {
+        self.taken.iter().map(|(index, _)| *index).collect()
     }
 
     pub(super) fn into_objects(self) -> Vec<GcObject> {
@@ -71,7 +77,7 @@ impl<'a> Choice<'a> {
         options: &GcOptions,
         now: SystemTime,
     ) -> Result<(), StoreError> {
-        let roots = self.roots;
+        let roots = &self.view.roots;
         let is_old = |root: &Rooted| age(root.used, now) >= options.grace;
         let objects: HashSet<Cid> = roots.roots.iter().filter_map(object_of).collect();
         let mut unpinned = Vec::new();
@@ -82,13 +88,12 @@ impl<'a> Choice<'a> {
                         true => GcReason::Replaced,
                         false => GcReason::Removed,
                     };
-                    let freed = self.take(index, reason);
+                    self.take(index, reason);
                     if self.is_held(root)? {
-                        self.freed_bytes -= freed;
-                        self.census.put_back(index);
+                        self.put_back(index);
                     }
                 }
-                RootName::Loose if is_old(root) => drop(self.take(index, GcReason::Expired)),
+                RootName::Loose if is_old(root) => self.take(index, GcReason::Expired),
                 RootName::Loose => unpinned.push(index),
                 RootName::Object(cid) if roots.pins_of(&cid).is_empty() => unpinned.push(index),
                 RootName::Object(_) => {}
@@ -100,7 +105,7 @@ impl<'a> Choice<'a> {
             let is_object = matches!(root.name, RootName::Object(_));
             let goes = options.unpinned && is_object && is_old(root);
             match goes && !self.is_held(root)? {
-                true => drop(self.take(index, GcReason::Unpinned)),
+                true => self.take(index, GcReason::Unpinned),
                 false => self.left.push(index),
             }
         }
@@ -108,54 +113,67 @@ impl<'a> Choice<'a> {
     }
 
     fn is_held(&self, root: &Rooted) -> Result<bool, StoreError> {
-        retire::is_held(self.core.folder.files(), &root.path)
+        retire::is_held(self.view.core.folder.files(), &root.path)
     }
 
-    /// Takes unpinned objects until so many more bytes are free, and none whose going frees nothing: what others
-    /// cover too, and what somebody holds. Says whether that was enough.
-    pub(super) fn make_room(&mut self, bytes: u64, room: &Room<'_>) -> Result<bool, StoreError> {
-        let (first, wanted) = (self.taken.len(), self.freed_bytes + bytes);
-        for index in std::mem::take(&mut self.left) {
-            if self.freed_bytes >= wanted {
+    /// Takes unpinned objects until so many bytes are free, and none whose going frees nothing: what others cover too,
+    /// what somebody holds, and parts of packs that give nothing back but as a whole. Says whether that was enough.
+    /// Chooses anew each time.
+    pub(super) fn make_room(&mut self, wanted: u64, room: &Room<'_>) -> Result<bool, StoreError> {
+        let by_quota = |(_, object): &(usize, GcObject)| object.reason == GcReason::Quota;
+        let first = self.taken.iter().position(by_quota);
+        let first = first.unwrap_or(self.taken.len());
+        self.leave_from(first);
+        for at in 0..self.left.len() {
+            if self.reckoning.freed_bytes() >= wanted {
                 break;
             }
-            let root = &self.roots.roots[index];
+            let index = self.left[at];
+            let root = &self.view.roots.roots[index];
             if !(room.is_kept)(root) && !self.is_held(root)? {
                 self.take(index, GcReason::Quota);
             }
         }
-        let is_enough = self.freed_bytes >= wanted;
-        if !is_enough && matches!(room.goal, Goal::Free(_)) {
-            self.taken.truncate(first);
-            return Ok(false);
+        let is_enough = self.reckoning.freed_bytes() >= wanted;
+        match is_enough || matches!(room.goal, Goal::Within(_)) {
+            true => self.leave_unneeded_from(first, wanted),
+            false => self.leave_from(first),
         }
-        self.give_back_from(first, wanted);
         Ok(is_enough)
     }
 
     /// Leaves those objects alone again that are not needed after all, the last used first.
-    fn give_back_from(&mut self, first: usize, wanted: u64) {
+    fn leave_unneeded_from(&mut self, first: usize, wanted: u64) {
         for at in (first..self.taken.len()).rev() {
             let index = self.taken[at].0;
-            let bytes = self.census.put_back(index);
-            if bytes == 0 || self.freed_bytes - bytes >= wanted {
-                self.freed_bytes -= bytes;
+            let bytes = self.reckoning.put_back(index);
+            if bytes == 0 || self.reckoning.freed_bytes() >= wanted {
+                self.census.put_back(index);
                 self.taken.remove(at);
             } else {
-                self.census.remove(index);
+                self.reckoning.remove(index);
             }
         }
     }
 
-    /// Says what nothing covers any more.
-    fn take(&mut self, index: usize, reason: GcReason) -> u64 {
-        let root = &self.roots.roots[index];
+    fn leave_from(&mut self, first: usize) {
+        for (index, _) in self.taken.split_off(first) {
+            self.put_back(index);
+        }
+    }
+
+    fn take(&mut self, index: usize, reason: GcReason) {
+        let root = &self.view.roots.roots[index];
         let bytes = self.census.bytes(index);
         let freed = self.census.remove(index);
-        self.freed_bytes += freed;
+        self.reckoning.remove(index);
         let object = object(root, reason, freed, bytes - freed);
         self.taken.push((index, object));
-        freed
+    }
+
+    fn put_back(&mut self, index: usize) {
+        self.census.put_back(index);
+        self.reckoning.put_back(index);
     }
 }
 

@@ -1,11 +1,10 @@
 //! Giving space back: unlinking packs, and punching holes into those that stay.
 
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use super::outlook::holes;
-use super::plan::{disk_bytes, open};
+use super::NotFreeable;
+use super::packs::{Kept, PackSpace, cannot_punch, holes, open};
 use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::gone::outside;
@@ -17,11 +16,11 @@ use crate::store::pack::{PackFile, PackId, Row};
 #[derive(Debug, Default)]
 pub(super) struct Freed {
     pub(super) disk_bytes: u64,
+    /// Of that, what a snapshot by hard links has too.
+    pub(super) linked_bytes: u64,
     pub(super) packs: u64,
     pub(super) ranges: u64,
-    pub(super) partial_pages: u64,
-    pub(super) no_holes: u64,
-    pub(super) linked: u64,
+    pub(super) kept: Kept,
     /// Blocks that files of the user's may have too, and are to be known by those then; not kept where nothing is
     /// referenced.
     pub(super) forgotten: Option<Forgotten>,
@@ -79,82 +78,97 @@ fn unlink_some(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result<(), S
 type Unlinked = Option<(Arc<PackFile>, std::fs::File)>;
 
 fn unlink_one(store: &Inner, id: PackId, freed: &mut Freed) -> Result<Unlinked, StoreError> {
-    let Some((pack, bytes)) = open(&store.core, id)? else {
+    let Some(pack) = open(&store.core, id)? else {
         return Ok(None);
     };
     let files = store.folder().files();
-    // A snapshot by hard links keeps what it has.
-    let is_linked = links(store, &pack)? > 1;
+    let space = PackSpace::of(&store.core, &pack, true)?;
     let for_holes = files.open_sealed(pack.path());
     files.remove_file(pack.path())?;
     drop_rows(store, &pack, |_| true, true, freed);
     store.core.packs.close(id);
-    freed.disk_bytes += bytes;
+    freed.disk_bytes += space.disk_bytes;
     freed.packs += 1;
-    let for_holes = for_holes.ok().filter(|_| !is_linked);
+    // A snapshot by hard links keeps what it has.
+    if space.is_linked {
+        freed.linked_bytes += space.disk_bytes;
+    }
+    let for_holes = for_holes.ok().filter(|_| !space.is_linked);
     Ok(for_holes.map(|file| (pack, file)))
+}
+
+/// What is dead of a pack that stays.
+#[derive(Debug)]
+pub(super) struct DeadPart {
+    pub(super) pack: PackId,
+    pub(super) dead: Vec<Range<u64>>,
+    /// What of it was dead before.
+    pub(super) before: Vec<Range<u64>>,
+    /// What of it was not.
+    pub(super) new: Vec<Range<u64>>,
+    /// What is live in the pack.
+    pub(super) live: Vec<Range<u64>>,
+}
+
+impl DeadPart {
+    pub(super) fn of(
+        pack: PackId,
+        dead: Vec<Range<u64>>,
+        before: Vec<Range<u64>>,
+        live: &[Range<u64>],
+    ) -> Self {
+        let new = dead.iter().flat_map(|range| outside(range, &before));
+        Self {
+            pack,
+            new: new.collect(),
+            dead,
+            before,
+            live: live.to_vec(),
+        }
+    }
 }
 
 /// Punches what is dead of a pack: of ranges that were dead before only what may have been left by a collection
 /// that was cut off.
-pub(super) fn punch(
-    store: &Inner,
-    id: PackId,
-    dead: &[Range<u64>],
-    new: &[Range<u64>],
-    freed: &mut Freed,
-) -> Result<(), StoreError> {
-    let Some((pack, before)) = open(&store.core, id)? else {
+pub(super) fn punch(store: &Inner, part: &DeadPart, freed: &mut Freed) -> Result<(), StoreError> {
+    let Some(pack) = open(&store.core, part.pack)? else {
         return Ok(());
     };
-    let page = rustix::param::page_size() as u64;
-    let holes: Vec<Range<u64>> = holes(dead).collect();
-    let dead_bytes: u64 = dead.iter().map(|range| range.end - range.start).sum();
-    let hole_bytes: u64 = holes.iter().map(|hole| hole.end - hole.start).sum();
-    freed.partial_pages += dead_bytes - hole_bytes;
-    let live = pack.file_len().saturating_sub(hole_bytes);
+    let space = PackSpace::of(&store.core, &pack, true)?;
+    let taken = space.of_dead(&part.dead, &part.before, &part.live);
+    freed
+        .kept
+        .add(NotFreeable::PartialPages, taken.partial_pages);
     // Nothing new is dead and no more than what is live takes space: it was all given back before.
-    if new.is_empty() && before <= live.next_multiple_of(page) + page * holes.len() as u64 {
+    if part.new.is_empty() && taken.bytes == 0 {
         return Ok(());
     }
-    if links(store, &pack)? > 1 {
-        freed.linked += hole_bytes;
+    if let Some(why) = space.whole_only() {
+        freed.kept.add(why, taken.bytes);
         return Ok(());
     }
-    let file = store.folder().files().open_sealed(pack.path())?;
-    for hole in &holes {
-        match store
-            .folder()
-            .files()
-            .punch(&file, hole.start, hole.end - hole.start)
-        {
+    let files = store.folder().files();
+    let file = files.open_sealed(pack.path())?;
+    for hole in holes(&part.dead) {
+        match files.punch(&file, hole.start, hole.end - hole.start) {
             Ok(()) => freed.ranges += 1,
             Err(e) if cannot_punch(&e) => {
-                freed.no_holes += hole_bytes;
+                freed.kept.add(NotFreeable::NoHoles, taken.bytes);
                 return Ok(());
             }
             Err(e) => return Err(FileError::new("punch a hole into", pack.path(), e).into()),
         }
     }
-    freed.disk_bytes += before.saturating_sub(disk_bytes(&store.core, &pack)?);
-    if !new.is_empty() {
+    let after = PackSpace::of(&store.core, &pack, true)?;
+    freed.disk_bytes += space.disk_bytes.saturating_sub(after.disk_bytes);
+    if !part.new.is_empty() {
         let is_gone = |row: &Row| {
             let range = row.offset..row.offset + u64::from(row.len);
-            !range.is_empty() && outside(&range, new).next() != Some(range.clone())
+            !range.is_empty() && outside(&range, &part.new).next() != Some(range.clone())
         };
         drop_rows(store, &pack, is_gone, false, freed);
     }
     Ok(())
-}
-
-/// By how many names a pack goes: more than one where a snapshot was made by hard links, of which nothing may change.
-fn links(store: &Inner, pack: &PackFile) -> Result<u64, StoreError> {
-    let files = store.folder().files();
-    Ok(files.file_metadata(pack.file(), pack.path())?.nlink())
-}
-
-fn cannot_punch(e: &std::io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }
 
 /// Drops rows from the index, as far as it lets us: what stays costs space only.

@@ -9,14 +9,19 @@ mod choice;
 mod free;
 mod holders;
 mod outlook;
+mod packs;
 mod plan;
+mod reckoning;
 mod retire;
 mod roots;
 mod space;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use apply::collect;
-pub(crate) use plan::{plan, plan_room, used_bytes};
+pub(crate) use packs::used_bytes;
+pub(crate) use plan::{plan, plan_room, plan_writing};
 pub use space::{ObjectSpace, RemovalSpace, SpaceReport};
 pub(crate) use space::{removal, space};
 pub(crate) use sweep::{PackShape, sweep};
@@ -110,8 +115,10 @@ pub struct GcPlan {
     pub objects: Vec<GcObject>,
     /// Bytes of disk that nothing covered before, which were not given back yet.
     pub dead_bytes: u64,
-    /// Bytes of disk that would be given back, those included.
+    /// Bytes of disk that the packs would take less, those included.
     pub freeable_bytes: u64,
+    /// Of those, what the disk has back only once a snapshot by hard links is gone, which has the same packs.
+    pub linked_bytes: u64,
     /// Of what goes, what somebody uses, which stays until it is let go.
     pub pending: Vec<GcPending>,
     /// Dead bytes that would keep their space, by reason.
@@ -161,7 +168,8 @@ pub enum NotFreeable {
     PartialPages,
     /// The file system cannot give back a part of a file.
     NoHoles,
-    /// The pack has another name too, of a snapshot by hard links, and nothing of that changes.
+    /// The pack has another name too, of a snapshot by hard links, and nothing of that changes: such a pack goes as a
+    /// whole only.
     HardLinked,
 }
 
@@ -184,6 +192,8 @@ pub struct GcReport {
     pub objects: Vec<GcObject>,
     /// Bytes of disk that the packs take less.
     pub freed_bytes: u64,
+    /// Of those, what the disk has back only once a snapshot by hard links is gone, which has the same packs.
+    pub linked_bytes: u64,
     /// Packs that went as a whole.
     pub packs: u64,
     /// Ranges of packs that were given back.
@@ -196,6 +206,18 @@ pub struct GcReport {
     pub not_freeable: Vec<(NotFreeable, u64)>,
     /// Bytes of disk that all packs take now.
     pub used_bytes: u64,
+}
+
+impl GcPending {
+    /// Of what this process uses without an object.
+    fn of_this_process(bytes: u64) -> Self {
+        Self {
+            cid: None,
+            name: String::new(),
+            bytes,
+            holders: Vec::new(),
+        }
+    }
 }
 
 impl GcPlan {

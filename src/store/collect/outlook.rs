@@ -1,35 +1,43 @@
 //! What comes of it when certain roots go: what is free then, what is still in use, and what keeps its space.
 
-use std::collections::HashSet;
-use std::ops::Range;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::census::Census;
-use super::plan::Packs;
+use super::packs::{Kept, Packs};
 use super::retire;
-use super::roots::Roots;
+use super::roots::{self, Roots};
 use super::sweep::sweep;
-use super::{GcHolder, GcPending};
+use super::{GcHolder, GcPending, NotFreeable};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
-use crate::store::gone::{Gone, Why};
+use crate::store::gone::Gone;
+use crate::store::inner::Inner;
 use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
+use crate::store::registry::Claims;
 use crate::store::root::RootName;
 
 /// What a collection would come to.
 #[derive(Debug, Default)]
 pub(super) struct Outlook {
-    /// Bytes of disk that would be given back.
-    pub(super) freeable_bytes: u64,
+    /// Bytes of disk that the packs would take less, by pack.
+    pub(super) freeable: HashMap<PackId, u64>,
+    /// Of those, what a snapshot by hard links has too.
+    pub(super) linked_bytes: u64,
     /// Packs that would go as a whole.
     pub(super) packs: u64,
     /// Of what goes, what somebody holds.
     pub(super) pending: Vec<GcPending>,
-    /// Dead bytes that share a page with what is live.
-    pub(super) partial_pages: u64,
+    /// Dead bytes that would keep their space.
+    pub(super) kept: Kept,
 }
 
 impl Outlook {
+    pub(super) fn freeable_bytes(&self) -> u64 {
+        self.freeable.values().sum()
+    }
+
     pub(super) fn pending_bytes(&self) -> u64 {
         self.pending.iter().map(|pending| pending.bytes).sum()
     }
@@ -38,12 +46,32 @@ impl Outlook {
 /// A store as it was read, from which several outlooks are made.
 pub(super) struct View<'a> {
     pub(super) core: &'a ReadCore,
-    pub(super) roots: &'a Roots,
-    pub(super) packs: &'a Packs,
-    pub(super) gone: &'a Gone,
+    pub(super) packs: Packs,
+    /// What the process that has it open for writing relies on itself, as far as that is known here.
+    pub(super) claims: Claims,
+    pub(super) roots: Roots,
+    pub(super) gone: Arc<Gone>,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// In this order, so that whatever is relied on in a pack that was listed is seen in one place at least.
+    pub(super) fn of(core: &'a ReadCore, writer: Option<&Inner>) -> Result<Self, StoreError> {
+        let mut packs = Packs::of(core, writer)?;
+        let mut claims = writer.map_or_else(Claims::default, |store| store.registry.claims());
+        claims
+            .coverage
+            .retain(|pack| !core.packs.is_reference(pack) && !claims.unsettled.contains(&pack));
+        let unsettled = &claims.unsettled;
+        packs.shapes.retain(|shape| !unsettled.contains(&shape.id));
+        Ok(Self {
+            core,
+            packs,
+            claims,
+            roots: roots::read(core)?,
+            gone: core.gone()?,
+        })
+    }
+
     /// What comes of it when these roots go, by their numbers.
     pub(super) fn when_gone(&self, goes: &[usize]) -> Result<Outlook, StoreError> {
         let mut held: Vec<(usize, Vec<GcHolder>)> = Vec::new();
@@ -62,13 +90,14 @@ impl View<'_> {
             }
         }
         let mut outlook = self.swept(&free);
-        outlook.pending = self.pending(&free, held);
+        // What this process uses without an object comes last.
+        outlook.pending.splice(0..0, self.pending(&free, held));
         Ok(outlook)
     }
 
     fn swept(&self, free: &HashSet<usize>) -> Outlook {
         let (mut live, mut released) = (Coverage::default(), Coverage::default());
-        let mut needed: HashSet<PackId> = HashSet::new();
+        let mut needed = self.claims.packs.clone();
         for (index, root) in self.roots.roots.iter().enumerate() {
             if !free.contains(&index) {
                 live.extend(&root.coverage);
@@ -78,20 +107,34 @@ impl View<'_> {
             }
         }
         live.normalize();
-        let sweep = sweep(&self.packs.shapes, &live, &released, &needed, self.gone);
-        let whole = sweep.whole.iter().map(|id| self.packs.disk_bytes[id]);
-        let mut outlook = Outlook {
-            freeable_bytes: whole.sum(),
-            packs: sweep.whole.len() as u64,
-            ..Outlook::default()
-        };
+        let mut outlook = Outlook::default();
+        let claimed_bytes = self.claims.coverage.bytes_outside(&live);
+        if claimed_bytes > 0 {
+            outlook
+                .pending
+                .push(GcPending::of_this_process(claimed_bytes));
+        }
+        live.extend(&self.claims.coverage);
+        live.normalize();
+        let sweep = sweep(&self.packs.shapes, &live, &released, &needed, &self.gone);
+        outlook.packs = sweep.whole.len() as u64;
+        for id in sweep.whole {
+            let space = &self.packs.space[&id];
+            outlook.freeable.insert(id, space.disk_bytes);
+            if space.is_linked {
+                outlook.linked_bytes += space.disk_bytes;
+            }
+        }
         for (id, dead) in &sweep.parts {
-            let all = in_holes(dead);
-            let before = self.gone.of(*id).iter();
-            let before = before.filter(|gone| gone.why == Why::Dead);
-            let before: Vec<_> = before.map(|gone| gone.start..gone.end).collect();
-            outlook.freeable_bytes += all.saturating_sub(in_holes(&before));
-            outlook.partial_pages += len(dead) - all;
+            let space = &self.packs.space[id];
+            let taken = space.of_dead(dead, &self.gone.dead_of(*id), live.of(*id));
+            outlook
+                .kept
+                .add(NotFreeable::PartialPages, taken.partial_pages);
+            match space.whole_only() {
+                Some(why) => outlook.kept.add(why, taken.bytes),
+                None => drop(outlook.freeable.insert(*id, taken.bytes)),
+            }
         }
         outlook
     }
@@ -113,20 +156,4 @@ impl View<'_> {
         });
         pending.collect()
     }
-}
-
-/// The whole pages inside ranges, which is what can be punched.
-pub(super) fn holes(dead: &[Range<u64>]) -> impl Iterator<Item = Range<u64>> + '_ {
-    let page = rustix::param::page_size() as u64;
-    let inside =
-        move |range: &Range<u64>| range.start.next_multiple_of(page)..range.end / page * page;
-    dead.iter().map(inside).filter(|hole| !hole.is_empty())
-}
-
-fn in_holes(dead: &[Range<u64>]) -> u64 {
-    holes(dead).map(|hole| hole.end - hole.start).sum()
-}
-
-fn len(ranges: &[Range<u64>]) -> u64 {
-    ranges.iter().map(|range| range.end - range.start).sum()
 }

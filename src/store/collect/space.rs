@@ -2,11 +2,11 @@
 
 use super::census::Census;
 use super::outlook::View;
-use super::plan::Packs;
-use super::roots::{self, Rooted, Roots};
+use super::roots::{Rooted, Roots};
 use crate::block::Cid;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
+use crate::store::inner::Inner;
 use crate::store::pack::PackId;
 use crate::store::read::{EntryType, ReadCore, type_of};
 use crate::store::root::RootName;
@@ -27,7 +27,7 @@ pub struct SpaceReport {
     /// Bytes of disk that a collection would give back: nothing covers them, or only what was removed and is not in
     /// use.
     pub dead_bytes: u64,
-    /// Bytes that nothing needs, and that keep their space because they share a page with what is live.
+    /// Bytes that nothing needs, and that keep their space for a reason of [`NotFreeable`](super::NotFreeable).
     pub not_freeable_bytes: u64,
     /// Bytes of disk that work in progress takes in `tmp/`, or what a writer that was killed left there: the next
     /// opening for writing frees that.
@@ -74,15 +74,14 @@ pub struct RemovalSpace {
     pub shared_bytes: u64,
     /// Bytes that would be free once nobody uses these objects any more.
     pub pending_bytes: u64,
-    /// Bytes that would keep their space because they share a page with what is live.
+    /// Bytes that would keep their space for a reason of [`NotFreeable`](super::NotFreeable).
     pub not_freeable_bytes: u64,
 }
 
 pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
-    let all = roots::read(core)?;
-    let packs = Packs::of(core)?;
-    let gone = core.gone()?;
-    let damaged: Vec<(PackId, std::ops::Range<u64>)> = gone.damaged().collect();
+    let view = View::of(core, None)?;
+    let all = &view.roots;
+    let damaged: Vec<(PackId, std::ops::Range<u64>)> = view.gone.damaged().collect();
     let damaged_of = |root: &Rooted| {
         let within = |(pack, range): &(PackId, std::ops::Range<u64>)| {
             root.coverage.bytes_within(*pack, range)
@@ -112,13 +111,7 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
 
     // What is covered by the weaker claims alone goes as they are taken away, the weakest first.
     let covered = all.coverage();
-    let view = View {
-        core,
-        roots: &all,
-        packs: &packs,
-        gone: &gone,
-    };
-    let removed = retired(&all);
+    let removed = retired(all);
     let outlook = view.when_gone(&removed)?;
     removed.iter().for_each(|&index| {
         census.remove(index);
@@ -138,12 +131,12 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
         live_bytes: census.total(),
         loose_bytes,
         pending_bytes: outlook.pending_bytes(),
-        dead_bytes: outlook.freeable_bytes,
-        not_freeable_bytes: outlook.partial_pages,
+        dead_bytes: outlook.freeable_bytes(),
+        not_freeable_bytes: outlook.kept.bytes(),
         unfinished_bytes: core.folder.unfinished()?.1,
         damaged_bytes,
-        overhead_bytes: packs.overhead_bytes,
-        disk_bytes: packs.disk_bytes.values().sum(),
+        overhead_bytes: view.packs.overhead_bytes,
+        disk_bytes: view.packs.disk_bytes(),
     })
 }
 
@@ -155,17 +148,15 @@ fn retired(all: &Roots) -> Vec<usize> {
 }
 
 /// What a collection would give back if these objects went, all of them together, besides what it would anyway.
-pub(crate) fn removal(core: &ReadCore, cids: &[Cid]) -> Result<RemovalSpace, StoreError> {
-    let all = roots::read(core)?;
-    let packs = Packs::of(core)?;
-    let gone = core.gone()?;
-    let view = View {
-        core,
-        roots: &all,
-        packs: &packs,
-        gone: &gone,
-    };
-    let mut goes = retired(&all);
+/// The writer knows what it relies on itself.
+pub(crate) fn removal(
+    core: &ReadCore,
+    writer: Option<&Inner>,
+    cids: &[Cid],
+) -> Result<RemovalSpace, StoreError> {
+    let view = View::of(core, writer)?;
+    let all = &view.roots;
+    let mut goes = retired(all);
     let before = view.when_gone(&goes)?;
     let (mut own, mut others) = (Coverage::default(), Coverage::default());
     for (index, root) in all.roots.iter().enumerate() {
@@ -182,9 +173,11 @@ pub(crate) fn removal(core: &ReadCore, cids: &[Cid]) -> Result<RemovalSpace, Sto
     others.normalize();
     let after = view.when_gone(&goes)?;
     Ok(RemovalSpace {
-        freeable_bytes: after.freeable_bytes.saturating_sub(before.freeable_bytes),
+        freeable_bytes: after
+            .freeable_bytes()
+            .saturating_sub(before.freeable_bytes()),
         shared_bytes: own.bytes_outside(&Coverage::default()) - own.bytes_outside(&others),
         pending_bytes: after.pending_bytes().saturating_sub(before.pending_bytes()),
-        not_freeable_bytes: after.partial_pages.saturating_sub(before.partial_pages),
+        not_freeable_bytes: after.kept.bytes().saturating_sub(before.kept.bytes()),
     })
 }

@@ -262,7 +262,7 @@ impl StoreReader {
             }
             cids.push(crate::block::canonical(&cid));
         }
-        collect::removal(&self.core, &cids)
+        collect::removal(&self.core, None, &cids)
     }
 
     /// What a collection would do; see [`Store::plan_gc`](crate::Store::plan_gc).

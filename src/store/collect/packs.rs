@@ -1,0 +1,268 @@
+//! The packs as a collection finds them: what each takes of the disk, and what of that can be given back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use super::NotFreeable;
+use super::sweep::PackShape;
+use crate::fsio;
+use crate::store::error::StoreError;
+use crate::store::folder::StoreFolder;
+use crate::store::inner::{self, Inner};
+use crate::store::pack::{PackFile, PackId};
+use crate::store::read::ReadCore;
+
+/// The packs that can be read.
+pub(super) struct Packs {
+    /// Those that a collection looks at.
+    pub(super) shapes: Vec<PackShape>,
+    pub(super) space: HashMap<PackId, PackSpace>,
+    /// Headers and tables.
+    pub(super) overhead_bytes: u64,
+}
+
+impl Packs {
+    pub(super) fn of(core: &ReadCore, writer: Option<&Inner>) -> Result<Self, StoreError> {
+        let mut all = Self {
+            shapes: Vec::new(),
+            space: HashMap::new(),
+            overhead_bytes: 0,
+        };
+        let can_punch = can_punch(core, writer);
+        let mut ids: Vec<PackId> = inner::list(&core.folder)?.into_iter().collect();
+        ids.sort();
+        for id in ids {
+            let Some(pack) = open(core, id)? else {
+                continue;
+            };
+            let space = PackSpace::of(core, &pack, can_punch)?;
+            all.overhead_bytes += space.overhead_bytes;
+            all.space.insert(id, space);
+            all.shapes.push(PackShape::of(&pack));
+        }
+        Ok(all)
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.space.values().map(|space| space.disk_bytes).sum()
+    }
+}
+
+/// What a pack takes, and what can be given back of it.
+#[derive(Clone, Debug)]
+pub(super) struct PackSpace {
+    /// Of header and table.
+    overhead_bytes: u64,
+    /// The whole pages of its payload.
+    pub(super) pages: Range<u64>,
+    pub(super) disk_bytes: u64,
+    /// It goes by another name too, of a snapshot by hard links, of which nothing may change.
+    pub(super) is_linked: bool,
+    can_punch: bool,
+}
+
+/// What the dead part of a pack takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DeadSpace {
+    /// Of the whole pages in it, what was not given back before.
+    pub(super) bytes: u64,
+    /// What shares a page with what is live.
+    pub(super) partial_pages: u64,
+}
+
+impl PackSpace {
+    pub(super) fn of(
+        core: &ReadCore,
+        pack: &PackFile,
+        can_punch: bool,
+    ) -> Result<Self, StoreError> {
+        let files = core.folder.files();
+        let found = files.file_metadata(pack.file(), pack.path())?;
+        let payload = pack.payload();
+        Ok(Self {
+            overhead_bytes: pack.file_len() - (payload.end - payload.start),
+            pages: pages_inside(&payload),
+            disk_bytes: 512 * found.blocks(),
+            is_linked: found.nlink() > 1,
+            can_punch,
+        })
+    }
+
+    /// Why the pack gives space back as a whole only, if it does.
+    pub(super) fn whole_only(&self) -> Option<NotFreeable> {
+        match (self.is_linked, self.can_punch) {
+            (true, _) => Some(NotFreeable::HardLinked),
+            (false, false) => Some(NotFreeable::NoHoles),
+            (false, true) => None,
+        }
+    }
+
+    /// What these ranges take, of which those `before` were dead before: that is holes by now, unless a collection
+    /// was cut off, or could punch none, which shows by what the pack takes beside what is live.
+    pub(super) fn of_dead(
+        &self,
+        dead: &[Range<u64>],
+        before: &[Range<u64>],
+        live: &[Range<u64>],
+    ) -> DeadSpace {
+        let page = page();
+        let (all, was) = (len(holes(dead)), len(holes(before)));
+        let new = all.saturating_sub(was);
+        let needed = self.overhead_bytes + len(live.iter().map(pages_around)) + new;
+        let left = self.disk_bytes.saturating_sub(needed).min(was);
+        let slack = page * (3 + holes(before).count() as u64);
+        DeadSpace {
+            bytes: new + if left > slack { left } else { 0 },
+            partial_pages: len(dead.iter().cloned()) - all,
+        }
+    }
+}
+
+fn page() -> u64 {
+    rustix::param::page_size() as u64
+}
+
+/// The whole pages inside a range.
+fn pages_inside(range: &Range<u64>) -> Range<u64> {
+    range.start.next_multiple_of(page())..range.end / page() * page()
+}
+
+/// The pages that a range touches.
+pub(super) fn pages_around(range: &Range<u64>) -> Range<u64> {
+    range.start / page() * page()..range.end.next_multiple_of(page())
+}
+
+/// The whole pages inside ranges, which is what can be punched.
+pub(super) fn holes(dead: &[Range<u64>]) -> impl Iterator<Item = Range<u64>> + '_ {
+    dead.iter()
+        .map(pages_inside)
+        .filter(|hole| !hole.is_empty())
+}
+
+fn len(ranges: impl Iterator<Item = Range<u64>>) -> u64 {
+    ranges.map(|range| range.end - range.start).sum()
+}
+
+/// Dead bytes that keep their space, by reason.
+#[derive(Debug, Default)]
+pub(super) struct Kept(BTreeMap<NotFreeable, u64>);
+
+impl Kept {
+    pub(super) fn add(&mut self, why: NotFreeable, bytes: u64) {
+        if bytes > 0 {
+            *self.0.entry(why).or_default() += bytes;
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    pub(super) fn into_list(self) -> Vec<(NotFreeable, u64)> {
+        self.0.into_iter().collect()
+    }
+}
+
+/// A pack; none for one that is damaged, which a repair is for, or gone meanwhile.
+pub(super) fn open(core: &ReadCore, id: PackId) -> Result<Option<Arc<PackFile>>, StoreError> {
+    match core.packs.open(id) {
+        Ok(pack) => Ok(Some(pack)),
+        Err(e @ StoreError::Damaged { .. }) => {
+            tracing::debug!("left alone: {e}");
+            Ok(None)
+        }
+        Err(StoreError::File(e)) if e.source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// What packs take on disk.
+pub(crate) fn used_bytes(
+    folder: &StoreFolder,
+    ids: impl IntoIterator<Item = PackId>,
+) -> Result<u64, StoreError> {
+    let mut used = 0;
+    for id in ids {
+        let path = folder.packs().join(id.file_name());
+        let found = folder.files().metadata_if_there(&path)?;
+        used += found.map_or(0, |found| 512 * found.blocks());
+    }
+    Ok(used)
+}
+
+/// Whether the file system punches holes, as far as that can be told: it is asked for one far behind the end of the
+/// lock file, which changes nothing. A reader on an overlay, who would copy that file up, does not ask.
+fn can_punch(core: &ReadCore, writer: Option<&Inner>) -> bool {
+    const FAR_BEHIND: u64 = 1 << 30;
+    let files = core.folder.files();
+    let asked = |file: &std::fs::File| match files.punch(file, FAR_BEHIND, 1 << 16) {
+        Err(e) => !cannot_punch(&e),
+        Ok(()) => true,
+    };
+    match writer {
+        Some(store) => asked(store.lock_file()),
+        None if fsio::is_overlay(core.folder.path()) => true,
+        None => match files.open_write(&core.folder.lock(), None) {
+            Ok(file) => asked(&file),
+            Err(_) => true,
+        },
+    }
+}
+
+pub(super) fn cannot_punch(e: &std::io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(disk_bytes: u64) -> PackSpace {
+        PackSpace {
+            overhead_bytes: 0,
+            pages: 0..10 << 20,
+            disk_bytes,
+            is_linked: false,
+            can_punch: true,
+        }
+    }
+
+    #[test]
+    fn what_was_dead_before_counts_only_where_it_still_takes_space() {
+        let (before, dead, live) = ([0..4 << 20], [0..6 << 20], [7 << 20..10 << 20]);
+        let bytes = |disk_bytes| space(disk_bytes).of_dead(&dead, &before, &live).bytes;
+        assert_eq!(bytes(5 << 20), 2 << 20, "it is a hole, and so is a padding");
+        assert_eq!(bytes((5 << 20) + 8_192), 2 << 20, "but for its ends");
+        assert_eq!(bytes(9 << 20), 6 << 20, "nothing was punched");
+        assert_eq!(bytes(8 << 20), 5 << 20, "a part was");
+    }
+
+    #[test]
+    fn of_a_part_only_whole_pages_count() {
+        let page = page();
+        let dead = space(10 << 20).of_dead(&[100..3 * page + 7], &[], &[]);
+        let expected = DeadSpace {
+            bytes: 2 * page,
+            partial_pages: page + 7 - 100,
+        };
+        assert_eq!(dead, expected);
+    }
+
+    #[test]
+    fn a_pack_with_another_name_gives_nothing_back_but_as_a_whole() {
+        let linked = PackSpace {
+            is_linked: true,
+            ..space(0)
+        };
+        assert_eq!(linked.whole_only(), Some(NotFreeable::HardLinked));
+        let without_holes = PackSpace {
+            can_punch: false,
+            ..space(0)
+        };
+        assert_eq!(without_holes.whole_only(), Some(NotFreeable::NoHoles));
+        assert_eq!(space(0).whole_only(), None);
+    }
+}
