@@ -29,7 +29,7 @@ pub(crate) use memory::{Finished, Memory, Part, parts};
 pub(crate) use mount::Mount;
 pub(crate) use outside::{open_regular, open_without_waiting, rename_exchange, sync_outside};
 pub(crate) use publish::{SyncedFile, TempFile};
-pub(crate) use regular::Unfit;
+pub(crate) use regular::{Unfit, kind};
 pub use tally::{IoTally, io_tally};
 pub(crate) use threads::thread_count;
 pub(crate) use writeback::start_writeback;

@@ -46,7 +46,7 @@ fn check(there: &Metadata) -> io::Result<()> {
 }
 
 /// What something is that is no file.
-fn kind(kind: FileType) -> &'static str {
+pub(crate) fn kind(kind: FileType) -> &'static str {
     match () {
         () if kind.is_dir() => "a folder",
         () if kind.is_fifo() => "a named pipe",

@@ -422,7 +422,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The output would be replaced by something of another kind.
-    #[error("{} is a {there}, and would be replaced by a {by}", path.display())]
+    #[error("{} is {there}, and would be replaced by a {by}", path.display())]
     OutputKind {
         /// The output.
         path: PathBuf,

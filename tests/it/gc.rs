@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ipfs_accelerate::{
@@ -42,7 +43,11 @@ pub(crate) fn options(change: impl FnOnce(&mut GcOptions)) -> GcOptions {
 
 /// Makes an object look as if it was last used so long ago.
 pub(crate) fn age(stage: &Stage, cid: Cid, age: Duration) {
-    let root = stage.store_path().join("roots").join(cid.to_string());
+    age_root(&stage.store_path().join("roots").join(cid.to_string()), age);
+}
+
+/// As if a root had been used last so long ago.
+pub(crate) fn age_root(root: &Path, age: Duration) {
     let file = fs::File::options().write(true).open(root).unwrap();
     file.set_modified(SystemTime::now() - age).unwrap();
 }

@@ -1,6 +1,7 @@
 //! Who makes way under a quota, and who does not: what is in use, what is worked on, and what frees nothing stays.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipfs_accelerate::{
@@ -9,7 +10,7 @@ use ipfs_accelerate::{
     SyncOptions, VerifyOptions, hash_path,
 };
 
-use super::gc::{age, disk_bytes, gc, options};
+use super::gc::{age, age_root, disk_bytes, gc, options, remove};
 use super::store_kit::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -190,7 +191,7 @@ fn what_a_file_of_pins_lists_makes_no_way_for_the_rest_of_it() {
 }
 
 /// A folder without a pin, of two files: 1 MiB and 8 MiB. Returns the CIDs of the folder and of the small file.
-fn folder_of_two(stage: &Stage, store: &Store) -> (ipfs_accelerate::Cid, ipfs_accelerate::Cid) {
+fn folder_of_two(stage: &Stage, store: &Store) -> (Cid, Cid) {
     let small = stage.file("folder/a", &mib(1, 1));
     stage.file("folder/b", &mib(2, 8));
     let folder = store.add_path(stage.path("folder"), &unpinned());
@@ -233,7 +234,7 @@ fn what_went_since_the_plan_is_added_from_the_path_of_its_entry() {
     let sync = PinSyncOptions::default();
     let plan = store.plan_pins(&desired, &sync).unwrap();
     assert_eq!(plan.changes().next().unwrap().action, PinAction::Pin);
-    super::gc::remove(&store, folder);
+    remove(&store, folder);
     gc(&store);
     let report = store.apply_pins(plan, &sync).unwrap();
     assert!(report.is_complete(), "{report:?}");
@@ -317,8 +318,8 @@ fn a_snapshot_by_hard_links_keeps_what_it_has() {
         .args([stage.store_path(), stage.path("snapshot")])
         .status();
     assert!(linked.unwrap().success());
-    super::gc::remove(&store, top);
-    super::gc::remove(&store, whole);
+    remove(&store, top);
+    remove(&store, whole);
     let report = gc(&store);
     assert_eq!(report.packs, 1);
     let linked = report.not_freeable.iter();
@@ -357,7 +358,7 @@ fn what_a_removed_object_that_is_held_covers_too_makes_no_way() {
     let idle = add_bytes(&store, &mib(2, 8)).cid;
     let held = StoreReader::open(stage.store_path()).unwrap();
     let held = held.resolve(&of(a)).unwrap();
-    super::gc::remove(&store, a);
+    remove(&store, a);
     age(&stage, top, 20 * HOUR);
     age(&stage, idle, 10 * HOUR);
     add_bytes(&store, &mib(3, 8));
@@ -416,7 +417,7 @@ fn what_is_foretold_of_a_store_with_a_snapshot_by_hard_links_comes() {
     snapshot(&stage);
     let removed = [part, whole].map(|cid| {
         let foretold = store.to_reader().space_of_removal(&[of(cid)]).unwrap();
-        super::gc::remove(&store, cid);
+        remove(&store, cid);
         foretold
     });
     assert_eq!(removed[0].freeable_bytes, 0);
@@ -504,7 +505,7 @@ fn what_a_session_relies_on_makes_no_way() {
     );
 
     // What goes is still in use then.
-    super::gc::remove(&store, hit);
+    remove(&store, hit);
     let plan = store.plan_gc(&Default::default()).unwrap();
     let report = gc(&store);
     assert_eq!(plan.pending, report.pending);
@@ -531,17 +532,11 @@ fn single_blocks_stay_for_the_configured_grace_time_when_room_is_made() {
         let block = Block::new(RAW, HashFunction::Sha2_256, mib(1, 1));
         session.put_block(&block).unwrap();
         session.commit().unwrap();
-        for root in stage.stored("roots") {
-            if root
-                .file_name()
-                .unwrap()
-                .to_string_lossy()
-                .starts_with("loose-")
-            {
-                let used = std::time::SystemTime::now() - 30 * HOUR;
-                fs::File::open(&root).unwrap().set_modified(used).unwrap();
-            }
-        }
+        let roots = stage.stored("roots").into_iter();
+        let is_loose = |root: &PathBuf| root.to_string_lossy().contains("/loose-");
+        let loose: Vec<PathBuf> = roots.filter(is_loose).collect();
+        assert_eq!(loose.len(), 1);
+        age_root(&loose[0], 30 * HOUR);
         add_bytes(&store, &mib(3, 12));
         assert!(!is_object(&store, idle));
         assert_eq!(store.has(&of(*block.cid())).unwrap(), stays, "{grace:?}");

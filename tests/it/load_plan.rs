@@ -12,6 +12,7 @@ use ipfs_accelerate::checkpoint::{
 use ipfs_accelerate::{AddOptions, LoadPlan, Source, StoreReader, Target};
 
 use crate::load_files::*;
+use crate::store_kit::assert_passed;
 
 #[path = "../../benches/tools/checkpoint.rs"]
 pub(crate) mod checkpoint;
@@ -250,11 +251,7 @@ fn a_plan_and_a_lazy_load_of_64_gib_read_no_payload() {
         .env(TASK, dir.path())
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    assert_passed(&output);
 }
 
 #[test]

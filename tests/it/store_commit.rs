@@ -58,11 +58,7 @@ fn a_commit_of_a_small_file_makes_three_files_and_three_folders_durable() {
     )
     .output()
     .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    assert_passed(&output);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Writing objects out: whole or not at all, and never outside of the output.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -133,6 +134,33 @@ fn an_existing_output_is_refused_and_replaced_with_force() {
     assert_eq!(names(&stage.path("there")), before, "nothing else is left");
     store.export(&file, stage.path("fresh"), &forced()).unwrap();
     assert_eq!(fs::read(stage.path("fresh")).unwrap(), b"b");
+}
+
+#[test]
+fn nothing_takes_the_place_of_a_pipe_or_a_device() {
+    let stage = Stage::new();
+    let (store, folder) = with_folder(&stage);
+    let made = Command::new("mkfifo").arg(stage.path("pipe")).output();
+    assert_passed(&made.unwrap());
+    symlink("pipe", stage.path("to_pipe")).unwrap();
+    symlink("/dev/null", stage.path("to_device")).unwrap();
+    let there = [
+        ("pipe", "a named pipe"),
+        ("to_pipe", "a named pipe"),
+        ("to_device", "a device"),
+    ];
+    for options in [ExportOptions::default(), forced()] {
+        for (output, expected) in there {
+            let path = stage.path(output);
+            let before = fs::symlink_metadata(&path).unwrap().ino();
+            let error = store.export(&folder, &path, &options).unwrap_err();
+            let StoreError::OutputKind { there, .. } = error else {
+                panic!("{output}: {error}");
+            };
+            assert_eq!(there, expected, "{output}");
+            assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use ipfs_accelerate::{
     AddOptions, AddReport, Cid, DagError, Explain, FolderEntry, FolderRoot, PinAs, Profile, Store,
@@ -158,6 +158,16 @@ pub(crate) fn again_in_a_child(test: &str, variable: &str, value: &str) -> Comma
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(variable, value);
     command
+}
+
+/// The child ran its test, no other one, and the test passed.
+#[track_caller]
+pub(crate) fn assert_passed(child: &Output) {
+    let text = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        child.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
 }
 
 /// A command run by another one, as `unshare --mount`.

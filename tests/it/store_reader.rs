@@ -340,9 +340,5 @@ fn another_user_reads_a_store_that_it_cannot_write() {
     }
     let output = child.output().unwrap();
     chmod(0o755);
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    assert_passed(&output);
 }

@@ -187,7 +187,9 @@ impl Explain for StoreError {
                 "name a path inside it; --force replaces the whole folder"
             }
             Self::OutputExists { .. } => "--force replaces it",
-            Self::OutputKind { .. } => "remove it, or name another output",
+            Self::OutputKind { .. } => {
+                "name another output, or remove that one; `-o -` writes to standard output"
+            }
             Self::OutputInStore { .. } => {
                 "name an output outside of it: a store's folder is its own"
             }

@@ -76,6 +76,9 @@ pub(crate) fn export(
     options: &ExportOptions,
 ) -> Result<ExportReport, StoreError> {
     let taken = fs::symlink_metadata(output).is_ok();
+    if taken {
+        check_kind(object, output)?;
+    }
     if taken && !options.force {
         return Err(StoreError::OutputExists {
             path: output.to_path_buf(),
@@ -174,6 +177,18 @@ fn refuse_store(object: &Object, output: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Nothing takes the place of a device, a pipe or a socket, nor of a link to one.
+fn check_kind(object: &Object, output: &Path) -> Result<(), StoreError> {
+    match fs::metadata(output) {
+        Ok(there) if !there.is_file() && !there.is_dir() => Err(StoreError::OutputKind {
+            path: output.to_path_buf(),
+            there: fsio::kind(there.file_type()),
+            by: object.kind().name(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// A folder is not thrown away for a file, nor a file for a folder: that is more likely a slip.
 fn check_replaceable(object: &Object, output: &Path) -> Result<(), StoreError> {
     let is_folder = fs::symlink_metadata(output).is_ok_and(|m| m.is_dir());
@@ -183,7 +198,7 @@ fn check_replaceable(object: &Object, output: &Path) -> Result<(), StoreError> {
     }
     Err(StoreError::OutputKind {
         path: output.to_path_buf(),
-        there: if is_folder { "folder" } else { "file" },
+        there: if is_folder { "a folder" } else { "a file" },
         by: object.kind().name(),
     })
 }
