@@ -236,8 +236,19 @@ impl Planner<'_> {
         let pack_id = pack.id;
         let objects = self.survey.objects_over(pack_id);
         let path = pack.path.clone();
+        let is_to_be_written = pack.is_damaged() || matches!(pack.condition, Condition::Long(_));
+        let is_link = is_to_be_written && self.survey.folder.files().is_symlink(&path);
         let (defect, why) = match &pack.condition {
             Condition::Sound | Condition::Misnamed(_) => return Ok(()),
+            Condition::Long(why)
+            | Condition::Short(why)
+            | Condition::NoTable(why)
+            | Condition::NoHeader { why, .. }
+                if is_link =>
+            {
+                self.leave((Defect::PackLink, &path), why, LINK, objects);
+                return Ok(());
+            }
             Condition::Foreign(why) => {
                 self.leave((Defect::Foreign, &path), why, FOREIGN_PACK, objects);
                 return Ok(());
@@ -435,6 +446,8 @@ const IS_ELSEWHERE: &str = "another file in packs/ says that it is this pack, so
                             repair, and give it the name of a pack that is missing then";
 const NOT_THIS: &str = "it has none of the blocks that roots place in the pack of its name: move it out of packs/, or \
                         give it the name of a pack that is missing";
+const LINK: &str =
+    "a repair writes to no file outside the store: put the file itself in the place of the link";
 const UNREADABLE: &str =
     "the disk refuses to be read there: copy what can be read to another disk, and repair that";
 const UNREAD: &str =
