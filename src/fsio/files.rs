@@ -44,10 +44,14 @@ impl Files {
         self.0.open(path).map_err(FileError::at("open", path))
     }
 
-    /// As [`Files::open`]; none if nothing stands there.
+    /// As [`Files::open`]; none if nothing stands there. A link that leads nowhere is something.
     pub(crate) fn open_if_there(&self, path: &Path) -> Result<Option<File>, FileError> {
         match self.0.open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match self.is_symlink(path) {
+                true => Err(Unfit::Kind("a link that leads nowhere").into()),
+                false => Ok(None),
+            }
+            .map_err(FileError::at("open", path)),
             opened => opened.map(Some).map_err(FileError::at("open", path)),
         }
     }

@@ -30,6 +30,8 @@ pub enum Defect {
     PackTable,
     /// The list of the files that the blocks of a reference pack lie in is damaged.
     PackSources,
+    /// A pack is damaged that is a symbolic link to a file elsewhere.
+    PackLink,
     /// Blocks are not those of their CIDs.
     Blocks,
     /// An object that a name or a pack speaks of has no root.
@@ -66,6 +68,7 @@ impl Defect {
             Self::PackHeader => "pack_header",
             Self::PackTable => "pack_table",
             Self::PackSources => "pack_sources",
+            Self::PackLink => "pack_link",
             Self::Blocks => "blocks",
             Self::RootMissing => "root_missing",
             Self::RootDamaged => "root_damaged",

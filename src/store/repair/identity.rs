@@ -37,7 +37,7 @@ pub(super) fn identify(folder: &StoreFolder) -> Result<Identity, StoreError> {
     }
     let votes = Votes::of(folder)?;
     let (id, of_all) = match votes.most() {
-        Some(id) => (id, format!("{} of {} files", votes.ids[&id], votes.total())),
+        Some((id, count, total)) => (id, format!("{count} of {total} files")),
         // Nothing else is in the store, or nothing that says whose it is.
         None => (StoreId(random_id()?), "no other file says it".to_owned()),
     };
@@ -63,7 +63,10 @@ fn mended(folder: &StoreFolder) -> Option<(StoreId, Vec<u8>)> {
 
 #[derive(Default)]
 struct Votes {
+    /// Of roots, names, `gone` and what is left of `FORMAT`, which nobody puts into another store.
     ids: BTreeMap<StoreId, u64>,
+    /// Of packs, which count only where there is none of those.
+    ids_of_packs: BTreeMap<StoreId, u64>,
     /// Of objects, by their roots.
     profiles: BTreeMap<String, u64>,
     /// Of objects, by the packs that their adds ended in.
@@ -78,7 +81,7 @@ impl Votes {
                 let read = RawPack::open(folder, pack_path(folder, pack))
                     .and_then(|pack| Ok((pack.header()?, pack)));
                 if let Ok((header, pack)) = read {
-                    votes.count(header.store);
+                    *votes.ids_of_packs.entry(header.store).or_default() += 1;
                     let notes = pack
                         .table(&header)
                         .map_or(Vec::new(), |table| table.objects);
@@ -120,13 +123,14 @@ impl Votes {
         *self.ids.entry(id).or_default() += 1;
     }
 
-    fn total(&self) -> u64 {
-        self.ids.values().sum()
-    }
-
-    fn most(&self) -> Option<StoreId> {
-        let most = self.ids.iter().max_by_key(|(_, count)| **count);
-        most.map(|(id, _)| *id)
+    /// The one that most files say, how many say it, and how many say any.
+    fn most(&self) -> Option<(StoreId, u64, u64)> {
+        let ids = match self.ids.is_empty() {
+            true => &self.ids_of_packs,
+            false => &self.ids,
+        };
+        let (id, count) = ids.iter().max_by_key(|(_, count)| **count)?;
+        Some((*id, *count, ids.values().sum()))
     }
 
     /// The most frequent one of the objects, else the default.

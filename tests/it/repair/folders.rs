@@ -46,6 +46,33 @@ fn a_lost_format_is_made_again_from_what_the_other_files_name() {
 }
 
 #[test]
+fn more_packs_of_another_store_than_files_of_its_own_do_not_make_a_store_the_other_one() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let content = bytes(1, 3_000);
+    let cid = add_bytes(&store, &content).cid;
+    drop(store);
+    let gone = fs::read(stage.path("store/gone")).unwrap();
+    let format = fs::read(stage.path("store/FORMAT")).unwrap();
+    let other = Stage::new();
+    let theirs = other.create();
+    (2..9).for_each(|seed| drop(add_bytes(&theirs, &bytes(seed, 3_000))));
+    drop(theirs);
+    for pack in other.stored("packs") {
+        let to = stage.path("store/packs").join(pack.file_name().unwrap());
+        fs::copy(pack, to).unwrap();
+    }
+    fs::remove_file(stage.path("store/FORMAT")).unwrap();
+    let plan = plan_repair(stage.store_path(), &RepairOptions::default()).unwrap();
+    let report = apply_repair(&plan).unwrap();
+    assert_eq!(said(&report)[0], (Defect::Format, Remedy::Made));
+    assert_eq!(said(&report)[1..], [(Defect::Foreign, Remedy::Left); 7]);
+    assert_eq!(fs::read(stage.path("store/gone")).unwrap(), gone);
+    assert_eq!(fs::read(stage.path("store/FORMAT")).unwrap(), format);
+    assert_eq!(read(&stage.open(), &of(cid)), content);
+}
+
+#[test]
 fn files_of_another_store_are_outvoted_and_said() {
     let sample = Sample::small();
     let other = Sample::small();

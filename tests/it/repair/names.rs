@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use ipfs_accelerate::{Defect, Explain, PinOptions, Remedy, RepairOptions, StoreReader};
+use ipfs_accelerate::{
+    Defect, Explain, PinOptions, Remedy, RepairOptions, StoreError, StoreReader,
+};
 
 use super::*;
 
@@ -138,4 +140,40 @@ fn a_name_whose_object_is_not_here_is_said() {
     drop(store);
     assert_eq!(sample.repair().findings, []);
     sample.assert_whole();
+}
+
+#[test]
+fn a_name_that_cannot_be_read_is_an_error_and_stays() {
+    let sample = Sample::small();
+    let name = sample.store().join("names/model");
+    fs::remove_file(&name).unwrap();
+    // Following it fails for every user, as a file without permission would not.
+    std::os::unix::fs::symlink("model", &name).unwrap();
+    let mut options = RepairOptions::default();
+    options.drop_names = true;
+    let error = plan_repair(sample.store(), &options).unwrap_err();
+    assert!(matches!(error, StoreError::File(_)), "{error}");
+    assert!(error.to_string().contains("names/model"), "{error}");
+    assert!(fs::symlink_metadata(&name).is_ok());
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_a_name_that_is_damaged() {
+    let sample = Sample::small();
+    let name = sample.store().join("names/model");
+    fs::remove_file(&name).unwrap();
+    std::os::unix::fs::symlink("nowhere", &name).unwrap();
+    let error = sample
+        .stage
+        .open()
+        .plan_gc(&Default::default())
+        .unwrap_err();
+    assert!(error.to_string().contains("leads nowhere"), "{error}");
+    let report = sample.repair();
+    assert_eq!(said(&report), [(Defect::Name, Remedy::Left)]);
+    let mut options = RepairOptions::default();
+    options.drop_names = true;
+    let report = sample.repair_with(&options);
+    assert_eq!(said(&report), [(Defect::Name, Remedy::Removed)]);
+    assert!(fs::symlink_metadata(&name).is_err());
 }

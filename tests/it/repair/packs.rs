@@ -426,3 +426,28 @@ fn a_damaged_row_is_no_proof_of_the_damaged_bytes_under_it() {
         assert_eq!(a.unwrap_err().kind(), "known_damage");
     }
 }
+
+#[test]
+fn a_damaged_pack_behind_a_link_is_said_and_what_it_leads_to_is_not_written() {
+    let damages: [fn(&Path); 2] = [
+        |pack| change(pack, |content| content[..128].fill(0)),
+        |pack| change(pack, |content| content.extend(b"not ours")),
+    ];
+    for damage in damages {
+        let sample = Sample::small();
+        let pack = sample.pack_with(&bytes(6, 45_000)[..1_000]);
+        let outside = sample.stage.path("outside");
+        fs::rename(&pack, &outside).unwrap();
+        std::os::unix::fs::symlink(&outside, &pack).unwrap();
+        damage(&outside);
+        let before = fs::read(&outside).unwrap();
+        let report = sample.repair();
+        assert_eq!(said(&report)[0], (Defect::PackLink, Remedy::Left));
+        assert!(fs::read(&outside).unwrap() == before);
+        // As its advice says.
+        fs::remove_file(&pack).unwrap();
+        fs::rename(&outside, &pack).unwrap();
+        assert_eq!(sample.repair().left(), 0);
+        sample.assert_whole();
+    }
+}
