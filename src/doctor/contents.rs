@@ -250,11 +250,14 @@ fn damage(sight: &Sight) -> HealthCheck {
         0 => HealthCheck::ok("damage", "none on record"),
         _ => HealthCheck::problem(
             "damage",
-            format!(
-                "{} are on record as damaged, of {}",
-                ByteSize::new(bytes),
-                objects_text(&sight.damaged)
-            ),
+            match sight.damaged.as_slice() {
+                [] => format!("{} are on record as damaged", ByteSize::new(bytes)),
+                objects => format!(
+                    "{} are on record as damaged, of {}",
+                    ByteSize::new(bytes),
+                    objects_text(objects)
+                ),
+            },
             "`verify --heal FROM` takes good bytes from a file, a folder or another store, and `verify --heal` those \
              that the store has itself",
         ),

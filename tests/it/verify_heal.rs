@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use ipfs_accelerate::{
     AddOptions, Block, Chunker, Cid, FindingKind, HashFunction, HealOptions, HealReport, HealedBy,
-    PinOptions, Profile, RAW, Store, StoreError, StoreReader, VerifyOptions, canonical,
+    PinOptions, Profile, RAW, Store, StoreError, StoreReader, VerifyOptions, canonical, examine,
 };
+
+use super::doctor::check;
 
 use super::gc::gc;
 use super::store_kit::*;
@@ -387,4 +389,41 @@ fn blocks_that_only_a_loose_root_covers_are_healed_once() {
     for block in &blocks {
         assert_eq!(store.get_block(block.cid()).unwrap(), *block);
     }
+}
+
+#[test]
+fn the_store_that_had_the_bytes_is_named_and_nothing_is_damaged_any_more() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let content = bytes(1, 3 << 20);
+    add_bytes(&store, &content);
+    let others = ["bad", "good"].map(|name| {
+        let path = stage.path(name);
+        add_bytes(&Store::create(&path).unwrap(), &content);
+        path
+    });
+    let part = &content[1 << 20..2 << 20];
+    damage(&stage, part);
+    for pack in fs::read_dir(others[0].join("packs")).unwrap() {
+        let pack = pack.unwrap().path();
+        let stored = fs::read(&pack).unwrap();
+        let at = stored.windows(64).position(|window| *window == part[..64]);
+        change(&pack, at.unwrap() as u64 + 100, |byte| byte ^ 4);
+    }
+    let report = heal(&store, &[&others[0], &others[1]]);
+    assert_eq!(report.remaining, []);
+    assert_eq!(report.healed.len(), 1);
+    assert_eq!(report.healed[0].by, HealedBy::Store(others[1].clone()));
+    // The retired root covers the damaged bytes still, until they are collected.
+    assert_eq!(
+        StoreReader::open(stage.store_path())
+            .unwrap()
+            .space()
+            .unwrap()
+            .damaged_bytes,
+        0
+    );
+    drop(store);
+    let health = examine(stage.store_path(), &Default::default());
+    assert_eq!(check(&health, "damage").found, "none on record");
 }

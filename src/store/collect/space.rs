@@ -32,7 +32,7 @@ pub struct SpaceReport {
     /// Bytes of disk that work in progress takes in `tmp/`, or what a writer that was killed left there: the next
     /// opening for writing frees that.
     pub unfinished_bytes: u64,
-    /// Bytes that are recorded as damaged, of those that something covers.
+    /// Bytes that are recorded as damaged, of those that something covers that was not removed.
     pub damaged_bytes: u64,
     /// Headers and tables of the packs.
     pub overhead_bytes: u64,
@@ -110,7 +110,6 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
     objects.sort_by_key(|object| (std::cmp::Reverse(object.exclusive_bytes), object.cid));
 
     // What is covered by the weaker claims alone goes as they are taken away, the weakest first.
-    let covered = all.coverage();
     let removed = retired(all);
     let outlook = view.when_gone(&removed)?;
     removed.iter().for_each(|&index| {
@@ -122,10 +121,13 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
             loose_bytes += census.remove(index);
         }
     }
-    let damaged = damaged
-        .iter()
-        .map(|(pack, range)| covered.bytes_within(*pack, range));
-    let damaged_bytes = damaged.sum();
+    let mut kept = Coverage::default();
+    let is_kept = |root: &&Rooted| !matches!(root.name, RootName::Retired(_));
+    let roots = all.roots.iter().filter(is_kept);
+    roots.for_each(|root| kept.extend(&root.coverage));
+    kept.normalize();
+    let within = |(pack, range): &(PackId, std::ops::Range<u64>)| kept.bytes_within(*pack, range);
+    let damaged_bytes = damaged.iter().map(within).sum();
     Ok(SpaceReport {
         objects,
         live_bytes: census.total(),

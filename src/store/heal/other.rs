@@ -57,10 +57,6 @@ impl OtherStore {
         self.core.folder.path()
     }
 
-    pub(super) fn has(&self, hash: &Multihash) -> bool {
-        self.places.contains_key(hash)
-    }
-
     pub(super) fn read(&self, cid: &Cid) -> Option<Block> {
         let place = self.places.get(cid.hash())?;
         let pack = self.core.packs.open(place.pack).ok()?;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::files::search;
 use super::other::OtherStore;
@@ -33,6 +33,8 @@ pub(super) struct Sources {
     others: Vec<OtherStore>,
     files: InFiles,
     from_files: Vec<PathBuf>,
+    /// Which of the others had the bytes of a block, and not only a place for it.
+    had: Mutex<HashMap<Multihash, PathBuf>>,
 }
 
 impl Sources {
@@ -117,7 +119,12 @@ impl Sources {
         if let Some(made) = made {
             return made.with_cid(block.cid).map(Good::Block);
         }
-        let of_others = self.others.iter().find_map(|other| other.read(&block.cid));
+        let of_others = self.others.iter().find_map(|other| {
+            let found = other.read(&block.cid)?;
+            let mut had = self.had.lock().unwrap_or_else(PoisonError::into_inner);
+            had.insert(*hash, other.path().to_path_buf());
+            Some(found)
+        });
         let of_files = || self.files.leaves.get(hash)?.read(&block.cid);
         let found = of_others.or_else(of_files);
         if found.is_none() {
@@ -139,8 +146,9 @@ impl Sources {
         if self.rebuilt.contains_key(hash) {
             return HealedBy::Rebuilt;
         }
-        if let Some(other) = self.others.iter().find(|other| other.has(hash)) {
-            return HealedBy::Store(other.path().to_path_buf());
+        let had = self.had.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = had.get(hash) {
+            return HealedBy::Store(path.clone());
         }
         match self.files.leaves.get(hash) {
             Some(leaf) => HealedBy::File(leaf.path().to_path_buf()),

@@ -40,7 +40,7 @@ pub(crate) struct Sight {
     pub(crate) roots: Vec<Fault>,
     /// Packs are there, and nothing in `roots/`.
     pub(crate) has_no_roots: bool,
-    /// Bytes that something covers and that are recorded as damaged.
+    /// Bytes that are recorded as damaged, of those that something covers that was not removed.
     pub(crate) damaged_bytes: u64,
     pub(crate) damaged: Vec<RepairObject>,
     /// Files that were added by reference and are gone, or look changed.
@@ -201,7 +201,18 @@ fn record(survey: &Survey, sight: &mut Sight) {
     if by_pack.is_empty() {
         return;
     }
-    sight.damaged_bytes = gone.bytes_within(&survey.covered());
+    let mut kept = Coverage::default();
+    let stays = |root: &&RootFile| !matches!(root.name, RootName::Retired(_));
+    for record in survey
+        .roots
+        .iter()
+        .filter(stays)
+        .filter_map(|root| root.whole())
+    {
+        kept.extend(&survey.coverage(record));
+    }
+    kept.normalize();
+    sight.damaged_bytes = gone.bytes_within(&kept);
     let within = by_pack
         .iter()
         .flat_map(|(pack, ranges)| survey.objects_within(*pack, ranges));
