@@ -181,10 +181,14 @@ impl Output {
         self
     }
 
-    /// It did not come to its end: exit code 2, unless the answer is known to be no.
+    /// It did not come to its end: status `stopped` and exit code 2, unless the answer is known to be no.
     #[must_use]
     pub(crate) fn stopped(mut self, stopped: bool) -> Self {
         self.stopped = stopped;
+        if stopped {
+            let (success, stopped) = (r#""status":"success""#, r#""status":"stopped""#);
+            self.json = self.json.replacen(success, stopped, 1);
+        }
         self
     }
 
@@ -422,5 +426,8 @@ mod tests {
         }
         let output = Output::new(&Fields { zebra: 1, ant: 2 });
         assert_eq!(output.json, r#"{"status":"success","zebra":1,"ant":2}"#);
+        let stopped = output.stopped(true);
+        assert_eq!(stopped.json, r#"{"status":"stopped","zebra":1,"ant":2}"#);
+        assert_eq!((stopped.code(), stopped.no(true).code()), (2, 1));
     }
 }

@@ -487,7 +487,7 @@ pub enum StoreError {
         why: String,
     },
     /// The caller asked to stop.
-    #[error("cancelled; the store is as it was")]
+    #[error("cancelled; nothing was changed")]
     Cancelled,
 }
 

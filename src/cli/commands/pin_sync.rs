@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use ipfs_accelerate::{AddProgress, Cid, DesiredPins, PinAction, PinChange, PinSyncOptions};
+use ipfs_accelerate::{
+    AddProgress, Cid, DesiredPins, PinAction, PinChange, PinSyncOptions, StoreError,
+};
 use serde::Serialize;
 
 use crate::cli::context::Context;
@@ -183,7 +185,15 @@ fn output(args: &PinSyncArgs, changes: &[&PinChange], unlisted: u64, begun: Inst
         (n, false) => said.push(format!("{} not in the file", text::count(n, "pin"))),
     }
     said.push(text::seconds(seconds));
-    output.line(said.join(", ")).no(failed > 0)
+    let is_cancelled = |change: &&PinChange| {
+        let error = change.error.as_ref();
+        error.is_some_and(|error| matches!(error, StoreError::Cancelled))
+    };
+    let is_stopped = changes.iter().any(is_cancelled);
+    output
+        .line(said.join(", "))
+        .no(failed > 0 && !is_stopped)
+        .stopped(is_stopped)
 }
 
 fn row(change: &PinChange) -> Vec<String> {

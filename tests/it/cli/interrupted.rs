@@ -72,7 +72,7 @@ fn a_signal_during_a_large_add_leaves_the_store_as_it_was() {
         signal(&child, which);
         let ran = wait(child);
         assert_eq!((ran.code, ran.text().as_str()), (Some(2), ""));
-        assert_eq!(ran.stderr, "error: cancelled; the store is as it was\n");
+        assert_eq!(ran.stderr, "error: cancelled; nothing was changed\n");
         assert_eq!(snapshot(&sandbox.store()), before);
     }
     assert_eq!(sandbox.ok(&["ls", "-q"]), format!("{HELLO}\n"));
@@ -101,6 +101,25 @@ fn a_signal_while_standard_input_is_silent_ends_the_add() {
 }
 
 #[test]
+fn a_signal_during_a_pin_sync_is_no_entry_that_could_not_be_met() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    sandbox.add(&["hello.txt"]);
+    large(&sandbox);
+    sandbox.write("pins.toml", "[pins]\nlarge = \"large\"\n");
+    let child = spawn(&sandbox, &["--json", "pin", "sync", "pins.toml"]);
+    wait_for_work(&sandbox.store());
+    signal(&child, Signal::INT);
+    let ran = wait(child);
+    assert_eq!(ran.code, Some(2), "{} {}", ran.text(), ran.stderr);
+    assert!(
+        !ran.text().contains(r#""status":"success""#),
+        "{}",
+        ran.text()
+    );
+}
+
+#[test]
 fn a_signal_ends_a_check() {
     let sandbox = Sandbox::new();
     // Of standard input: once it took more than a pipe holds, it is at work.
@@ -111,7 +130,7 @@ fn a_signal_ends_a_check() {
     let ran = wait(child);
     drop(stdin);
     assert_eq!((ran.code, ran.text().as_str()), (Some(2), ""));
-    assert_eq!(ran.stderr, "error: cancelled; the store is as it was\n");
+    assert_eq!(ran.stderr, "error: cancelled; nothing was changed\n");
 
     // Of a file, over and over until the signal comes while it is read and not before.
     large(&sandbox);
@@ -124,7 +143,7 @@ fn a_signal_ends_a_check() {
         let ran = wait(child);
         if ran.code.is_some() {
             assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-            assert_eq!(ran.stderr, "error: cancelled; the store is as it was\n");
+            assert_eq!(ran.stderr, "error: cancelled; nothing was changed\n");
             return;
         }
     }
@@ -157,7 +176,7 @@ fn a_signal_during_get_leaves_the_output_whole_or_not_at_all() {
         assert_eq!(fs::metadata(sandbox.path("out")).unwrap().len(), 1 << 30);
         fs::remove_file(sandbox.path("out")).unwrap();
     } else {
-        assert_eq!(ran.stderr, "error: cancelled; the store is as it was\n");
+        assert_eq!(ran.stderr, "error: cancelled; nothing was changed\n");
     }
     assert_eq!(snapshot(sandbox.dir.path()), before);
 }
