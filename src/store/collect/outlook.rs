@@ -7,7 +7,8 @@ use super::census::Census;
 use super::packs::{Kept, Packs};
 use super::retire;
 use super::roots::{self, Roots};
-use super::sweep::sweep;
+use super::sweep::{PackShape, sweep};
+use super::unrooted::is_explained;
 use super::{GcHolder, GcPending, NotFreeable};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
@@ -51,6 +52,8 @@ pub(super) struct View<'a> {
     pub(super) claims: Claims,
     pub(super) roots: Roots,
     pub(super) gone: Arc<Gone>,
+    /// Packs that are left alone because no root names them.
+    pub(super) unrooted: Vec<PackId>,
 }
 
 impl<'a> View<'a> {
@@ -63,13 +66,28 @@ impl<'a> View<'a> {
             .retain(|pack| !core.packs.is_reference(pack) && !claims.unsettled.contains(&pack));
         let unsettled = &claims.unsettled;
         packs.shapes.retain(|shape| !unsettled.contains(&shape.id));
+        let roots = roots::read(core)?;
+        let gone = core.gone()?;
+        let named = roots.packs();
+        let is_unrooted = |shape: &mut PackShape| !is_explained(shape, &named, &gone);
+        let unrooted = packs.shapes.extract_if(.., is_unrooted);
+        let unrooted = unrooted.map(|shape| shape.id);
+        // What this process relies on may have no root yet.
+        let unrooted = unrooted.filter(|pack| !claims.packs.contains(pack));
         Ok(Self {
+            unrooted: unrooted.collect(),
             core,
             packs,
             claims,
-            roots: roots::read(core)?,
-            gone: core.gone()?,
+            roots,
+            gone,
         })
+    }
+
+    /// Bytes of disk that packs without a root take.
+    pub(super) fn unrooted_bytes(&self) -> u64 {
+        let space = self.unrooted.iter().map(|pack| &self.packs.space[pack]);
+        space.map(|space| space.disk_bytes).sum()
     }
 
     /// What comes of it when these roots go, by their numbers.

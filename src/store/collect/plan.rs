@@ -76,6 +76,8 @@ fn plan_with(
         pending: after.pending,
         not_freeable: after.kept.into_list(),
         unfinished_bytes: 0,
+        unrooted_packs: view.unrooted.len() as u64,
+        unrooted_bytes: view.unrooted_bytes(),
         spared: match options.unpinned {
             true => unpinned_left(&view.roots, &choice.taken),
             false => 0,

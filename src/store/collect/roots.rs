@@ -1,7 +1,7 @@
 //! Everything in `roots/`, as a collection and the accounts of space need it.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::retire;
@@ -45,6 +45,19 @@ impl Roots {
         self.pins.get(cid).map_or(&[], Vec::as_slice)
     }
 
+    /// The packs that any of them names.
+    pub(super) fn packs(&self) -> HashSet<PackId> {
+        let packs = self.roots.iter().flat_map(|root| &root.packs);
+        packs.copied().collect()
+    }
+
+    /// Takes out those of these paths.
+    pub(super) fn take_out(&mut self, paths: &HashSet<PathBuf>) -> Vec<Rooted> {
+        self.roots
+            .extract_if(.., |root| paths.contains(&root.path))
+            .collect()
+    }
+
     /// What all of them cover together, and the packs they name.
     pub(crate) fn coverage(&self) -> Coverage {
         let mut all = Coverage::default();
@@ -59,19 +72,12 @@ impl Roots {
 /// Reads all roots and names strictly: what may be a root and cannot be read is an error, and so is a name whose
 /// object has no root.
 pub(crate) fn read(core: &ReadCore) -> Result<Roots, StoreError> {
-    read_but(core, None)
-}
-
-/// As [`read`], but for one that counts as unlinked.
-pub(super) fn read_but(core: &ReadCore, but: Option<&Path>) -> Result<Roots, StoreError> {
     let listed_pins = names::list_strictly(&core.folder, core.id)?;
     let folder = core.folder.roots();
     let mut roots = Vec::new();
     for name in core.folder.files().list(&folder)? {
         let path = folder.join(&name);
-        if but != Some(&*path) {
-            roots.extend(read_one(core, &name, path)?);
-        }
+        roots.extend(read_one(core, &name, path)?);
     }
     roots.sort_by(|a, b| a.path.cmp(&b.path));
     let listed: HashSet<RootName> = roots.iter().map(|root| root.name.clone()).collect();
@@ -87,6 +93,11 @@ pub(super) fn read_but(core: &ReadCore, but: Option<&Path>) -> Result<Roots, Sto
         }
     }
     Ok(Roots { roots, pins })
+}
+
+/// The packs that any root names.
+pub(crate) fn named_packs(core: &ReadCore) -> Result<HashSet<PackId>, StoreError> {
+    read(core).map(|roots| roots.packs())
 }
 
 /// Whether a name stands there without its object's root, and not only because both went, or came, between the two
