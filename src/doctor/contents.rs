@@ -219,7 +219,7 @@ fn roots(sight: &Sight) -> HealthCheck {
             "roots",
             "there are packs, and no object over them",
             "if nothing was removed, the roots are lost: `repair --dry-run` says which objects can be put together \
-             again, and `gc` would take them",
+             again; `gc` leaves them alone",
         );
     }
     faulty(

@@ -1,7 +1,7 @@
 //! `ls`: the objects of the store, or what stands in a folder.
 
 use clap::Args;
-use ipfs_accelerate::{Entry, Listing, ObjectInfo, StoreError, Target, utc_text};
+use ipfs_accelerate::{Entry, GcOptions, Listing, ObjectInfo, StoreError, Target, utc_text};
 use serde::Serialize;
 
 use crate::cli::context::Context;
@@ -71,12 +71,25 @@ pub(crate) fn run(args: LsArgs, context: &Context<'_>) -> Result<Output, CliErro
     let target: Option<Target> = args.target.map(|text| text.parse()).transpose()?;
     let reader = context.reader()?;
     Ok(match target {
-        None => objects(&reader.list_objects()?),
+        None => {
+            let listing = reader.list_objects()?;
+            let is_empty = listing.entries.is_empty() && listing.damaged.is_empty();
+            let lost = match is_empty {
+                true => reader.plan_gc(&GcOptions::default())?.unrooted_packs,
+                false => 0,
+            };
+            let output = objects(&listing, lost);
+            match lost {
+                0 => output,
+                _ => output.no(true),
+            }
+        }
         Some(target) => folder(&reader.list(&target)?),
     })
 }
 
-fn objects(listing: &Listing<ObjectInfo>) -> Output {
+/// `lost` packs are there though nothing is listed.
+fn objects(listing: &Listing<ObjectInfo>, lost: u64) -> Output {
     let objects = &listing.entries;
     let entry = |object: &ObjectInfo| {
         vec![
@@ -106,7 +119,10 @@ fn objects(listing: &Listing<ObjectInfo>) -> Output {
     .view(View::Table(Table {
         columns: &["CID", "NAME", ">SIZE", "PINNED", "LAST USED"],
         rows: objects.iter().map(entry).collect(),
-        empty: "The store is empty.",
+        empty: match lost {
+            0 => "The store is empty.",
+            _ => "Nothing is listed, and there are packs: their roots are lost. Run `repair`.",
+        },
     }));
     let output = damaged_files(output, &listing.damaged);
     let damaged = objects.iter().filter(|object| object.damaged_bytes > 0);

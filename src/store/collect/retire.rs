@@ -98,7 +98,7 @@ pub(super) fn release(
         let path = folder.join(&name);
         match name.to_str().and_then(RootName::parse) {
             Some(RootName::Retired(cid)) => released.retired(store, &cid, path)?,
-            Some(RootName::Loose) if goes(files, &path, planned, options) => {
+            Some(RootName::Loose) if goes(store, &path, planned, options) => {
                 released.going.push(Going {
                     path,
                     is_retired: false,
@@ -149,7 +149,7 @@ impl Released {
         let files = store.folder().files();
         let mut unlinked = false;
         for Going { path, is_retired } in &self.going {
-            if stays(path) || !(*is_retired || goes(files, path, planned, options)) {
+            if stays(path) || !(*is_retired || goes(store, path, planned, options)) {
                 continue;
             }
             files.remove_file(path)?;
@@ -163,14 +163,24 @@ impl Released {
 }
 
 /// Whether a loose root goes; one that was written since the plan was made does not.
-fn goes(files: &Files, path: &Path, planned: &[GcObject], options: &GcOptions) -> bool {
+fn goes(store: &Inner, path: &Path, planned: &[GcObject], options: &GcOptions) -> bool {
+    let files = store.folder().files();
     let found = files.metadata_if_there(path).ok().flatten();
     let Some(used) = found.and_then(|found| found.modified().ok()) else {
         return false;
     };
     let age = age(used, SystemTime::now());
     let is_planned = |object: &GcObject| object.root == path && object.used == used;
-    age >= options.grace || planned.iter().any(is_planned)
+    planned.iter().any(is_planned) || (age >= options.grace && !is_remains(store, path))
+}
+
+/// What a repair left goes as planned only. One that cannot be read stays too.
+fn is_remains(store: &Inner, path: &Path) -> bool {
+    let files = store.folder().files();
+    let file = files.open(path).ok();
+    let bytes = file.and_then(|file| format::read_sealed(files, &file, path, ROOT_LIMIT).ok());
+    let record = bytes.and_then(|b| RootRecord::parse_any(&b, store.id(), path, true).ok());
+    record.is_none_or(|record| record.is_remains())
 }
 
 /// What came of asking for the lock of a retired root.

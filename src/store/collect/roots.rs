@@ -13,7 +13,7 @@ use crate::store::format;
 use crate::store::names::{self, Pin};
 use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
-use crate::store::root::{self, ObjectKind, ROOT_LIMIT, RootName, RootRecord};
+use crate::store::root::{self, ObjectKind, REMAINS, ROOT_LIMIT, RootName, RootRecord};
 
 /// One file in `roots/`.
 #[derive(Debug)]
@@ -30,6 +30,13 @@ pub(crate) struct Rooted {
     pub(crate) coverage: Coverage,
     /// The packs it names, those included of which it only needs empty blocks.
     pub(crate) packs: Vec<PackId>,
+}
+
+impl Rooted {
+    /// Whether it goes as an object without a pin does: not with time alone.
+    pub(crate) fn is_remains(&self) -> bool {
+        self.kind == ObjectKind::Loose && self.title == REMAINS
+    }
 }
 
 /// All of `roots/` and `names/`.

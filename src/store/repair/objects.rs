@@ -8,6 +8,7 @@ use super::pack::Pack;
 use super::plan::Planner;
 use super::steps::RootStep;
 use super::survey::{RootFile, RootState, Survey};
+use super::unrooted::Unrooted;
 use super::{RepairOptions, rest};
 use crate::block::{Cid, canonical};
 use crate::store::assemble::{Blocks, assemble, single_block};
@@ -20,6 +21,9 @@ use crate::store::root::{self, Head, NodePlace, ObjectKind, RootRecord};
 
 const INCOMPLETE: &str = "`verify` looks again at what is recorded as damaged; else add the same content again, or \
                           `verify --heal FROM` a copy of it. Until then nothing of it that is left is collected";
+const UNROOTED: &str = "`verify` looks again at what is recorded as damaged; else add the same content again. Until \
+                        then what is left of it goes as an object without a pin does: with `gc --unpinned` after the \
+                        grace time, or for a quota";
 const NEWER_OR_FOREIGN: &str =
     "it is left alone: a collection stops at it until it is moved out of roots/";
 
@@ -31,30 +35,36 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Result<(), StoreError> {
         gone.add_damaged(*pack, ranges.iter().cloned());
     }
     let is_lost = planner.survey.gone.is_err();
+    let unrooted = Unrooted::of(&planner.survey, &gone);
     let done = {
         let vouched = is_lost.then(|| planner.survey.covered());
         let known = KnownBlocks::new(&planner.survey, &gone, vouched);
-        let mut objects = Objects::new(&planner.survey, &known, &gone, planner.options);
+        let mut objects = Objects::new(&planner.survey, &known, &gone, planner.options, &unrooted);
         objects.roots()?;
         objects.names()?;
         objects.unrooted()?;
         objects.done
     };
+    let mut covered = planner.survey.covered();
+    done.steps.iter().for_each(|step| covered.add(&step.record));
+    covered.normalize();
     planner.steps.roots.extend(done.steps);
     planner.missing_packs();
     planner.findings.extend(done.findings);
     planner.restorable.extend(done.restorable);
-    let mut live = planner.survey.covered();
+    let mut live = Coverage::default();
+    live.extend(&covered);
     live.extend(&done.live);
     live.extend(&planner.unread);
     live.normalize();
-    rest::plan(planner, live, gone, done.are_roots_lost)
+    rest::plan(planner, (covered, live), gone, &unrooted)
 }
 
 struct Objects<'a> {
     survey: &'a Survey,
     known: &'a KnownBlocks<'a>,
     options: &'a RepairOptions,
+    unrooted: &'a Unrooted,
     /// The bytes of good blocks.
     sound: Coverage,
     /// By object, what the pack says that its add ended in.
@@ -69,13 +79,13 @@ struct Done {
     steps: Vec<RootStep>,
     /// What of objects was found, whether their roots could be made or not.
     live: Coverage,
-    are_roots_lost: bool,
 }
 
 /// What came of putting an object together.
 enum Outcome {
     Whole(Box<RootRecord>),
-    Lacking(Vec<(Cid, Lack)>),
+    /// What is lacking, and whether its root is lost.
+    Lacking(Vec<(Cid, Lack)>, bool),
     Failed(StoreError),
 }
 
@@ -92,12 +102,14 @@ impl<'a> Objects<'a> {
         known: &'a KnownBlocks<'a>,
         gone: &Gone,
         options: &'a RepairOptions,
+        unrooted: &'a Unrooted,
     ) -> Self {
         let notes = survey.packs.values().flat_map(|pack| &pack.notes);
         Self {
             survey,
             known,
             options,
+            unrooted,
             sound: sound(survey, gone),
             notes: notes.map(|note| (canonical(&note.cid.0), note)).collect(),
             done: Done::default(),
@@ -210,49 +222,55 @@ impl<'a> Objects<'a> {
         });
         let mut unrooted: Vec<(Cid, Told<'a>)> = unrooted.into_iter().collect();
         unrooted.sort_by_cached_key(|(cid, _)| cid.to_string());
-        let is_lost = survey.roots.is_empty();
         let mut restored = Vec::new();
         for (cid, told) in unrooted {
             let object = self.object(cid, told);
             match self.put_together(&cid, told)? {
-                Outcome::Whole(record) if is_lost || self.options.restore => {
+                Outcome::Whole(record) if self.options.restore || self.is_lost(&cid, &record) => {
                     self.publish(&cid, *record, false);
                     restored.push(object);
                 }
                 Outcome::Whole(_) => self.done.restorable.push(object),
-                Outcome::Lacking(lacking)
-                    if is_lost && lacking.iter().any(|(_, why)| *why == Lack::Damaged) =>
+                // What lacks only what was collected was removed.
+                Outcome::Lacking(lacking, true)
+                    if lacking.iter().any(|(_, why)| *why != Lack::Dead) =>
                 {
                     let path = root::object_path(&survey.folder, &cid);
                     let expected = "the root of what a pack speaks of".to_owned();
                     let said = ("file", expected, "no such file".to_owned());
                     let finding =
                         RepairFinding::new(Defect::RootMissing, &path, said, Remedy::Left);
-                    let mut finding = finding.with_objects(vec![object]).advised(INCOMPLETE);
+                    let mut finding = finding.with_objects(vec![object]).advised(UNROOTED);
                     finding.lacking = lacking.into_iter().map(|(cid, _)| cid).collect();
                     self.done.findings.push(finding);
                 }
-                Outcome::Lacking(_) | Outcome::Failed(_) => {}
+                Outcome::Lacking(..) | Outcome::Failed(_) => {}
             }
         }
-        self.say_restored(restored, is_lost);
+        self.say_restored(restored);
         Ok(())
     }
 
-    fn say_restored(&mut self, restored: Vec<RepairObject>, is_lost: bool) {
+    fn is_lost(&self, cid: &Cid, record: &RootRecord) -> bool {
+        let mut present = Coverage::default();
+        present.add(record);
+        self.unrooted.has(cid, &present)
+    }
+
+    fn say_restored(&mut self, restored: Vec<RepairObject>) {
         let folder = &self.survey.folder;
-        let has_content = !self.survey.packs.is_empty();
         let made = self.done.steps.len();
-        self.done.are_roots_lost = is_lost && has_content && made > 0;
+        let has_no_roots = self.survey.roots.is_empty() && made > 1;
         // The only object of a store, if it has a name, is a root that is missing.
-        if self.done.are_roots_lost && (made > 1 || !restored.is_empty()) {
+        if !self.unrooted.is_empty() && (has_no_roots || !restored.is_empty()) {
             let expected = "a root for each object".to_owned();
             let objects = match restored.len() {
                 1 => "1 object without a name is".to_owned(),
                 many => format!("{many} objects without a name are"),
             };
-            let found =
-                format!("no root; {objects} put together, and removed ones may be among them");
+            let found = format!(
+                "none for packs; {objects} put together, and removed ones may be among them"
+            );
             let said = ("roots", expected, found);
             let finding =
                 RepairFinding::new(Defect::RootsLost, &folder.roots(), said, Remedy::Restored);
@@ -287,7 +305,7 @@ impl<'a> Objects<'a> {
                 finding.remedy = Remedy::Restored;
                 self.publish(cid, *record, keeps_old);
             }
-            Outcome::Lacking(lacking) => {
+            Outcome::Lacking(lacking, _) => {
                 finding.found.push_str(&match lacking.len() {
                     1 => "; 1 block is lacking".to_owned(),
                     many => format!("; {many} blocks are lacking"),
@@ -330,7 +348,11 @@ impl<'a> Objects<'a> {
         } else if census.lacking.is_empty() {
             assemble(self.known, cid)
         } else {
-            return Ok(Outcome::Lacking(census.lacking));
+            let mut present = Coverage::default();
+            let places = census.present.iter();
+            places.for_each(|place| present.add_range(place.pack, place.range()));
+            let is_lost = self.unrooted.has(cid, &present);
+            return Ok(Outcome::Lacking(census.lacking, is_lost));
         };
         match made {
             Ok(record) => Ok(Outcome::Whole(Box::new(dressed(record, told)))),

@@ -1,7 +1,8 @@
 //! Names, roots that are of no object, files that are no roots, and `gone`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use super::finding::{Defect, IN_THE_WAY, ONE_BYTE, Remedy, RepairFinding, is_folder};
 use super::plan::Planner;
@@ -9,6 +10,7 @@ use super::raw::Held;
 use super::salvage::MAX_PACK_BYTES;
 use super::steps::{NameStep, RootStep};
 use super::survey::{NameFile, RootState};
+use super::unrooted::Unrooted;
 use crate::block::{Cid, canonical, parse_cid};
 use crate::store::collect::{PackShape, sweep};
 use crate::store::coverage::Coverage;
@@ -16,8 +18,8 @@ use crate::store::error::StoreError;
 use crate::store::gone::{Gone, outside};
 use crate::store::ingest::loose_record;
 use crate::store::names::{Pin, PinKind};
-use crate::store::pack::{PackId, Row};
-use crate::store::root::{self, ObjectKind, RootName, RootRecord};
+use crate::store::pack::{PackId, Place, Row};
+use crate::store::root::{self, ObjectKind, REMAINS, RootName, RootRecord};
 use crate::store::time::now_ms;
 
 /// A damaged name points to what its file says once the one byte is put back that was changed, to the object that it
@@ -100,29 +102,24 @@ fn called_by(name: &str) -> Option<Cid> {
     (cid.to_string() == name).then_some(cid)
 }
 
-/// `live` is what roots cover, and what was found of objects whose roots are made or cannot be.
+/// `covered` is what roots cover that stand or are made, `live` also what was found of objects whose roots cannot be.
 pub(super) fn plan(
     planner: &mut Planner<'_>,
-    mut live: Coverage,
+    (covered, mut live): (Coverage, Coverage),
     mut gone: Gone,
-    are_roots_lost: bool,
+    unrooted: &Unrooted,
 ) -> Result<(), StoreError> {
     strangers(planner);
     retired(planner);
     let is_gone_lost = planner.survey.gone.is_err();
-    let mut loose = loose(planner);
-    if are_roots_lost {
-        loose.push(root::loose_path(&planner.survey.folder)?);
-    }
+    let loose = loose(planner);
     // What is left may be missing from what is covered: nothing that is good is dead for that.
     let is_unsure = is_gone_lost && planner.findings.iter().any(RepairFinding::is_left);
-    if !loose.is_empty() || is_unsure {
-        let whole = uncovered(planner, &mut live, &mut gone, is_gone_lost)?;
-        let record = loose_record(whole.clone(), Vec::new());
-        for path in loose
-            .into_iter()
-            .filter(|_| !whole.is_empty() || !are_roots_lost)
-        {
+    if !loose.is_empty() || is_unsure || !unrooted.is_empty() {
+        let open = uncovered(planner, &covered, &mut live, &mut gone, is_gone_lost)?;
+        remains(planner, unrooted, &open)?;
+        let record = loose_record(open.keys().copied().collect(), Vec::new());
+        for path in loose {
             planner.steps.roots.push(RootStep {
                 path,
                 record: record.clone(),
@@ -159,6 +156,58 @@ pub(super) fn plan(
         planner.steps.gone = Some(gone);
     }
     Ok(())
+}
+
+/// Keeps what is left of packs without a root under one root: all of them until the others are published, and then what
+/// none of those covers.
+fn remains(
+    planner: &mut Planner<'_>,
+    unrooted: &Unrooted,
+    open: &BTreeMap<PackId, Vec<Row>>,
+) -> Result<(), StoreError> {
+    if unrooted.is_empty() {
+        return Ok(());
+    }
+    let (mut packs, mut blocks) = (Vec::new(), Vec::new());
+    for (&id, rows) in open.iter().filter(|(id, _)| unrooted.packs.contains(id)) {
+        match rows.len() == planner.survey.packs[&id].rows.len() {
+            true => packs.push(id),
+            false => blocks.extend(rows.iter().map(|row| (row.cid.0, row.place(id)))),
+        }
+    }
+    let is_used_up = packs.is_empty() && blocks.is_empty();
+    let last = remains_record(packs, blocks);
+    let mut old = planner.survey.remains();
+    let first = old.next();
+    let is_same = first.is_some_and(|(_, record)| *record == last);
+    let mut used_up: Vec<PathBuf> = old.map(|(root, _)| root.path.clone()).collect();
+    let path = match first {
+        Some((root, _)) => root.path.clone(),
+        None => root::loose_path(&planner.survey.folder)?,
+    };
+    if is_same && planner.steps.roots.is_empty() && used_up.is_empty() {
+        return Ok(());
+    }
+    let mut all: Vec<PackId> = unrooted.packs.iter().copied().collect();
+    all.sort();
+    let step = |record| RootStep {
+        path: path.clone(),
+        record,
+        keeps_old: false,
+    };
+    planner.steps.remains_first = Some(step(remains_record(all, Vec::new())));
+    match is_used_up {
+        true => used_up.push(path),
+        false => planner.steps.remains_last = Some(step(last)),
+    }
+    planner.steps.used_up = used_up;
+    Ok(())
+}
+
+fn remains_record(packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
+    let mut record = loose_record(packs, blocks);
+    record.head.name = REMAINS.to_owned();
+    record
 }
 
 fn strangers(planner: &mut Planner<'_>) {
@@ -216,15 +265,16 @@ fn loose(planner: &mut Planner<'_>) -> Vec<std::path::PathBuf> {
     paths
 }
 
-/// The packs with good blocks that nothing covers. They are live from then on: while it is not known what is dead,
+/// The good blocks that nothing covers, by pack. They are live from then on: while it is not known what is dead,
 /// those of their blocks that are good, or that the disk refuses to say it of.
 fn uncovered(
     planner: &Planner<'_>,
+    covered: &Coverage,
     live: &mut Coverage,
     gone: &mut Gone,
     is_gone_lost: bool,
-) -> Result<Vec<PackId>, StoreError> {
-    let mut packs = Vec::new();
+) -> Result<BTreeMap<PackId, Vec<Row>>, StoreError> {
+    let mut packs = BTreeMap::new();
     let mut more = Coverage::default();
     let mut unread = Vec::new();
     for pack in planner
@@ -233,7 +283,7 @@ fn uncovered(
         .values()
         .filter(|pack| pack.is_readable())
     {
-        let covered = live.of(pack.id);
+        let covered = covered.of(pack.id);
         let is_open = |row: &&Row| {
             let range = row.offset..row.offset + u64::from(row.len);
             let is_covered = outside(&range, covered).next().is_none();
@@ -247,8 +297,11 @@ fn uncovered(
             }
             false => vec![Held::Good; rows.len()],
         };
-        if found.iter().any(|held| *held != Held::Other) {
-            packs.push(pack.id);
+        let good = rows.iter().zip(&found);
+        let good = good.filter(|(_, held)| **held != Held::Other);
+        let good: Vec<Row> = good.map(|(row, _)| *row).collect();
+        if !good.is_empty() {
+            packs.insert(pack.id, good);
         }
         for (row, held) in rows.iter().zip(found) {
             let range = row.offset..row.offset + u64::from(row.len);
