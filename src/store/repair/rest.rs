@@ -1,6 +1,6 @@
 //! Names, roots that are of no object, files that are no roots, and `gone`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::block::{Cid, canonical, parse_cid};
 use crate::store::collect::{PackShape, sweep};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
-use crate::store::gone::{Gone, outside};
+use crate::store::gone::{Gone, Why, outside};
 use crate::store::ingest::loose_record;
 use crate::store::names::{Pin, PinKind};
 use crate::store::pack::{PackId, Place, Row};
@@ -117,7 +117,7 @@ pub(super) fn plan(
     let is_unsure = is_gone_lost && planner.findings.iter().any(RepairFinding::is_left);
     if !loose.is_empty() || is_unsure || !unrooted.is_empty() {
         let open = uncovered(planner, &covered, &mut live, &mut gone, is_gone_lost)?;
-        remains(planner, unrooted, &open)?;
+        remains(planner, unrooted, (&covered, &gone), &open)?;
         let record = loose_record(open.keys().copied().collect(), Vec::new());
         for path in loose {
             planner.steps.roots.push(RootStep {
@@ -163,16 +163,36 @@ pub(super) fn plan(
 fn remains(
     planner: &mut Planner<'_>,
     unrooted: &Unrooted,
+    (covered, gone): (&Coverage, &Gone),
     open: &BTreeMap<PackId, Vec<Row>>,
 ) -> Result<(), StoreError> {
     if unrooted.is_empty() {
         return Ok(());
     }
     let (mut packs, mut blocks) = (Vec::new(), Vec::new());
-    for (&id, rows) in open.iter().filter(|(id, _)| unrooted.packs.contains(id)) {
-        match rows.len() == planner.survey.packs[&id].rows.len() {
+    let mut ids: Vec<PackId> = unrooted.packs.iter().copied().collect();
+    ids.sort();
+    for &id in &ids {
+        let Some(pack) = planner.survey.packs.get(&id) else {
+            continue;
+        };
+        let good: HashSet<u64> = open
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .map(|r| r.offset)
+            .collect();
+        // What is recorded as damaged may be good when it is looked at again.
+        let is_damaged = |row: &Row| {
+            let range = row.place(id).range();
+            gone.why(id, &range) == Some(Why::Damaged)
+                && outside(&range, covered.of(id)).next().is_some()
+        };
+        let is_left = |row: &&Row| good.contains(&row.offset) || is_damaged(row);
+        let rows: Vec<&Row> = pack.rows.iter().filter(is_left).collect();
+        match !rows.is_empty() && rows.len() == pack.rows.len() {
             true => packs.push(id),
-            false => blocks.extend(rows.iter().map(|row| (row.cid.0, row.place(id)))),
+            false => blocks.extend(rows.into_iter().map(|row| (row.cid.0, row.place(id)))),
         }
     }
     let is_used_up = packs.is_empty() && blocks.is_empty();
@@ -188,14 +208,12 @@ fn remains(
     if is_same && planner.steps.roots.is_empty() && used_up.is_empty() {
         return Ok(());
     }
-    let mut all: Vec<PackId> = unrooted.packs.iter().copied().collect();
-    all.sort();
     let step = |record| RootStep {
         path: path.clone(),
         record,
         keeps_old: false,
     };
-    planner.steps.remains_first = Some(step(remains_record(all, Vec::new())));
+    planner.steps.remains_first = Some(step(remains_record(ids, Vec::new())));
     match is_used_up {
         true => used_up.push(path),
         false => planner.steps.remains_last = Some(step(last)),

@@ -37,7 +37,9 @@ fn assert_listed(sample: &Sample) {
     let listed = store.objects().unwrap();
     for object in &sample.objects {
         assert!(
-            listed.iter().any(|listed| listed.cid == object.cid),
+            listed
+                .iter()
+                .any(|listed| canonical(&listed.cid) == object.cid),
             "{}",
             object.title
         );
