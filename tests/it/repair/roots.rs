@@ -210,10 +210,20 @@ fn a_damaged_root_of_a_removed_object_goes_unless_somebody_reads_by_it() {
     let plan = sample.plan();
     assert_eq!(
         said(&plan.report()),
-        [(Defect::RetiredRoot, Remedy::Removed)]
+        [
+            (Defect::RootsLost, Remedy::Restored),
+            (Defect::RetiredRoot, Remedy::Removed)
+        ],
+        "nothing else names its pack"
     );
     let report = apply_repair(&plan).unwrap();
-    assert_eq!(said(&report), [(Defect::RetiredRoot, Remedy::Left)]);
+    assert_eq!(
+        said(&report),
+        [
+            (Defect::RootsLost, Remedy::Restored),
+            (Defect::RetiredRoot, Remedy::Left)
+        ]
+    );
     assert!(file.read().unwrap() == content);
     drop(file);
     let report = apply_repair(&sample.plan()).unwrap();
