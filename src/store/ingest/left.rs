@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::writer::unfinished_record;
+use super::writer::loose_record;
 use crate::block::Cid;
 use crate::store::collect;
 use crate::store::coverage::Coverage;
@@ -11,7 +11,7 @@ use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::inner::Inner;
 use crate::store::pack::PackId;
-use crate::store::root::{self, ROOT_LIMIT, RootName, RootRecord};
+use crate::store::root::{self, ROOT_LIMIT, RootName, RootRecord, UNFINISHED};
 
 /// The loose roots that stood there when the store was opened. Nobody is at work on them.
 #[derive(Debug, Default)]
@@ -120,4 +120,11 @@ fn is_pack_covered(store: &Inner, pack: PackId, covered: &Coverage) -> Result<bo
     let rows = store.core.packs.open(pack)?.table()?.rows;
     let mut ranges = rows.iter().map(|row| row.place(pack).range());
     Ok(ranges.all(|range| covered.bytes_within(pack, &range) == range.end - range.start))
+}
+
+/// A root over the packs of an import that is under way, or was cut off.
+pub(super) fn unfinished_record(packs: Vec<PackId>) -> RootRecord {
+    let mut record = loose_record(packs, Vec::new());
+    record.head.name = UNFINISHED.to_owned();
+    record
 }

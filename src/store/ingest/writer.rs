@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
+use super::left::unfinished_record;
 use super::record::{Moves, RootBuilder};
 use super::references::References;
 use crate::block::{Cid, Multihash};
@@ -17,7 +18,7 @@ use crate::store::inner::Inner;
 use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
 use crate::store::quota::{self, Taken};
 use crate::store::registry::Holder;
-use crate::store::root::{self, Head, ObjectKind, RootRecord, UNFINISHED};
+use crate::store::root::{self, Head, ObjectKind, RootRecord};
 
 /// Collects the new blocks of one add or session. Dropped before [`BlockWriter::finish`], it takes back
 /// what nobody else has come to rely on.
@@ -400,24 +401,12 @@ impl Drop for BlockWriter<'_> {
         // What stays has a root, whatever becomes of those who came to rely on it.
         match self.loose.take() {
             None if left.is_empty() || self.store.is_poisoned() => {}
-            None => {
-                if let Err(e) = self.publish_loose(&unfinished_record(left)) {
-                    tracing::debug!("packs stay without a root: {e}");
-                }
-            }
-            Some(loose) if left.is_empty() => {
-                let _ = self.store.folder().files().remove_file(&loose);
-            }
+            // Failing that only leaves them without one.
+            None => drop(self.publish_loose(&unfinished_record(left))),
+            Some(loose) if left.is_empty() => drop(self.store.folder().files().remove_file(&loose)),
             Some(_) => {}
         }
     }
-}
-
-/// A root over the packs of an import that is under way, or was cut off.
-pub(super) fn unfinished_record(packs: Vec<PackId>) -> RootRecord {
-    let mut record = loose_record(packs, Vec::new());
-    record.head.name = UNFINISHED.to_owned();
-    record
 }
 
 /// A root of no object, over whole packs and single blocks.
