@@ -9,6 +9,7 @@ mod packs;
 mod pairs;
 mod references;
 mod roots;
+mod unproven;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,11 +1,13 @@
 //! Objects: which roots are whole, and which are put together from their CIDs and the packs.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::blocks::{KnownBlocks, Lack};
 use super::finding::{Defect, Remedy, RepairFinding, RepairObject};
 use super::pack::Pack;
 use super::plan::Planner;
+use super::salvage::MAX_PACK_BYTES;
 use super::steps::RootStep;
 use super::survey::{RootFile, RootState, Survey};
 use super::unrooted::Unrooted;
@@ -16,6 +18,7 @@ use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::gone::{Gone, outside};
 use crate::store::names::PinKind;
+use crate::store::overlaps;
 use crate::store::pack::{ObjectNote, PackId, Place};
 use crate::store::root::{self, Head, NodePlace, ObjectKind, RootRecord};
 
@@ -48,6 +51,9 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Result<(), StoreError> {
     let mut covered = planner.survey.covered();
     done.steps.iter().for_each(|step| covered.add(&step.record));
     covered.normalize();
+    for pack in done.unproven.packs() {
+        gone.add_damaged(pack, done.unproven.of(pack).iter().cloned());
+    }
     planner.steps.roots.extend(done.steps);
     planner.missing_packs();
     planner.findings.extend(done.findings);
@@ -65,6 +71,7 @@ struct Objects<'a> {
     known: &'a KnownBlocks<'a>,
     options: &'a RepairOptions,
     unrooted: &'a Unrooted,
+    gone: &'a Gone,
     /// The bytes of good blocks.
     sound: Coverage,
     /// By object, what the pack says that its add ended in.
@@ -79,6 +86,8 @@ struct Done {
     steps: Vec<RootStep>,
     /// What of objects was found, whether their roots could be made or not.
     live: Coverage,
+    /// What roots that stay cover and no good block vouches for.
+    unproven: Coverage,
 }
 
 /// What came of putting an object together.
@@ -100,7 +109,7 @@ impl<'a> Objects<'a> {
     fn new(
         survey: &'a Survey,
         known: &'a KnownBlocks<'a>,
-        gone: &Gone,
+        gone: &'a Gone,
         options: &'a RepairOptions,
         unrooted: &'a Unrooted,
     ) -> Self {
@@ -110,6 +119,7 @@ impl<'a> Objects<'a> {
             known,
             options,
             unrooted,
+            gone,
             sound: sound(survey, gone),
             notes: notes.map(|note| (canonical(&note.cid.0), note)).collect(),
             done: Done::default(),
@@ -132,8 +142,11 @@ impl<'a> Objects<'a> {
     fn roots(&mut self) -> Result<(), StoreError> {
         let survey = self.survey;
         for root in &survey.roots {
-            let Some(cid) = root.object() else { continue };
             self.options.check_cancel()?;
+            let Some(cid) = root.object() else {
+                self.note_unproven(root);
+                continue;
+            };
             let (mut finding, keeps_old) = match &root.state {
                 RootState::Foreign(why) => {
                     let finding =
@@ -164,9 +177,37 @@ impl<'a> Objects<'a> {
             let told = self.told(root, &cid);
             let object = self.object(cid, told);
             self.restore(&cid, told, &mut finding, keeps_old)?;
+            if finding.is_left() {
+                self.note_unproven(root);
+            }
             self.done.findings.push(finding.with_objects(vec![object]));
         }
         Ok(())
+    }
+
+    /// Of a root that stays as it is: who reads by it gets what its places hold. So what no good block vouches for there,
+    /// and is not on record yet, is damaged.
+    fn note_unproven(&mut self, root: &RootFile) {
+        let Some(record) = root.whole() else { return };
+        let mut own = Coverage::default();
+        own.add(record);
+        own.normalize();
+        for id in own.packs() {
+            let pack = self.survey.packs.get(&id);
+            let opens = |pack: &&Pack| pack.is_readable() || pack.opens();
+            if pack.filter(opens).is_none_or(Pack::is_reference) {
+                continue;
+            }
+            let known = taken(self.gone, id);
+            for range in own.of(id) {
+                let range = range.start..range.end.min(MAX_PACK_BYTES).max(range.start);
+                for part in outside(&range, self.sound.of(id)) {
+                    for part in outside(&part, &known) {
+                        self.done.unproven.add_range(id, part);
+                    }
+                }
+            }
+        }
     }
 
     /// Objects that a name points to and that have no root.
@@ -408,15 +449,22 @@ impl<'a> Objects<'a> {
 fn sound(survey: &Survey, gone: &Gone) -> Coverage {
     let mut sound = Coverage::default();
     for pack in survey.packs.values().filter(|pack| pack.is_readable()) {
-        let taken = gone.of(pack.id).iter();
-        let taken: Vec<_> = taken.map(|gone| gone.start..gone.end).collect();
+        let taken = taken(gone, pack.id);
         for row in &pack.rows {
-            let range = row.offset..row.offset + u64::from(row.len);
-            outside(&range, &taken).for_each(|part| sound.add_range(pack.id, part));
+            let range = row.range();
+            if !overlaps::touches(&range, &taken) {
+                sound.add_range(pack.id, range);
+            }
         }
     }
     sound.normalize();
     sound
+}
+
+/// What of a pack is dead or damaged.
+fn taken(gone: &Gone, pack: PackId) -> Vec<Range<u64>> {
+    let taken = gone.of(pack).iter();
+    taken.map(|gone| gone.start..gone.end).collect()
 }
 
 /// A record with what its object was called.

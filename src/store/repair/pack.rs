@@ -76,6 +76,11 @@ impl Pack {
         )
     }
 
+    /// Whether a reader who has its root opens it, though its table is lost.
+    pub(super) fn opens(&self) -> bool {
+        matches!(self.condition, Condition::Short(_) | Condition::NoTable(_))
+    }
+
     /// Whether blocks can be read from it, once what is planned for it is done.
     pub(super) fn is_readable(&self) -> bool {
         match &self.condition {

@@ -9,7 +9,7 @@ use super::hash::Hasher;
 use super::identity::identify;
 use super::pack::{self, Condition, Pack};
 use super::raw::pack_path;
-use super::salvage::{Rebuilt, Stated, rebuild};
+use super::salvage::{Rebuilt, Salvage, Stated, rebuild};
 use super::steps::{PackStep, Seen, Steps};
 use super::survey::{RootFile, Survey};
 use super::watch::Watch;
@@ -17,7 +17,7 @@ use super::{RepairOptions, RepairPlan, contest, hash, index, objects, references
 use crate::store::coverage::{Coverage, Covered};
 use crate::store::error::StoreError;
 use crate::store::folder::{FOLDERS, StoreFolder, not_a_folder};
-use crate::store::gone::{Gone, Why};
+use crate::store::gone::{Gone, Why, outside};
 use crate::store::inner::build_pool;
 use crate::store::pack::PackId;
 
@@ -153,12 +153,7 @@ impl Planner<'_> {
     }
 
     fn packs(&mut self) -> Result<(), StoreError> {
-        let ids: Vec<PackId> = self.survey.packs.keys().copied().collect();
-        for id in &ids {
-            if let Condition::Misnamed(own) = self.survey.packs[id].condition {
-                self.misnamed(*id, own)?;
-            }
-        }
+        self.misnamed()?;
         let ids: Vec<PackId> = self.survey.packs.keys().copied().collect();
         let packs = self.survey.packs.values();
         self.damaged_packs = packs.filter(|p| p.is_damaged()).map(|p| p.id).collect();
@@ -173,34 +168,65 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// A pack under another one's name gets its own back if a root needs it and the name is free.
-    fn misnamed(&mut self, id: PackId, own: PackId) -> Result<(), StoreError> {
-        let at = pack_path(&self.survey.folder, id);
-        let said = ("pack id", id.to_string(), own.to_string());
+    /// Packs under other ones' names get their own back: those first whose name is free, which frees the ones that they
+    /// had.
+    fn misnamed(&mut self) -> Result<(), StoreError> {
+        let named = |pack: &Pack| match pack.condition {
+            Condition::Misnamed(own) => Some((pack.id, own)),
+            _ => None,
+        };
+        let mut open: Vec<(PackId, PackId)> =
+            self.survey.packs.values().filter_map(named).collect();
+        loop {
+            let mut left = Vec::new();
+            for &(id, own) in &open {
+                if !self.rename(id, own)? {
+                    left.push((id, own));
+                }
+            }
+            if left.len() == open.len() {
+                break;
+            }
+            open = left;
+        }
+        for (id, own) in open {
+            let advice = match self.survey.packs.contains_key(&own) {
+                true => NAME_TAKEN,
+                false => {
+                    "it is the pack that its header names: give the file that name, or move it out of packs/"
+                }
+            };
+            let at = pack_path(&self.survey.folder, id);
+            let said = ("pack id", id.to_string(), own.to_string());
+            let finding = RepairFinding::new(Defect::PackName, &at, said, Remedy::Left);
+            let objects = self.survey.objects_over(own);
+            self.findings
+                .push(finding.advised(advice).with_objects(objects));
+        }
+        Ok(())
+    }
+
+    /// Plans that a pack gets its own name back, if a root needs it and the name is free; says whether it does.
+    fn rename(&mut self, id: PackId, own: PackId) -> Result<bool, StoreError> {
         let objects = self.survey.objects_over(own);
         let has_objects = self.survey.roots.iter().any(|root| root.is_object());
         let is_needed = !objects.is_empty() || !has_objects;
         if self.survey.packs.contains_key(&own) || !is_needed {
-            let finding = RepairFinding::new(Defect::PackName, &at, said, Remedy::Left).advised(
-                "it is the pack that its header names: give the file that name, or move it out of packs/",
-            );
-            self.findings.push(finding);
-            return Ok(());
+            return Ok(false);
         }
+        let at = pack_path(&self.survey.folder, id);
         let (folder, store) = (&self.survey.folder, self.survey.id);
         if let Some(pack) = pack::examine(folder, store, own, &at)? {
-            let to = pack.path.clone();
-            self.steps.packs.push(PackStep::Rename {
-                from: at.clone(),
-                to,
-            });
+            let (from, to) = (at.clone(), pack.path.clone());
+            self.steps.packs.push(PackStep::Rename { from, to });
             self.survey.reader.misname(own, at.clone());
             self.survey.packs.remove(&id);
             self.survey.packs.insert(own, pack);
         }
+        let said = ("pack id", id.to_string(), own.to_string());
         let finding = RepairFinding::new(Defect::PackName, &at, said, Remedy::Renamed);
         self.findings.push(finding.with_objects(objects));
-        Ok(())
+        Ok(true)
     }
 
     fn pack(&mut self, pack: &mut Pack) -> Result<(), StoreError> {
@@ -221,6 +247,10 @@ impl Planner<'_> {
                 self.findings.push(finding.with_objects(objects));
                 let len = pack.header.map_or(pack.len, |header| header.file_len);
                 self.steps.packs.push(PackStep::Cut { path, len });
+                return Ok(());
+            }
+            Condition::NoHeader { why, .. } if self.is_elsewhere(pack_id) => {
+                self.leave((Defect::PackHeader, &path), why, IS_ELSEWHERE, objects);
                 return Ok(());
             }
             Condition::NoHeader { why, is_ours } => match *is_ours || !objects.is_empty() {
@@ -263,8 +293,10 @@ impl Planner<'_> {
             Ok(all.remove(&pack_id).unwrap_or_default())
         };
         let rebuilt = match sources {
-            Some(sources) => references::rebuild(self.survey.id, pack, &raw, stated, &sources),
-            None if pack.is_reference() => Ok(None),
+            Some(sources) => {
+                references::rebuild(self.survey.id, pack, &raw, stated, &sources).map(Salvage::from)
+            }
+            None if pack.is_reference() => Ok(Salvage::Nothing),
             None => rebuild(&self.hasher, self.survey.id, pack, &raw, stated),
         };
         let rebuilt = match rebuilt {
@@ -276,8 +308,11 @@ impl Planner<'_> {
             made => made?,
         };
         match rebuilt {
-            None if defect == Defect::Foreign => finding = finding.advised(FOREIGN_PACK),
-            None => {
+            Salvage::Nothing | Salvage::Another if defect == Defect::Foreign => {
+                finding = finding.advised(FOREIGN_PACK);
+            }
+            Salvage::Another => finding = finding.advised(NOT_THIS),
+            Salvage::Nothing => {
                 finding
                     .found
                     .push_str("; no block in it could be found again");
@@ -286,13 +321,14 @@ impl Planner<'_> {
                     false => "add the objects again, or heal them from a copy; then move it out of packs/",
                 });
             }
-            Some(mut rebuilt) => {
+            Salvage::Rebuilt(mut rebuilt) => {
                 if defect == Defect::Foreign {
                     finding.defect = Defect::PackHeader;
                 }
                 if let Ok(gone) = &self.survey.gone {
-                    let is_dead = |range: &Range<u64>| gone.why(pack.id, range) == Some(Why::Dead);
-                    rebuilt.damaged.retain(|range| !is_dead(range));
+                    let dead = gone.dead_of(pack.id);
+                    let damaged = rebuilt.damaged.iter();
+                    rebuilt.damaged = damaged.flat_map(|range| outside(range, &dead)).collect();
                 }
                 finding.remedy = Remedy::Rebuilt;
                 finding.found.push_str(&told(pack, &rebuilt));
@@ -311,6 +347,12 @@ impl Planner<'_> {
         }
         self.findings.push(finding.with_objects(objects));
         Ok(())
+    }
+
+    /// Whether another file states in its header that it is this pack.
+    fn is_elsewhere(&self, id: PackId) -> bool {
+        let mut others = self.survey.packs.values();
+        others.any(|other| matches!(other.condition, Condition::Misnamed(own) if own == id))
     }
 
     /// A finding that a repair does nothing about.
@@ -387,6 +429,12 @@ impl Planner<'_> {
     }
 }
 
+const NAME_TAKEN: &str = "it is the pack that its header names, and another file has that name: move that one out of \
+                          packs/, repair, and give that one back the name that is free then, if it is needed";
+const IS_ELSEWHERE: &str = "another file in packs/ says that it is this pack, so this one is not: move it out of packs/, \
+                            repair, and give it the name of a pack that is missing then";
+const NOT_THIS: &str = "it has none of the blocks that roots place in the pack of its name: move it out of packs/, or \
+                        give it the name of a pack that is missing";
 const UNREADABLE: &str =
     "the disk refuses to be read there: copy what can be read to another disk, and repair that";
 const UNREAD: &str =

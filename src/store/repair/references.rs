@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use xxhash_rust::xxh3::Xxh3Default;
+
 use super::pack::Pack;
 use super::raw::RawPack;
 use super::salvage::{Rebuilt, Stated, header, notes_of, remains_of_table, table_place};
@@ -15,18 +17,49 @@ use crate::store::pack::{Header, PackKind, Row, SourceReader, Sources, Table};
 /// The bytes before the list: its checksum and its length.
 const HEAD: u64 = 16;
 const MAX_LIST_BYTES: u64 = 512 << 20;
+/// What is hashed of a list at once.
+const PIECE: u64 = 1 << 20;
 
-/// The list of files after the header, wherever the table begins.
+/// The list of files after the header, wherever the table begins. It is hashed in pieces before it is held as a whole:
+/// a damaged length costs no memory.
 pub(super) fn sources(raw: &RawPack) -> Result<Sources, StoreError> {
     let start = Header::BYTES as u64;
     let room = raw.len().saturating_sub(start);
-    let mut len = room.min(HEAD);
-    if room >= HEAD {
-        let head = raw.bytes(start, HEAD as usize)?;
-        let list = u64::from_le_bytes(array(&head[8..]));
-        len = HEAD.saturating_add(list.min(MAX_LIST_BYTES)).min(room);
+    if room < HEAD {
+        return Sources::parse(&raw.bytes(start, room as usize)?, raw.path());
     }
-    Sources::parse(&raw.bytes(start, len as usize)?, raw.path())
+    let head = raw.bytes(start, HEAD as usize)?;
+    let check = u64::from_le_bytes(array(&head[..8]));
+    let list = u64::from_le_bytes(array(&head[8..]));
+    let damaged = |expected, found| StoreError::Damaged {
+        path: raw.path().to_owned(),
+        what: "list of sources",
+        expected,
+        found,
+    };
+    let most = (room - HEAD).min(MAX_LIST_BYTES);
+    if list > most {
+        let (expected, found) = (format!("up to {most} bytes"), format!("{list} bytes"));
+        return Err(damaged(expected, found));
+    }
+    let found = hashed(raw, start + HEAD, list)?;
+    if found != check {
+        let (expected, found) = (format!("checksum {check:016x}"), format!("{found:016x}"));
+        return Err(damaged(expected, found));
+    }
+    Sources::parse(&raw.bytes(start, (HEAD + list) as usize)?, raw.path())
+}
+
+/// The checksum of a range, of which one piece is held at a time.
+fn hashed(raw: &RawPack, mut at: u64, len: u64) -> Result<u64, StoreError> {
+    let mut hasher = Xxh3Default::new();
+    let end = at + len;
+    while at < end {
+        let piece = (end - at).min(PIECE);
+        hasher.update(&raw.bytes(at, piece as usize)?);
+        at += piece;
+    }
+    Ok(hasher.digest())
 }
 
 /// Whether every reader can use a table.
@@ -135,7 +168,7 @@ pub(super) fn rebuild(
                 rows: rows(sources, &stated, &left.rows),
                 objects: notes_of(left.objects, stated.notes),
             };
-            (table_place(pack, &[]), table, true)
+            (table_place(pack, [].iter()), table, true)
         }
     };
     if table.rows.is_empty() {

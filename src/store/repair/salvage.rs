@@ -35,6 +35,22 @@ pub(super) struct Rebuilt {
     pub(super) lost: u64,
 }
 
+/// What came of a damaged pack.
+#[derive(Debug)]
+pub(super) enum Salvage {
+    Rebuilt(Rebuilt),
+    /// Nothing says what is in it.
+    Nothing,
+    /// What is in it is not what roots place in the pack of this name.
+    Another,
+}
+
+impl From<Option<Rebuilt>> for Salvage {
+    fn from(rebuilt: Option<Rebuilt>) -> Self {
+        rebuilt.map_or(Self::Nothing, Self::Rebuilt)
+    }
+}
+
 /// Far more than a pack has; a root that says more is not believed.
 pub(super) const MAX_PACK_BYTES: u64 = 1 << 40;
 
@@ -43,6 +59,8 @@ pub(super) const MAX_PACK_BYTES: u64 = 1 << 40;
 pub(super) struct Stated {
     pub(super) blocks: Vec<(Cid, Place)>,
     pub(super) notes: Vec<ObjectNote>,
+    /// What roots cover, whether it is known which blocks lie there or not.
+    covered: Coverage,
 }
 
 impl Stated {
@@ -58,6 +76,15 @@ impl Stated {
             };
             if !record.packs.iter().any(|pack| packs.contains(pack)) {
                 continue;
+            }
+            for (pack, range) in record.places() {
+                if packs.contains(&pack) {
+                    stated
+                        .entry(pack)
+                        .or_default()
+                        .covered
+                        .add_range(HERE, range);
+                }
             }
             let top = canonical(&record.head.cid.0);
             let mut holds_top = HashSet::new();
@@ -77,23 +104,36 @@ impl Stated {
                 }
             }
         }
+        stated
+            .values_mut()
+            .for_each(|stated| stated.covered.normalize());
         Ok(stated)
+    }
+
+    /// Whether a table can be that of the pack: it lists at least one of the blocks that roots place there.
+    fn may_be_of(&self, table: &Table) -> bool {
+        let listed = table.rows.iter();
+        let listed: HashSet<_> = listed
+            .map(|row| (*row.cid.0.hash(), row.offset, row.len))
+            .collect();
+        let is_listed =
+            |(cid, place): &(Cid, Place)| listed.contains(&(*cid.hash(), place.offset, place.len));
+        self.blocks.is_empty() || self.blocks.iter().any(is_listed)
     }
 }
 
-/// Rebuilds a pack as far as it can be: its rows are then those that were found good. None where nothing says what
-/// is in it.
+/// Rebuilds a pack as far as it can be: its rows are then those that were found good.
 pub(super) fn rebuild(
     hasher: &Hasher<'_>,
     store: StoreId,
     pack: &mut Pack,
     raw: &RawPack,
     stated: impl FnOnce() -> Result<Stated, StoreError>,
-) -> Result<Option<Rebuilt>, StoreError> {
+) -> Result<Salvage, StoreError> {
     if matches!(pack.condition, Condition::NoHeader { .. })
         && let Some((table_offset, table)) = tables::find(raw, &tables::fits)?
     {
-        return with_table(hasher, store, pack, raw, (table_offset, table), stated).map(Some);
+        return with_table(hasher, store, pack, raw, (table_offset, table), stated);
     }
     let (left, stated) = (remains_of_table(pack, raw)?, stated()?);
     let listed = pack.header.map(|header| header.blocks);
@@ -139,11 +179,14 @@ pub(super) fn rebuild(
     unread.extend(doubtful.iter().map(Row::range));
     bad.append(&mut doubtful);
     let mut damaged: Vec<Range<u64>> = bad.iter().map(Row::range).collect();
+    // What a root covers is what its nodes say it is, and not what happens to lie there.
+    let is_covered = |row: &Row| stated.covered.bytes_within(HERE, &row.range()) > 0;
+    unknown.retain(|row| !is_covered(row));
     take_by_place(raw, &mut kept, unknown, &bad)?;
     if kept.is_empty() {
-        return Ok(None);
+        return Ok(Salvage::Nothing);
     }
-    let table_offset = table_place(pack, &damaged);
+    let table_offset = table_place(pack, damaged.iter().chain(stated.covered.of(HERE)));
     if let Some(header) = pack.header.filter(|header| pack.len < header.table_offset) {
         let from = pack.len.max(Header::BYTES as u64);
         damaged.push(from..header.table_offset);
@@ -164,7 +207,7 @@ pub(super) fn rebuild(
     pack.payload_end = table_offset;
     pack.is_proven = true;
     pack.is_rebuilt = true;
-    Ok(Some(Rebuilt {
+    Ok(Salvage::Rebuilt(Rebuilt {
         header,
         table: Some(bytes),
         damaged,
@@ -261,7 +304,15 @@ fn with_table(
     raw: &RawPack,
     (table_offset, mut table): (u64, Table),
     stated: impl FnOnce() -> Result<Stated, StoreError>,
-) -> Result<Rebuilt, StoreError> {
+) -> Result<Salvage, StoreError> {
+    let stated = stated();
+    // Only its header would say whose name it bears.
+    if stated
+        .as_ref()
+        .is_ok_and(|stated| !stated.may_be_of(&table))
+    {
+        return Ok(Salvage::Another);
+    }
     let bytes = raw.bytes(table_offset, (raw.len() - table_offset) as usize)?;
     let of = (store, pack.id, PackKind::Payload);
     let header = header(of, table_offset, &bytes, table.rows.len());
@@ -271,7 +322,7 @@ fn with_table(
     let hashed = Hashed::of(pack.id, &table.rows, &held);
     let placed = match hashed.well.of(pack.id) {
         [] => Placed::default(),
-        _ => Placed::of(stated()?.blocks.iter().map(|(cid, at)| (*cid.hash(), *at))),
+        _ => Placed::of(stated?.blocks.iter().map(|(cid, at)| (*cid.hash(), *at))),
     };
     let damaged = placed.damaged(pack.id, &hashed);
     let mut held = held.iter();
@@ -282,13 +333,13 @@ fn with_table(
     pack.payload_end = table_offset;
     pack.is_proven = true;
     pack.is_rebuilt = true;
-    Ok(Rebuilt {
+    Ok(Salvage::Rebuilt(Rebuilt {
         header,
         table: None,
         damaged,
         unread,
         lost: 0,
-    })
+    }))
 }
 
 pub(super) fn header(
@@ -323,17 +374,17 @@ pub(super) fn notes_of(left: Vec<ObjectNote>, stated: Vec<ObjectNote>) -> Vec<Ob
 
 /// Where a new table goes: behind everything that is there. What lay beyond the end of a file that was cut off is gone;
 /// its place stays, so that all others do.
-pub(super) fn table_place(pack: &Pack, damaged: &[Range<u64>]) -> u64 {
+pub(super) fn table_place<'r>(pack: &Pack, placed: impl Iterator<Item = &'r Range<u64>>) -> u64 {
     match pack.header {
         Some(header) if pack.len <= header.table_offset => header.table_offset,
         Some(header) => header.file_len.next_multiple_of(SMALL_ALIGN),
-        None => end_of(pack.len, damaged).next_multiple_of(SMALL_ALIGN),
+        None => end_of(pack.len, placed).next_multiple_of(SMALL_ALIGN),
     }
 }
 
 /// Where the payload of a pack without a header ends: with the file, or with what roots place behind its end.
-fn end_of(len: u64, damaged: &[Range<u64>]) -> u64 {
-    let placed = damaged.iter().map(|range| range.end);
+fn end_of<'r>(len: u64, placed: impl Iterator<Item = &'r Range<u64>>) -> u64 {
+    let placed = placed.map(|range| range.end);
     let placed = placed.filter(|end| *end <= MAX_PACK_BYTES).max();
     placed.unwrap_or_default().max(len)
 }

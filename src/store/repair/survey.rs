@@ -184,6 +184,8 @@ impl Survey {
             let pin = match names::read(&self.folder, self.id, name) {
                 Ok(None) => continue,
                 Ok(Some(pin)) => Ok(pin),
+                // What cannot be read now is no damage: it may well be whole.
+                Err(e @ StoreError::File(_)) => return Err(e),
                 Err(e) => Err(e),
             };
             let path = folder.join(name);

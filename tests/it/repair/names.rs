@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use ipfs_accelerate::{Defect, Explain, PinOptions, Remedy, RepairOptions, StoreReader};
+use ipfs_accelerate::{
+    Defect, Explain, PinOptions, Remedy, RepairOptions, StoreError, StoreReader,
+};
 
 use super::*;
 
@@ -138,4 +140,19 @@ fn a_name_whose_object_is_not_here_is_said() {
     drop(store);
     assert_eq!(sample.repair().findings, []);
     sample.assert_whole();
+}
+
+#[test]
+fn a_name_that_cannot_be_read_is_an_error_and_stays() {
+    let sample = Sample::small();
+    let name = sample.store().join("names/model");
+    fs::remove_file(&name).unwrap();
+    // Following it fails for every user, as a file without permission would not.
+    std::os::unix::fs::symlink("model", &name).unwrap();
+    let mut options = RepairOptions::default();
+    options.drop_names = true;
+    let error = plan_repair(sample.store(), &options).unwrap_err();
+    assert!(matches!(error, StoreError::File(_)), "{error}");
+    assert!(error.to_string().contains("names/model"), "{error}");
+    assert!(fs::symlink_metadata(&name).is_ok());
 }
