@@ -104,6 +104,7 @@ impl Inner {
             let used = collect::used_bytes(inner.folder(), inner.registry.packs())?;
             inner.quota = Some(Quota::new(max_bytes, used));
         }
+        collect::keep_lost(&inner)?;
         ingest::keep_unfinished(&inner);
         inner.left = LeftRoots::of(inner.folder())?;
         inner.index.catch_up(&inner)?;

@@ -21,7 +21,8 @@ use crate::cli::text;
 ///
 /// Whole packs are unlinked, parts of packs become holes; no content is read. Adds, reads and loads go on
 /// meanwhile. Where a root or a name cannot be read nothing is collected: `repair` first. Packs that no root names,
-/// because roots were lost, stay as they are until `repair` has put their objects together.
+/// because roots were lost, stay as they are until `repair` has put their objects together. What a repair could not put
+/// together goes as an object without a pin does.
 ///
 /// With --json: dry_run, objects, a list of {cid, name, reason, last_used, exclusive_bytes, shared_bytes};
 /// freeable_bytes, freed_bytes, linked_bytes, unfinished_bytes, packs, ranges; pending, a list of {cid, name, bytes, holders: [{pid, command}]};
@@ -227,7 +228,7 @@ fn unrooted(output: Output, packs: u64, bytes: u64) -> Output {
     match packs {
         0 => output,
         packs => output.line(format!(
-            "left alone {} in {} that no root names: run `repair`",
+            "left alone {} in {} whose roots are lost: run `repair`",
             text::size(bytes),
             text::count(packs, "pack"),
         )),

@@ -1,7 +1,7 @@
 //! `ls`: the objects of the store, or what stands in a folder.
 
 use clap::Args;
-use ipfs_accelerate::{Entry, GcOptions, Listing, ObjectInfo, StoreError, Target, utc_text};
+use ipfs_accelerate::{Entry, Listing, ObjectInfo, StoreError, Target, utc_text};
 use serde::Serialize;
 
 use crate::cli::context::Context;
@@ -73,9 +73,9 @@ pub(crate) fn run(args: LsArgs, context: &Context<'_>) -> Result<Output, CliErro
     Ok(match target {
         None => {
             let listing = reader.list_objects()?;
-            let is_empty = listing.entries.is_empty() && listing.damaged.is_empty();
-            let lost = match is_empty {
-                true => reader.plan_gc(&GcOptions::default())?.unrooted_packs,
+            // What cannot be read is listed, and may be what names them.
+            let lost = match listing.damaged.is_empty() {
+                true => reader.unrooted_packs()?,
                 false => 0,
             };
             let output = objects(&listing, lost);
@@ -88,7 +88,7 @@ pub(crate) fn run(args: LsArgs, context: &Context<'_>) -> Result<Output, CliErro
     })
 }
 
-/// `lost` packs are there though nothing is listed.
+/// No root names `lost` packs.
 fn objects(listing: &Listing<ObjectInfo>, lost: u64) -> Output {
     let objects = &listing.entries;
     let entry = |object: &ObjectInfo| {
@@ -124,6 +124,13 @@ fn objects(listing: &Listing<ObjectInfo>, lost: u64) -> Output {
             _ => "Nothing is listed, and there are packs: their roots are lost. Run `repair`.",
         },
     }));
+    let output = match (lost, objects.is_empty()) {
+        (0, _) | (_, true) => output,
+        (packs, false) => output.note(Note::Warning(format!(
+            "The roots of {} are lost: run `repair`.",
+            text::count(packs, "pack")
+        ))),
+    };
     let output = damaged_files(output, &listing.damaged);
     let damaged = objects.iter().filter(|object| object.damaged_bytes > 0);
     let output = damaged.fold(output, |output, object| {

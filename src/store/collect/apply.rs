@@ -212,6 +212,10 @@ fn report(
     if decided.registered_bytes > 0 {
         pending.push(GcPending::of_this_process(decided.registered_bytes));
     }
+    let here = inner::list(store.folder())?;
+    let mut lost = roots.lost_packs(&[]);
+    lost.retain(|pack| here.contains(pack));
+    lost.extend(&decided.unrooted);
     Ok(GcReport {
         objects,
         freed_bytes: freed.disk_bytes,
@@ -221,9 +225,9 @@ fn report(
         unfinished_bytes: store.take_unfinished(),
         pending,
         not_freeable: freed.kept.into_list(),
-        unrooted_packs: decided.unrooted.len() as u64,
-        unrooted_bytes: used_bytes(store.folder(), decided.unrooted.iter().copied())?,
-        used_bytes: used_bytes(store.folder(), inner::list(store.folder())?)?,
+        unrooted_packs: lost.len() as u64,
+        unrooted_bytes: used_bytes(store.folder(), lost)?,
+        used_bytes: used_bytes(store.folder(), here)?,
     })
 }
 

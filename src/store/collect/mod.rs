@@ -28,6 +28,7 @@ pub(crate) use roots::named_packs;
 pub use space::{ObjectSpace, RemovalSpace, SpaceReport};
 pub(crate) use space::{removal, space};
 pub(crate) use sweep::{PackShape, sweep};
+pub(crate) use unrooted::{keep_lost, settled, unrooted_packs, warn_of_lost};
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

@@ -8,7 +8,7 @@ use super::packs::{Kept, Packs};
 use super::retire;
 use super::roots::{self, Roots};
 use super::sweep::{PackShape, sweep};
-use super::unrooted::is_explained;
+use super::unrooted::{self, is_explained};
 use super::{GcHolder, GcPending, NotFreeable};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
@@ -57,8 +57,17 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// In this order, so that whatever is relied on in a pack that was listed is seen in one place at least.
+    /// Beside a writer a pack may be there for a moment before its root is: it is looked at again then.
     pub(super) fn of(core: &'a ReadCore, writer: Option<&Inner>) -> Result<Self, StoreError> {
+        unrooted::settled(
+            &core.folder,
+            || Self::at_once(core, writer),
+            |view| writer.is_some() || view.unrooted.is_empty(),
+        )
+    }
+
+    /// In this order, so that whatever is relied on in a pack that was listed is seen in one place at least.
+    fn at_once(core: &'a ReadCore, writer: Option<&Inner>) -> Result<Self, StoreError> {
         let mut packs = Packs::of(core, writer)?;
         let mut claims = writer.map_or_else(Claims::default, |store| store.registry.claims());
         claims
@@ -84,10 +93,14 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Bytes of disk that packs without a root take.
-    pub(super) fn unrooted_bytes(&self) -> u64 {
-        let space = self.unrooted.iter().map(|pack| &self.packs.space[pack]);
-        space.map(|space| space.disk_bytes).sum()
+    /// How many packs have lost their roots, when these roots go, and the bytes of disk that they take.
+    pub(super) fn lost(&self, goes: &[usize]) -> (u64, u64) {
+        let mut packs = self.roots.lost_packs(goes);
+        packs.extend(&self.unrooted);
+        let space = packs.iter().filter_map(|pack| self.packs.space.get(pack));
+        space.fold((0, 0), |(packs, bytes), space| {
+            (packs + 1, bytes + space.disk_bytes)
+        })
     }
 
     /// What comes of it when these roots go, by their numbers.

@@ -1,6 +1,6 @@
 //! Everything in `roots/`, as a collection and the accounts of space need it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use crate::store::format;
 use crate::store::names::{self, Pin};
 use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
-use crate::store::root::{self, ObjectKind, REMAINS, ROOT_LIMIT, RootName, RootRecord};
+use crate::store::root::{self, LOST, ObjectKind, REMAINS, ROOT_LIMIT, RootName, RootRecord};
 
 /// One file in `roots/`.
 #[derive(Debug)]
@@ -35,7 +35,12 @@ pub(crate) struct Rooted {
 impl Rooted {
     /// Whether it goes as an object without a pin does: not with time alone.
     pub(crate) fn is_remains(&self) -> bool {
-        self.kind == ObjectKind::Loose && self.title == REMAINS
+        self.kind == ObjectKind::Loose && [REMAINS, LOST].contains(&self.title.as_str())
+    }
+
+    /// Whether it keeps packs whose roots are lost until a repair has put those together.
+    pub(super) fn is_of_lost(&self) -> bool {
+        self.is_remains() && self.title == LOST
     }
 }
 
@@ -56,6 +61,14 @@ impl Roots {
     pub(super) fn packs(&self) -> HashSet<PackId> {
         let packs = self.roots.iter().flat_map(|root| &root.packs);
         packs.copied().collect()
+    }
+
+    /// The packs that only stay because their roots are lost, but for those of the roots that are left out.
+    pub(super) fn lost_packs(&self, goes: &[usize]) -> BTreeSet<PackId> {
+        let roots = self.roots.iter().enumerate();
+        let lost = roots.filter(|(index, root)| root.is_of_lost() && !goes.contains(index));
+        lost.flat_map(|(_, root)| root.packs.iter().copied())
+            .collect()
     }
 
     /// Takes out those of these paths.

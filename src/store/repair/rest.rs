@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::finding::{Defect, IN_THE_WAY, ONE_BYTE, Remedy, RepairFinding, is_folder};
+use super::objects::NOT_NOTED;
 use super::plan::Planner;
 use super::raw::Held;
 use super::salvage::MAX_PACK_BYTES;
@@ -19,7 +20,7 @@ use crate::store::gone::{Gone, Why, outside};
 use crate::store::ingest::loose_record;
 use crate::store::names::{Pin, PinKind};
 use crate::store::pack::{PackId, Place, Row};
-use crate::store::root::{self, ObjectKind, REMAINS, RootName, RootRecord};
+use crate::store::root::{self, LOST, ObjectKind, REMAINS, RootName, RootRecord};
 use crate::store::time::now_ms;
 
 /// A damaged name points to what its file says once the one byte is put back that was changed, to the object that it
@@ -196,7 +197,7 @@ fn remains(
         }
     }
     let is_used_up = packs.is_empty() && blocks.is_empty();
-    let last = remains_record(packs, blocks);
+    let last = remains_record(REMAINS, packs, blocks);
     let mut old = planner.survey.remains();
     let first = old.next();
     let is_same = first.is_some_and(|(_, record)| *record == last);
@@ -208,12 +209,13 @@ fn remains(
     if is_same && planner.steps.roots.is_empty() && used_up.is_empty() {
         return Ok(());
     }
+    say_kept(planner, gone);
     let step = |record| RootStep {
         path: path.clone(),
         record,
         keeps_old: false,
     };
-    planner.steps.remains_first = Some(step(remains_record(ids, Vec::new())));
+    planner.steps.remains_first = Some(step(remains_record(LOST, ids, Vec::new())));
     match is_used_up {
         true => used_up.push(path),
         false => planner.steps.remains_last = Some(step(last)),
@@ -222,9 +224,28 @@ fn remains(
     Ok(())
 }
 
-fn remains_record(packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
+/// Says that roots are lost where nothing was put together of what lay under them.
+fn say_kept(planner: &mut Planner<'_>, gone: &Gone) {
+    let lost = Unrooted::lost(&planner.survey, gone).len();
+    let mut findings = planner.findings.iter();
+    let is_said =
+        !planner.steps.roots.is_empty() || findings.any(|f| f.defect == Defect::RootsLost);
+    if lost == 0 || is_said {
+        return;
+    }
+    let said = (
+        "roots",
+        "a root for each pack".to_owned(),
+        format!("none for {lost} packs, in which no whole object is found"),
+    );
+    let roots = planner.survey.folder.roots();
+    let finding = RepairFinding::new(Defect::RootsLost, &roots, said, Remedy::Covered);
+    planner.findings.push(finding.advised(NOT_NOTED));
+}
+
+fn remains_record(name: &str, packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
     let mut record = loose_record(packs, blocks);
-    record.head.name = REMAINS.to_owned();
+    record.head.name = name.to_owned();
     record
 }
 

@@ -338,6 +338,11 @@ impl Survey {
         whole.filter(|(_, record)| record.is_remains())
     }
 
+    /// Whether nothing else is in `roots/`.
+    pub(super) fn has_only_remains(&self) -> bool {
+        self.remains().count() == self.roots.len()
+    }
+
     /// What all readable roots cover, but those of what repairs before could not put together.
     pub(super) fn covered(&self) -> Coverage {
         let mut all = Coverage::default();

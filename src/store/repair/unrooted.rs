@@ -1,7 +1,8 @@
 //! What lies in packs that no root names: their roots are lost.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
+use super::pack::Pack;
 use super::survey::{RootFile, Survey};
 use crate::block::{Cid, canonical};
 use crate::store::coverage::{Coverage, Covered};
@@ -19,6 +20,24 @@ pub(super) struct Unrooted {
 }
 
 impl Unrooted {
+    /// Packs that no root names, or only one that stands for lost ones.
+    pub(super) fn lost(survey: &Survey, gone: &Gone) -> BTreeSet<PackId> {
+        let kept = survey.remains().map(|(_, record)| record);
+        let (lost, kept): (Vec<&RootRecord>, Vec<&RootRecord>) =
+            kept.partition(|record| record.is_of_lost());
+        let kept = kept.into_iter().flat_map(|record| &record.packs).copied();
+        let named: HashSet<PackId> = named(survey).chain(kept).collect();
+        let is_left = |pack: &&Pack| {
+            let dead = gone.dead_of(pack.id);
+            pack.is_readable() && outside(&pack.offsets(), &dead).next().is_some()
+        };
+        let lost: HashSet<&PackId> = lost.into_iter().flat_map(|record| &record.packs).collect();
+        let packs = survey.packs.values().filter(is_left).map(|pack| pack.id);
+        packs
+            .filter(|id| lost.contains(id) || !named.contains(id))
+            .collect()
+    }
+
     pub(super) fn of(survey: &Survey, gone: &Gone) -> Self {
         let named: HashSet<PackId> = named(survey).collect();
         let kept: Vec<&RootRecord> = survey.remains().map(|(_, record)| record).collect();

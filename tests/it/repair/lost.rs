@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use ipfs_accelerate::{Defect, GcOptions, GcReport, Remedy, RemoveOptions};
+use ipfs_accelerate::{
+    Defect, FindingKind, GcOptions, GcReport, Remedy, RemoveOptions, StoreReader, VerifyOptions,
+};
 
 use super::*;
 
@@ -144,4 +147,87 @@ fn the_last_object_goes_with_its_packs_and_leaves_nothing_to_repair() {
     assert_eq!(packs(&sample), BTreeSet::new());
     assert_eq!(sample.stage.stored("roots"), Vec::<PathBuf>::new());
     assert_eq!(sample.repair().findings, []);
+}
+
+fn reader(sample: &Sample) -> StoreReader {
+    StoreReader::open(sample.store()).unwrap()
+}
+
+/// Runs the program on the sample's store, and returns its exit code and all that it says.
+fn run(sample: &Sample, arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ipfs-accelerate"))
+        .args(arguments)
+        .arg("--store")
+        .arg(sample.store())
+        .env_clear()
+        .env("HOME", sample.stage.path("home"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(said).unwrap(),
+    )
+}
+
+#[test]
+fn lost_roots_are_said_until_a_repair_and_not_after_it() {
+    for is_opened in [false, true] {
+        let sample = Sample::small();
+        for folder in ["roots", "names"] {
+            lose(&sample, folder);
+        }
+        if is_opened {
+            add_bytes(&sample.stage.open(), &bytes(91, 60_000));
+        }
+        for command in ["ls", "doctor", "verify"] {
+            let (code, said) = run(&sample, &[command]);
+            assert_eq!(code, 1, "{command}: {said}");
+            assert!(said.contains("repair"), "{command}: {said}");
+            assert!(
+                said.contains("roots are lost") || said.contains("roots of"),
+                "{command}: {said}"
+            );
+        }
+        let (code, said) = run(&sample, &["gc", "--dry-run"]);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("whose roots are lost"), "{said}");
+        let verified = reader(&sample).verify(&VerifyOptions::default()).unwrap();
+        let kinds = verified.findings.iter().map(|finding| finding.kind);
+        assert_eq!(
+            kinds
+                .filter(|kind| *kind == FindingKind::UnrootedPack)
+                .count() as u64,
+            reader(&sample).unrooted_packs().unwrap()
+        );
+        assert_eq!(sample.repair().left(), 0);
+        for command in ["ls", "verify"] {
+            let (code, said) = run(&sample, &[command]);
+            assert_eq!(code, 0, "{command}: {said}");
+        }
+        assert_eq!(reader(&sample).unrooted_packs().unwrap(), 0);
+    }
+}
+
+#[test]
+fn an_opening_keeps_packs_before_anything_is_added_that_has_their_blocks() {
+    let sample = Sample::small();
+    for folder in ["roots", "names"] {
+        lose(&sample, folder);
+    }
+    let before = packs(&sample);
+    drop(sample.stage.open());
+    let roots = sample.stage.stored("roots");
+    assert_eq!(roots.len(), 1, "one over all of them");
+    drop(sample.stage.open());
+    assert_eq!(sample.stage.stored("roots"), roots);
+    // It goes as an object without a pin does.
+    let store = sample.stage.open();
+    let mut options = GcOptions::default();
+    options.unpinned = true;
+    store.apply_gc(&store.plan_gc(&options).unwrap()).unwrap();
+    assert_eq!(packs(&sample), before, "within the grace time");
+    options.grace = Duration::ZERO;
+    store.apply_gc(&store.plan_gc(&options).unwrap()).unwrap();
+    assert_eq!(packs(&sample), BTreeSet::new());
 }
