@@ -214,18 +214,10 @@ fn packs(faults: &[Fault]) -> HealthCheck {
 }
 
 fn roots(sight: &Sight) -> HealthCheck {
-    if sight.has_no_roots && sight.roots.is_empty() {
-        return HealthCheck::note(
-            "roots",
-            "there are packs, and no object over them",
-            "if nothing was removed, the roots are lost: `repair --dry-run` says which objects can be put together \
-             again, and `gc` would take them",
-        );
-    }
     faulty(
         "roots",
         &sight.roots,
-        || "`repair` puts roots together again from the blocks, as far as these are here; `repair --dry-run` says how far",
+        || "`repair` puts roots together again from the blocks, as far as these are here; `repair --dry-run` says how far, and `gc` leaves alone what no root names",
     )
 }
 

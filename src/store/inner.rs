@@ -14,7 +14,7 @@ use super::folder::StoreFolder;
 use super::format::{StoreId, StoredCid};
 use super::gone;
 use super::index::{Forgotten, IndexSlot, PackTables, Rival};
-use super::ingest::LeftRoots;
+use super::ingest::{self, LeftRoots};
 use super::pack::{PackFile, PackId, Place, Row, SealedPack};
 use super::quota::Quota;
 use super::read::ReadCore;
@@ -85,7 +85,7 @@ impl Inner {
             tier: MemoryTier::new(options.memory_bytes),
             index: index(&core.folder),
             registry: Registry::new(list(&core.folder)?, gone),
-            left: LeftRoots::of(&core.folder)?,
+            left: LeftRoots::default(),
             core: Arc::new(core),
             commit: Mutex::new(()),
             gone_file: Mutex::new(()),
@@ -104,6 +104,9 @@ impl Inner {
             let used = collect::used_bytes(inner.folder(), inner.registry.packs())?;
             inner.quota = Some(Quota::new(max_bytes, used));
         }
+        collect::keep_lost(&inner)?;
+        ingest::keep_unfinished(&inner);
+        inner.left = LeftRoots::of(inner.folder())?;
         inner.index.catch_up(&inner)?;
         reserve::keep(inner.folder());
         tracing::debug!("opened {} for writing", inner.folder().path().display());
@@ -489,7 +492,7 @@ mod tests {
 
     #[test]
     fn a_collection_learns_of_what_is_referenced_only_what_was_forgotten() {
-        use crate::store::{AddOptions, PinAs, ingest};
+        use crate::store::{AddOptions, PinAs, ingest, root};
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store");
         drop(crate::store::Store::create(&path).unwrap());
@@ -518,7 +521,8 @@ mod tests {
         };
         ingest::add_path(&store, &file, &by_reference).unwrap();
         let learned_by = |removed: Cid| {
-            std::fs::remove_file(path.join("roots").join(removed.to_string())).unwrap();
+            let retired = root::retired_path(&store.core.folder, &removed).unwrap();
+            std::fs::rename(path.join("roots").join(removed.to_string()), retired).unwrap();
             let before = counting.learned.load(Ordering::Relaxed);
             let plan = collect::plan(&store.core, &crate::store::GcOptions::default()).unwrap();
             assert!(collect::collect(&store, &plan).unwrap().packs > 0);

@@ -3,6 +3,7 @@
 
 mod fixtures;
 mod folders;
+mod lost;
 mod names;
 mod packs;
 mod pairs;

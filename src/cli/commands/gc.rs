@@ -20,11 +20,13 @@ use crate::cli::text;
 /// least recently. What is pinned never goes, and what a process still reads or maps goes at a later collection.
 ///
 /// Whole packs are unlinked, parts of packs become holes; no content is read. Adds, reads and loads go on
-/// meanwhile. Where a root or a name cannot be read nothing is collected: `repair` first.
+/// meanwhile. Where a root or a name cannot be read nothing is collected: `repair` first. Packs that no root names,
+/// because roots were lost, stay as they are until `repair` has put their objects together. What a repair could not put
+/// together goes as an object without a pin does.
 ///
 /// With --json: dry_run, objects, a list of {cid, name, reason, last_used, exclusive_bytes, shared_bytes};
 /// freeable_bytes, freed_bytes, linked_bytes, unfinished_bytes, packs, ranges; pending, a list of {cid, name, bytes, holders: [{pid, command}]};
-/// not_freeable, a list of {reason, bytes}; used_bytes. With -q: the bytes that were freed, or would be.
+/// not_freeable, a list of {reason, bytes}; unrooted_packs, unrooted_bytes, used_bytes. With -q: the bytes that were freed, or would be.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -59,6 +61,8 @@ struct Collected<'a> {
     ranges: u64,
     pending: Vec<Pending<'a>>,
     not_freeable: Vec<Kept>,
+    unrooted_packs: u64,
+    unrooted_bytes: u64,
     used_bytes: u64,
 }
 
@@ -145,6 +149,8 @@ fn planned(plan: &GcPlan) -> Output {
         ranges: 0,
         pending: plan.pending.iter().map(pending).collect(),
         not_freeable: plan.not_freeable.iter().map(not_freeable).collect(),
+        unrooted_packs: plan.unrooted_packs,
+        unrooted_bytes: plan.unrooted_bytes,
         used_bytes: plan.used_bytes,
     });
     let packs = match plan.packs {
@@ -160,6 +166,7 @@ fn planned(plan: &GcPlan) -> Output {
         .quiet(plan.freeable_bytes.to_string());
     let output = linked(output, plan.linked_bytes);
     let output = unfinished(output, "would remove", plan.unfinished_bytes);
+    let output = unrooted(output, plan.unrooted_packs, plan.unrooted_bytes);
     kept(output, &plan.pending, &plan.not_freeable)
 }
 
@@ -175,6 +182,8 @@ fn collected(plan: &GcPlan, report: &GcReport) -> Output {
         ranges: report.ranges,
         pending: report.pending.iter().map(pending).collect(),
         not_freeable: report.not_freeable.iter().map(not_freeable).collect(),
+        unrooted_packs: report.unrooted_packs,
+        unrooted_bytes: report.unrooted_bytes,
         used_bytes: report.used_bytes,
     });
     let output = objects(output, &report.objects)
@@ -188,6 +197,7 @@ fn collected(plan: &GcPlan, report: &GcReport) -> Output {
         .quiet(report.freed_bytes.to_string());
     let output = linked(output, report.linked_bytes);
     let output = unfinished(output, "removed", report.unfinished_bytes);
+    let output = unrooted(output, report.unrooted_packs, report.unrooted_bytes);
     kept(output, &report.pending, &report.not_freeable)
 }
 
@@ -209,6 +219,18 @@ fn unfinished(output: Output, says: &str, bytes: u64) -> Output {
         bytes => output.line(format!(
             "{says} {} in tmp/, which a writer that was killed had left",
             text::size(bytes)
+        )),
+    }
+}
+
+/// What is left alone because its roots are lost.
+fn unrooted(output: Output, packs: u64, bytes: u64) -> Output {
+    match packs {
+        0 => output,
+        packs => output.line(format!(
+            "left alone {} in {} whose roots are lost: run `repair`",
+            text::size(bytes),
+            text::count(packs, "pack"),
         )),
     }
 }

@@ -71,12 +71,25 @@ pub(crate) fn run(args: LsArgs, context: &Context<'_>) -> Result<Output, CliErro
     let target: Option<Target> = args.target.map(|text| text.parse()).transpose()?;
     let reader = context.reader()?;
     Ok(match target {
-        None => objects(&reader.list_objects()?),
+        None => {
+            let listing = reader.list_objects()?;
+            // What cannot be read is listed, and may be what names them.
+            let lost = match listing.damaged.is_empty() {
+                true => reader.unrooted_packs()?,
+                false => 0,
+            };
+            let output = objects(&listing, lost);
+            match lost {
+                0 => output,
+                _ => output.no(true),
+            }
+        }
         Some(target) => folder(&reader.list(&target)?),
     })
 }
 
-fn objects(listing: &Listing<ObjectInfo>) -> Output {
+/// No root names `lost` packs.
+fn objects(listing: &Listing<ObjectInfo>, lost: u64) -> Output {
     let objects = &listing.entries;
     let entry = |object: &ObjectInfo| {
         vec![
@@ -106,8 +119,18 @@ fn objects(listing: &Listing<ObjectInfo>) -> Output {
     .view(View::Table(Table {
         columns: &["CID", "NAME", ">SIZE", "PINNED", "LAST USED"],
         rows: objects.iter().map(entry).collect(),
-        empty: "The store is empty.",
+        empty: match lost {
+            0 => "The store is empty.",
+            _ => "Nothing is listed, and there are packs: their roots are lost. Run `repair`.",
+        },
     }));
+    let output = match (lost, objects.is_empty()) {
+        (0, _) | (_, true) => output,
+        (packs, false) => output.note(Note::Warning(format!(
+            "The roots of {} are lost: run `repair`.",
+            text::count(packs, "pack")
+        ))),
+    };
     let output = damaged_files(output, &listing.damaged);
     let damaged = objects.iter().filter(|object| object.damaged_bytes > 0);
     let output = damaged.fold(output, |output, object| {

@@ -25,7 +25,10 @@ use crate::cli::text;
 /// Tables whose checksums hold are believed; --rehash hashes every block instead, and records those that are damaged.
 ///
 /// Objects that a pack speaks of and that have no root were removed, or were lost: nothing tells which. They are
-/// listed, and --restore brings them back. When all of roots/ is lost they are brought back in any case.
+/// listed, and --restore brings them back. Those that lie in packs that no root names are brought back in any case: roots
+/// are lost then. What of such packs belongs to no whole object stays, and goes as an object without a pin does: with
+/// `gc --unpinned` after the grace time, or for a quota. An object all of whose blocks were there when it was added is
+/// noted in no pack, so only its name brings it back.
 ///
 /// Exit code 0: nothing is wrong. 1: something was, and is repaired or left, as the list says. 2: it could not be
 /// done, or a signal stopped it before anything was written.

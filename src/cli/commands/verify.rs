@@ -39,7 +39,7 @@ const SHOWN: usize = 40;
 /// With --json: blocks, of_blocks, bytes, objects, packs, findings [{kind, affected [{object, name, path}],
 /// block, file, offset, len, expected, found}], cleared [{block, file, offset}], unused_damaged, recorded,
 /// complete, healed [{block, by, from}] and left [as findings] with --heal, seconds; kinds are corrupt_block,
-/// unreadable_block, missing_block, pack, root, name and structure. With -q: the CIDs of what is concerned still.
+/// unreadable_block, missing_block, pack, root, name, structure and unrooted_pack. With -q: the CIDs of what is concerned still.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:

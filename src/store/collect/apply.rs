@@ -7,9 +7,10 @@ use std::sync::PoisonError;
 use super::census::Census;
 use super::free::{self, DeadPart, Freed};
 use super::packs::{open, used_bytes};
-use super::retire::{self, HeldRoot, Left};
+use super::retire::{self, HeldRoot};
 use super::roots::{self, Roots};
 use super::sweep::{PackShape, sweep};
+use super::unrooted::{self, is_explained};
 use super::{GcObject, GcPending, GcPlan, GcReason, GcReport};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
@@ -32,28 +33,23 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     // A store that refuses writes is left alone.
     drop(store.commit_guard()?);
     let retired = retire::retire(store, &plan.objects)?;
-    let Left {
-        held,
-        released,
-        last,
-    } = retire::unlink(store, &plan.objects, &plan.options)?;
+    let mut released = retire::release(store, &plan.objects, &plan.options)?;
     let (collecting, ids) = store.registry.begin_collection();
     let settled = ids.clone();
-    let roots = read_roots(store, last.as_ref().map(|last| &*last.path))?;
+    let mut roots = read_roots(store)?;
+    let all_named = roots.packs();
+    let going = roots.take_out(&released.paths());
     let mut shapes = Vec::with_capacity(ids.len());
     for id in ids {
         shapes.extend(open(&store.core, id)?.map(|pack| PackShape::of(&pack)));
     }
     let covered = roots.coverage();
-    let named: HashSet<PackId> = roots
-        .roots
-        .iter()
-        .flat_map(|r| r.packs.iter().copied())
-        .collect();
+    let named = roots.packs();
     let mut live = Coverage::default();
     live.extend(&covered);
     let decided = collecting.decide(live, |live, held, before| {
-        decide(&shapes, live, (&covered, &released), &named, held, before)
+        let roots = (&covered, &released.coverage);
+        decide(&shapes, &all_named, live, roots, &named, held, before)
     });
 
     let forgets = !decided.whole.is_empty() || decided.parts.iter().any(|p| !p.new.is_empty());
@@ -75,8 +71,13 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     for part in &decided.parts {
         free::punch(store, part, &mut freed)?;
     }
-    if let Some(last) = last.filter(|_| unlinked.is_ok()) {
-        last.unlink(store, &plan.objects, &plan.options)?;
+    if unlinked.is_ok() {
+        // What somebody relies on who has no root yet needs one still that names it.
+        let is_needed = |pack: &PackId| decided.left.contains(pack) && !named.contains(pack);
+        let needed = going.iter().filter(|root| root.packs.iter().any(is_needed));
+        let needed: HashSet<&Path> = needed.map(|root| &*root.path).collect();
+        let stays = |path: &Path| needed.contains(path);
+        released.unlink(store, &plan.objects, &plan.options, stays)?;
     }
     if forgets {
         // What is not known again now is so once the store is opened again.
@@ -100,25 +101,24 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         store,
         plan,
         retired,
-        held,
+        std::mem::take(&mut released.held),
         &roots,
-        decided.registered_bytes,
+        &decided,
         freed,
     )
 }
 
-/// Reads all roots but one that counts as unlinked, while none is on its way from one name to another, where a listing
-/// may miss it.
-fn read_roots(store: &Inner, but: Option<&Path>) -> Result<Roots, StoreError> {
+/// Reads all roots while none is on its way from one name to another, where a listing may miss it.
+fn read_roots(store: &Inner) -> Result<Roots, StoreError> {
     for _ in 0..TRIES {
         let before = store.retirements();
-        let read = roots::read_but(&store.core, but);
+        let read = roots::read(&store.core);
         if store.retirements() == before {
             return read;
         }
     }
     let _guard = store.commit_guard()?;
-    roots::read_but(&store.core, but)
+    roots::read(&store.core)
 }
 
 struct Decided {
@@ -126,10 +126,15 @@ struct Decided {
     parts: Vec<DeadPart>,
     /// Bytes that only this process relies on.
     registered_bytes: u64,
+    /// Of the packs that were looked at those that stay and are not dead.
+    left: HashSet<PackId>,
+    /// Packs that no root names and nobody relies on.
+    unrooted: Vec<PackId>,
 }
 
 fn decide(
     shapes: &[PackShape],
+    all_named: &HashSet<PackId>,
     live: &Coverage,
     (covered, released): (&Coverage, &Coverage),
     named: &HashSet<PackId>,
@@ -137,7 +142,11 @@ fn decide(
     before: &Gone,
 ) -> (Gone, Vec<PackId>, Decided) {
     let needed = named.union(held).copied().collect();
-    let sweep = sweep(shapes, live, released, &needed, before);
+    let is_explained = |shape: &&PackShape| is_explained(shape, all_named, before);
+    let (explained, others): (Vec<&PackShape>, Vec<&PackShape>) =
+        shapes.iter().partition(is_explained);
+    let explained: Vec<PackShape> = explained.into_iter().cloned().collect();
+    let sweep = sweep(&explained, live, released, &needed, before);
     let mut gone = before.clone();
     // Until a pack is unlinked all of it is dead, as it may be found again.
     for shape in shapes
@@ -162,6 +171,20 @@ fn decide(
         whole: sweep.whole.clone(),
         parts,
         registered_bytes: ours.bytes_outside(covered),
+        left: {
+            let stays = |shape: &&PackShape| {
+                !sweep.whole.contains(&shape.id) && !unrooted::is_dead(shape, &gone)
+            };
+            explained
+                .iter()
+                .filter(stays)
+                .map(|shape| shape.id)
+                .collect()
+        },
+        unrooted: {
+            let unrooted = others.into_iter().map(|shape| shape.id);
+            unrooted.filter(|pack| !held.contains(pack)).collect()
+        },
     };
     (gone, sweep.whole, decided)
 }
@@ -172,7 +195,7 @@ fn report(
     retired: Vec<GcObject>,
     held: Vec<HeldRoot>,
     roots: &Roots,
-    registered_bytes: u64,
+    decided: &Decided,
     freed: Freed,
 ) -> Result<GcReport, StoreError> {
     // Those of the plan that had no root to be retired, and those whose root was.
@@ -186,9 +209,13 @@ fn report(
         .filter(|object| !is_held(object))
         .collect();
     let mut pending = pending(roots, held);
-    if registered_bytes > 0 {
-        pending.push(GcPending::of_this_process(registered_bytes));
+    if decided.registered_bytes > 0 {
+        pending.push(GcPending::of_this_process(decided.registered_bytes));
     }
+    let here = inner::list(store.folder())?;
+    let mut lost = roots.lost_packs(&[]);
+    lost.retain(|pack| here.contains(pack));
+    lost.extend(&decided.unrooted);
     Ok(GcReport {
         objects,
         freed_bytes: freed.disk_bytes,
@@ -198,7 +225,9 @@ fn report(
         unfinished_bytes: store.take_unfinished(),
         pending,
         not_freeable: freed.kept.into_list(),
-        used_bytes: used_bytes(store.folder(), inner::list(store.folder())?)?,
+        unrooted_packs: lost.len() as u64,
+        unrooted_bytes: used_bytes(store.folder(), lost)?,
+        used_bytes: used_bytes(store.folder(), here)?,
     })
 }
 

@@ -11,7 +11,7 @@ use super::roots::Rooted;
 use super::{GcObject, GcOptions, GcReason};
 use crate::block::Cid;
 use crate::store::error::StoreError;
-use crate::store::root::RootName;
+use crate::store::root::{ObjectKind, RootName};
 use crate::store::time::unix_ms;
 
 /// What makes way so that packs take less.
@@ -84,7 +84,8 @@ impl<'a> Choice<'a> {
         for (index, root) in roots.roots.iter().enumerate() {
             match root.name {
                 RootName::Retired(cid) => {
-                    let reason = match objects.contains(&cid) {
+                    let is_replaced = objects.contains(&cid) || root.kind == ObjectKind::Loose;
+                    let reason = match is_replaced {
                         true => GcReason::Replaced,
                         false => GcReason::Removed,
                     };
@@ -93,6 +94,7 @@ impl<'a> Choice<'a> {
                         self.put_back(index);
                     }
                 }
+                RootName::Loose if root.is_remains() => unpinned.push(index),
                 RootName::Loose if is_old(root) => self.take(index, GcReason::Expired),
                 RootName::Loose => unpinned.push(index),
                 RootName::Object(cid) if roots.pins_of(&cid).is_empty() => unpinned.push(index),
@@ -103,7 +105,7 @@ impl<'a> Choice<'a> {
         for index in unpinned {
             let root = &roots.roots[index];
             let is_object = matches!(root.name, RootName::Object(_));
-            let goes = options.unpinned && is_object && is_old(root);
+            let goes = options.unpinned && (is_object || root.is_remains()) && is_old(root);
             match goes && !self.is_held(root)? {
                 true => self.take(index, GcReason::Unpinned),
                 false => self.left.push(index),
@@ -193,8 +195,8 @@ fn object_of(root: &Rooted) -> Option<Cid> {
 fn object(root: &Rooted, reason: GcReason, exclusive_bytes: u64, shared_bytes: u64) -> GcObject {
     GcObject {
         cid: match root.name {
-            RootName::Object(_) | RootName::Retired(_) => Some(root.cid),
-            RootName::Loose => None,
+            _ if root.kind == ObjectKind::Loose => None,
+            _ => Some(root.cid),
         },
         name: root.title.clone(),
         reason,

@@ -1,7 +1,8 @@
 //! Collection: what nothing covers is found and its space given back, while adds, reads and loads go on.
 //!
-//! A plan says which objects go and why; applying it retires their roots, unlinks the retired roots that nobody
-//! holds, reads all roots that are left, and takes what they do not cover. Nothing of the payload is read.
+//! A plan says which objects go and why; applying it retires their roots, takes what is covered by none but the
+//! retired roots that nobody holds, and unlinks those last. Packs that no root names are left alone: their roots are
+//! lost. Nothing of the payload is read.
 
 mod apply;
 mod census;
@@ -18,13 +19,16 @@ mod space;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod unrooted;
 
 pub(crate) use apply::collect;
 pub(crate) use packs::used_bytes;
 pub(crate) use plan::{plan, plan_room, plan_writing};
+pub(crate) use roots::named_packs;
 pub use space::{ObjectSpace, RemovalSpace, SpaceReport};
 pub(crate) use space::{removal, space};
 pub(crate) use sweep::{PackShape, sweep};
+pub(crate) use unrooted::{keep_lost, settled, unrooted_packs, warn_of_lost};
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -127,6 +131,10 @@ pub struct GcPlan {
     pub unfinished_bytes: u64,
     /// Packs that will go as a whole.
     pub packs: u64,
+    /// Packs that no root names: their roots are lost, and nothing of them goes until `repair` has put roots together.
+    pub unrooted_packs: u64,
+    /// Bytes of disk that those take.
+    pub unrooted_bytes: u64,
     /// Objects without a pin that [`GcOptions::unpinned`] would take and the grace time spares.
     pub spared: u64,
     /// Bytes of disk that all packs take now.
@@ -204,6 +212,10 @@ pub struct GcReport {
     pub pending: Vec<GcPending>,
     /// Dead bytes that keep their space, by reason.
     pub not_freeable: Vec<(NotFreeable, u64)>,
+    /// Packs that no root names: their roots are lost, and nothing of them goes until `repair` has put roots together.
+    pub unrooted_packs: u64,
+    /// Bytes of disk that those take.
+    pub unrooted_bytes: u64,
     /// Bytes of disk that all packs take now.
     pub used_bytes: u64,
 }

@@ -7,7 +7,8 @@ use super::census::Census;
 use super::packs::{Kept, Packs};
 use super::retire;
 use super::roots::{self, Roots};
-use super::sweep::sweep;
+use super::sweep::{PackShape, sweep};
+use super::unrooted::{self, is_explained};
 use super::{GcHolder, GcPending, NotFreeable};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
@@ -51,11 +52,22 @@ pub(super) struct View<'a> {
     pub(super) claims: Claims,
     pub(super) roots: Roots,
     pub(super) gone: Arc<Gone>,
+    /// Packs that are left alone because no root names them.
+    pub(super) unrooted: Vec<PackId>,
 }
 
 impl<'a> View<'a> {
-    /// In this order, so that whatever is relied on in a pack that was listed is seen in one place at least.
+    /// Beside a writer a pack may be there for a moment before its root is: it is looked at again then.
     pub(super) fn of(core: &'a ReadCore, writer: Option<&Inner>) -> Result<Self, StoreError> {
+        unrooted::settled(
+            &core.folder,
+            || Self::at_once(core, writer),
+            |view| writer.is_some() || view.unrooted.is_empty(),
+        )
+    }
+
+    /// In this order, so that whatever is relied on in a pack that was listed is seen in one place at least.
+    fn at_once(core: &'a ReadCore, writer: Option<&Inner>) -> Result<Self, StoreError> {
         let mut packs = Packs::of(core, writer)?;
         let mut claims = writer.map_or_else(Claims::default, |store| store.registry.claims());
         claims
@@ -63,12 +75,31 @@ impl<'a> View<'a> {
             .retain(|pack| !core.packs.is_reference(pack) && !claims.unsettled.contains(&pack));
         let unsettled = &claims.unsettled;
         packs.shapes.retain(|shape| !unsettled.contains(&shape.id));
+        let roots = roots::read(core)?;
+        let gone = core.gone()?;
+        let named = roots.packs();
+        let is_unrooted = |shape: &mut PackShape| !is_explained(shape, &named, &gone);
+        let unrooted = packs.shapes.extract_if(.., is_unrooted);
+        let unrooted = unrooted.map(|shape| shape.id);
+        // What this process relies on may have no root yet.
+        let unrooted = unrooted.filter(|pack| !claims.packs.contains(pack));
         Ok(Self {
+            unrooted: unrooted.collect(),
             core,
             packs,
             claims,
-            roots: roots::read(core)?,
-            gone: core.gone()?,
+            roots,
+            gone,
+        })
+    }
+
+    /// How many packs have lost their roots, when these roots go, and the bytes of disk that they take.
+    pub(super) fn lost(&self, goes: &[usize]) -> (u64, u64) {
+        let mut packs = self.roots.lost_packs(goes);
+        packs.extend(&self.unrooted);
+        let space = packs.iter().filter_map(|pack| self.packs.space.get(pack));
+        space.fold((0, 0), |(packs, bytes), space| {
+            (packs + 1, bytes + space.disk_bytes)
         })
     }
 

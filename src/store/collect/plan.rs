@@ -68,6 +68,7 @@ fn plan_with(
         None => (view.when_gone(&choice.numbers())?, true),
         Some(room) => make_room(view, &mut choice, room, room.goal.to_free(used_bytes))?,
     };
+    let (unrooted_packs, unrooted_bytes) = view.lost(&choice.numbers());
     let plan = GcPlan {
         dead_bytes: before.freeable_bytes(),
         freeable_bytes: after.freeable_bytes(),
@@ -76,6 +77,8 @@ fn plan_with(
         pending: after.pending,
         not_freeable: after.kept.into_list(),
         unfinished_bytes: 0,
+        unrooted_packs,
+        unrooted_bytes,
         spared: match options.unpinned {
             true => unpinned_left(&view.roots, &choice.taken),
             false => 0,

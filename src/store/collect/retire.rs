@@ -1,5 +1,6 @@
 //! Taking objects and their roots away: what was planned is checked again, and what is held stays.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -9,6 +10,7 @@ use std::time::SystemTime;
 use super::choice::age;
 use super::holders;
 use super::{GcHolder, GcObject, GcOptions, GcReason};
+use crate::block::Cid;
 use crate::error::FileError;
 use crate::fsio::{self, Files, Locked};
 use crate::store::coverage::Coverage;
@@ -64,96 +66,96 @@ pub(super) struct HeldRoot {
     pub(super) holders: Vec<GcHolder>,
 }
 
-/// The roots that stay although they are to go, and what those covered that went.
+/// The roots that are to go: those that do, and those that stay for somebody who holds them.
 #[derive(Debug, Default)]
-pub(super) struct Left {
+pub(super) struct Released {
     /// Retired ones that somebody holds.
     pub(super) held: Vec<HeldRoot>,
-    /// What the retired ones covered that went, or are to.
-    pub(super) released: Coverage,
-    pub(super) last: Option<LastRoot>,
+    /// What the retired ones covered that go.
+    pub(super) coverage: Coverage,
+    /// Those that go once the packs have: until then they say that a pack which nothing else names went on purpose.
+    going: Vec<Going>,
 }
 
-/// The last root of a store that holds nothing any more. It counts as unlinked, and is once the packs are: who finds
-/// packs and no root at all takes the roots for lost.
 #[derive(Debug)]
-pub(super) struct LastRoot {
-    pub(super) path: PathBuf,
-    /// On a retired one, so that nobody comes to rely on it.
-    locked: Option<Locked>,
+struct Going {
+    path: PathBuf,
+    is_retired: bool,
 }
 
-/// Unlinks retired roots whose lock is had at once, and loose roots that have expired or were planned to go.
-pub(super) fn unlink(
+/// Finds the retired roots whose lock is had at once, and the loose roots that have expired or were planned to go.
+/// Nobody comes to hold a retired one whose lock was had: a reader who gets the lock compares the file with the path
+/// that it opened, and starts over.
+pub(super) fn release(
     store: &Inner,
     planned: &[GcObject],
     options: &GcOptions,
-) -> Result<Left, StoreError> {
+) -> Result<Released, StoreError> {
     let folder = store.folder().roots();
     let files = store.folder().files();
-    let names = files.list(&folder)?;
-    let mut going = Vec::new();
-    for name in &names {
-        let path = folder.join(name);
+    let mut released = Released::default();
+    for name in files.list(&folder)? {
+        let path = folder.join(&name);
         match name.to_str().and_then(RootName::parse) {
-            Some(RootName::Retired(cid)) => going.push((path, Some(cid))),
-            Some(RootName::Loose) if goes(files, &path, planned, options) => {
-                going.push((path, None));
+            Some(RootName::Retired(cid)) => released.retired(store, &cid, path)?,
+            Some(RootName::Loose) if goes(store, &path, planned, options) => {
+                released.going.push(Going {
+                    path,
+                    is_retired: false,
+                });
             }
             _ => {}
         }
     }
-    let mut left = Left::default();
-    // One that is held stays there as well as the last.
-    let mut keeps_last = !names.is_empty() && going.len() == names.len();
-    let mut unlinked = false;
-    for (path, retired) in going {
-        let locked = match retired {
-            None => None,
-            Some(cid) => match lock(files, &path)? {
-                Lock::Had(locked) => {
-                    // One that is damaged keeps nothing, and says nothing of what it covered.
-                    let bytes = format::read_sealed(files, locked.file(), &path, ROOT_LIMIT);
-                    let record = bytes.ok().and_then(|bytes| {
-                        RootRecord::parse(&bytes, store.id(), &cid, &path, true).ok()
-                    });
-                    record.iter().for_each(|record| left.released.add(record));
-                    Some(locked)
-                }
-                Lock::Gone => continue,
-                Lock::Held(holders) => {
-                    left.held.push(HeldRoot { path, holders });
-                    continue;
-                }
-            },
-        };
-        if std::mem::take(&mut keeps_last) {
-            left.last = Some(LastRoot { path, locked });
-            continue;
-        }
-        // While its lock is held, so that a reader who has opened it and waits for the lock finds the path gone and
-        // starts over.
-        files.remove_file(&path)?;
-        drop(locked);
-        unlinked = true;
-    }
-    if unlinked {
-        sync_folder(store, &folder)?;
-    }
-    Ok(left)
+    Ok(released)
 }
 
-impl LastRoot {
-    /// Unlinks it after all, unless it is one of blocks to which some were added since.
+impl Released {
+    fn retired(&mut self, store: &Inner, cid: &Cid, path: PathBuf) -> Result<(), StoreError> {
+        let files = store.folder().files();
+        match lock(files, &path)? {
+            Lock::Gone => {}
+            Lock::Held(holders) => self.held.push(HeldRoot { path, holders }),
+            Lock::Had(locked) => {
+                // One that is damaged keeps nothing, and says nothing of what it covered.
+                let bytes = format::read_sealed(files, locked.file(), &path, ROOT_LIMIT);
+                let record = bytes
+                    .ok()
+                    .and_then(|bytes| RootRecord::parse(&bytes, store.id(), cid, &path, true).ok());
+                record.iter().for_each(|record| self.coverage.add(record));
+                self.going.push(Going {
+                    path,
+                    is_retired: true,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The paths of the roots that go.
+    pub(super) fn paths(&self) -> HashSet<PathBuf> {
+        self.going.iter().map(|going| going.path.clone()).collect()
+    }
+
+    /// Unlinks the roots that go, but for those that `stays` says of, and those of blocks to which some were added
+    /// since.
     pub(super) fn unlink(
-        self,
+        &self,
         store: &Inner,
         planned: &[GcObject],
         options: &GcOptions,
+        stays: impl Fn(&Path) -> bool,
     ) -> Result<(), StoreError> {
         let files = store.folder().files();
-        if self.locked.is_some() || goes(files, &self.path, planned, options) {
-            files.remove_file(&self.path)?;
+        let mut unlinked = false;
+        for Going { path, is_retired } in &self.going {
+            if stays(path) || !(*is_retired || goes(store, path, planned, options)) {
+                continue;
+            }
+            files.remove_file(path)?;
+            unlinked = true;
+        }
+        if unlinked {
             sync_folder(store, &store.folder().roots())?;
         }
         Ok(())
@@ -161,14 +163,24 @@ impl LastRoot {
 }
 
 /// Whether a loose root goes; one that was written since the plan was made does not.
-fn goes(files: &Files, path: &Path, planned: &[GcObject], options: &GcOptions) -> bool {
+fn goes(store: &Inner, path: &Path, planned: &[GcObject], options: &GcOptions) -> bool {
+    let files = store.folder().files();
     let found = files.metadata_if_there(path).ok().flatten();
     let Some(used) = found.and_then(|found| found.modified().ok()) else {
         return false;
     };
     let age = age(used, SystemTime::now());
     let is_planned = |object: &GcObject| object.root == path && object.used == used;
-    age >= options.grace || planned.iter().any(is_planned)
+    planned.iter().any(is_planned) || (age >= options.grace && !is_remains(store, path))
+}
+
+/// What a repair left goes as planned only. One that cannot be read stays too.
+fn is_remains(store: &Inner, path: &Path) -> bool {
+    let files = store.folder().files();
+    let file = files.open(path).ok();
+    let bytes = file.and_then(|file| format::read_sealed(files, &file, path, ROOT_LIMIT).ok());
+    let record = bytes.and_then(|b| RootRecord::parse_any(&b, store.id(), path, true).ok());
+    record.is_none_or(|record| record.is_remains())
 }
 
 /// What came of asking for the lock of a retired root.

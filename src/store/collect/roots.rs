@@ -1,7 +1,7 @@
 //! Everything in `roots/`, as a collection and the accounts of space need it.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::retire;
@@ -13,7 +13,7 @@ use crate::store::format;
 use crate::store::names::{self, Pin};
 use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
-use crate::store::root::{self, ObjectKind, ROOT_LIMIT, RootName, RootRecord};
+use crate::store::root::{self, LOST, ObjectKind, REMAINS, ROOT_LIMIT, RootName, RootRecord};
 
 /// One file in `roots/`.
 #[derive(Debug)]
@@ -32,6 +32,18 @@ pub(crate) struct Rooted {
     pub(crate) packs: Vec<PackId>,
 }
 
+impl Rooted {
+    /// Whether it goes as an object without a pin does: not with time alone.
+    pub(crate) fn is_remains(&self) -> bool {
+        self.kind == ObjectKind::Loose && [REMAINS, LOST].contains(&self.title.as_str())
+    }
+
+    /// Whether it keeps packs whose roots are lost until a repair has put those together.
+    pub(super) fn is_of_lost(&self) -> bool {
+        self.is_remains() && self.title == LOST
+    }
+}
+
 /// All of `roots/` and `names/`.
 #[derive(Debug)]
 pub(crate) struct Roots {
@@ -43,6 +55,27 @@ impl Roots {
     /// The names that an object is pinned under.
     pub(crate) fn pins_of(&self, cid: &Cid) -> &[String] {
         self.pins.get(cid).map_or(&[], Vec::as_slice)
+    }
+
+    /// The packs that any of them names.
+    pub(super) fn packs(&self) -> HashSet<PackId> {
+        let packs = self.roots.iter().flat_map(|root| &root.packs);
+        packs.copied().collect()
+    }
+
+    /// The packs that only stay because their roots are lost, but for those of the roots that are left out.
+    pub(super) fn lost_packs(&self, goes: &[usize]) -> BTreeSet<PackId> {
+        let roots = self.roots.iter().enumerate();
+        let lost = roots.filter(|(index, root)| root.is_of_lost() && !goes.contains(index));
+        lost.flat_map(|(_, root)| root.packs.iter().copied())
+            .collect()
+    }
+
+    /// Takes out those of these paths.
+    pub(super) fn take_out(&mut self, paths: &HashSet<PathBuf>) -> Vec<Rooted> {
+        self.roots
+            .extract_if(.., |root| paths.contains(&root.path))
+            .collect()
     }
 
     /// What all of them cover together, and the packs they name.
@@ -59,19 +92,12 @@ impl Roots {
 /// Reads all roots and names strictly: what may be a root and cannot be read is an error, and so is a name whose
 /// object has no root.
 pub(crate) fn read(core: &ReadCore) -> Result<Roots, StoreError> {
-    read_but(core, None)
-}
-
-/// As [`read`], but for one that counts as unlinked.
-pub(super) fn read_but(core: &ReadCore, but: Option<&Path>) -> Result<Roots, StoreError> {
     let listed_pins = names::list_strictly(&core.folder, core.id)?;
     let folder = core.folder.roots();
     let mut roots = Vec::new();
     for name in core.folder.files().list(&folder)? {
         let path = folder.join(&name);
-        if but != Some(&*path) {
-            roots.extend(read_one(core, &name, path)?);
-        }
+        roots.extend(read_one(core, &name, path)?);
     }
     roots.sort_by(|a, b| a.path.cmp(&b.path));
     let listed: HashSet<RootName> = roots.iter().map(|root| root.name.clone()).collect();
@@ -87,6 +113,11 @@ pub(super) fn read_but(core: &ReadCore, but: Option<&Path>) -> Result<Roots, Sto
         }
     }
     Ok(Roots { roots, pins })
+}
+
+/// The packs that any root names.
+pub(crate) fn named_packs(core: &ReadCore) -> Result<HashSet<PackId>, StoreError> {
+    read(core).map(|roots| roots.packs())
 }
 
 /// Whether a name stands there without its object's root, and not only because both went, or came, between the two

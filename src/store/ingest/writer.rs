@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
+use super::left::unfinished_record;
 use super::record::{Moves, RootBuilder};
 use super::references::References;
 use crate::block::{Cid, Multihash};
@@ -17,7 +18,7 @@ use crate::store::inner::Inner;
 use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
 use crate::store::quota::{self, Taken};
 use crate::store::registry::Holder;
-use crate::store::root::{self, Head, ObjectKind, RootRecord, UNFINISHED};
+use crate::store::root::{self, Head, ObjectKind, RootRecord};
 
 /// Collects the new blocks of one add or session. Dropped before [`BlockWriter::finish`], it takes back
 /// what nobody else has come to rely on.
@@ -322,9 +323,7 @@ impl<'s> BlockWriter<'s> {
     pub(super) fn publish_loose_over(&mut self, next: PackId) -> Result<(), StoreError> {
         let sealed = self.sealed.iter().map(|sealed| sealed.id);
         let covered = sealed.chain([next]).collect();
-        let mut record = loose_record(covered, Vec::new());
-        record.head.name = UNFINISHED.to_owned();
-        self.publish_loose(&record)
+        self.publish_loose(&unfinished_record(covered))
     }
 
     fn publish_loose(&mut self, record: &RootRecord) -> Result<(), StoreError> {
@@ -381,23 +380,31 @@ impl Drop for BlockWriter<'_> {
             return;
         }
         // Nothing rests on these packs unless another add found a block in them.
-        let mut is_kept = false;
+        let mut left = Vec::new();
         quota::settle(self.store, &mut self.taken, || {
             let files = self.store.folder().files();
             let mut kept = Vec::new();
             for sealed in &self.sealed {
                 let path = self.store.packs_folder().join(sealed.id.file_name());
                 // One that cannot be removed is dead payload, which the next opening indexes again.
-                let remove = || drop(files.remove_file(&path));
+                let mut is_there = true;
+                let remove = || is_there = files.remove_file(&path).is_err();
                 if !self.holder.take_back(sealed.id, remove) {
                     kept.push(sealed.id);
                 }
+                if is_there {
+                    left.push(sealed.id);
+                }
             }
-            is_kept = !kept.is_empty();
             kept
         });
-        if let Some(loose) = self.loose.take().filter(|_| !is_kept) {
-            let _ = self.store.folder().files().remove_file(&loose);
+        // What stays has a root, whatever becomes of those who came to rely on it.
+        match self.loose.take() {
+            None if left.is_empty() || self.store.is_poisoned() => {}
+            // Failing that only leaves them without one.
+            None => drop(self.publish_loose(&unfinished_record(left))),
+            Some(loose) if left.is_empty() => drop(self.store.folder().files().remove_file(&loose)),
+            Some(_) => {}
         }
     }
 }

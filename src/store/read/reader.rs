@@ -87,6 +87,7 @@ impl StoreReader {
         // Without these little can be read, so it is said at once.
         core.folder.check_folders()?;
         core.gone()?;
+        collect::warn_of_lost(&core.folder)?;
         Ok(Self {
             core: Arc::new(core),
         })
@@ -276,6 +277,18 @@ impl StoreReader {
             plan.unfinished_bytes = self.core.folder.unfinished()?.1;
         }
         Ok(plan)
+    }
+
+    /// How many packs no root names: their roots are lost, and [`apply_repair`](crate::apply_repair) puts together
+    /// again what lies in them. None where a name has lost its root, which [`StoreReader::objects`] says.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a root or a name that cannot be read.
+    pub fn unrooted_packs(&self) -> Result<u64, StoreError> {
+        match collect::unrooted_packs(&self.core, None) {
+            Err(StoreError::NameWithoutRoot { .. }) => Ok(0),
+            packs => Ok(packs?.len() as u64),
+        }
     }
 
     /// All pins, in the order of their names.

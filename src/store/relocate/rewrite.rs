@@ -81,7 +81,7 @@ impl<'s> Rewriting<'s> {
         let Some(new) = self.moved_record(&record) else {
             return Ok(());
         };
-        self.replace(path, cid, &new, used)
+        self.replace(path, &new, used)
     }
 
     /// The record as it is to be; none if nothing of it moved.
@@ -129,25 +129,20 @@ impl<'s> Rewriting<'s> {
     fn replace(
         &mut self,
         path: &Path,
-        cid: Option<Cid>,
         record: &RootRecord,
         used: SystemTime,
     ) -> Result<(), StoreError> {
         let files = self.store.folder().files();
-        let retired = match &cid {
-            Some(cid) => Some(root::retired_path(self.store.folder(), cid)?),
-            None => None,
-        };
-        if let Some(retired) = &retired {
-            files.link(path, retired)?;
-            self.store.count_retirement();
-        }
+        // One of no object too: until its packs are collected something says that they went on purpose.
+        let retired = root::retired_path(self.store.folder(), &record.head.cid.0)?;
+        files.link(path, &retired)?;
+        self.store.count_retirement();
         let written = rewrite_root(self.store, record, path, used);
         // Where only the sync after the rename failed, the new root is there.
         if written.is_ok() || self.stands(path, record) {
             self.roots += 1;
-        } else if let Some(retired) = &retired {
-            let _ = files.remove_file(retired);
+        } else {
+            let _ = files.remove_file(&retired);
         }
         written
     }

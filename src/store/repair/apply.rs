@@ -94,7 +94,7 @@ fn carry_out(
     for step in &steps.packs {
         mend_pack(folder, step)?;
     }
-    for step in &steps.roots {
+    for step in steps.remains_first.iter().chain(&steps.roots) {
         publish_root(folder, plan, step)?;
     }
     for step in &steps.names {
@@ -102,6 +102,12 @@ fn carry_out(
     }
     for path in &steps.retired {
         remove_retired(folder, path, &mut report.findings)?;
+    }
+    if let Some(step) = &steps.remains_last {
+        publish_root(folder, plan, step)?;
+    }
+    for path in &steps.used_up {
+        files.remove_file(path)?;
     }
     for path in [folder.packs(), folder.roots(), folder.names()] {
         files.sync_dir(&path)?;

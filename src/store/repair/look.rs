@@ -11,12 +11,14 @@ use super::raw::pack_path;
 use super::references;
 use super::steps::Seen;
 use super::survey::{RootFile, RootState, Survey};
+use super::unrooted::Unrooted;
 use crate::block::Cid;
 use crate::store::collect;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
+use crate::store::gone::Gone;
 use crate::store::pack::PackId;
 use crate::store::root::{self, RootName};
 
@@ -36,10 +38,10 @@ pub(crate) struct Fault {
 pub(crate) struct Sight {
     /// Packs that are damaged, no packs of this store's, or needed and not there.
     pub(crate) packs: Vec<Fault>,
-    /// Roots that cannot be read, and objects with a name and no root.
+    /// Roots that cannot be read, objects with a name and no root, and packs that no root names.
     pub(crate) roots: Vec<Fault>,
-    /// Packs are there, and nothing in `roots/`.
-    pub(crate) has_no_roots: bool,
+    /// Whether some of those are packs that no root names.
+    has_unrooted: bool,
     /// Bytes that are recorded as damaged, of those that something covers that was not removed.
     pub(crate) damaged_bytes: u64,
     pub(crate) damaged: Vec<RepairObject>,
@@ -58,6 +60,12 @@ impl Sight {
 
 /// Looks at the files of a store; again where another process changed them and something seems wrong.
 pub(crate) fn look(folder: &StoreFolder, id: StoreId) -> Result<Sight, StoreError> {
+    // A pack is there for a moment before its root is.
+    let is_settled = |sight: &Sight| !sight.has_unrooted;
+    collect::settled(folder, || look_once(folder, id), is_settled)
+}
+
+fn look_once(folder: &StoreFolder, id: StoreId) -> Result<Sight, StoreError> {
     let mut tries = 0;
     loop {
         let before = Seen::of(folder)?;
@@ -73,10 +81,10 @@ fn of(survey: &Survey) -> Result<Sight, StoreError> {
     let mut sight = Sight {
         packs: packs(survey),
         roots: roots(survey),
-        has_no_roots: survey.roots.is_empty() && !survey.packs.is_empty(),
         sources: sources(survey)?,
         ..Sight::default()
     };
+    unrooted(survey, &mut sight);
     record(survey, &mut sight);
     let ids = survey.packs.keys().copied();
     sight.used_bytes = collect::used_bytes(&survey.folder, ids)?;
@@ -189,6 +197,20 @@ fn roots(survey: &Survey) -> Vec<Fault> {
         objects: vec![survey.object(cid, String::new())],
     }));
     faults
+}
+
+/// Packs whose roots are lost.
+fn unrooted(survey: &Survey, sight: &mut Sight) {
+    let nothing = Gone::default();
+    let gone = survey.gone.as_ref().unwrap_or(&nothing);
+    for id in Unrooted::lost(survey, gone) {
+        let path = pack_path(&survey.folder, id);
+        sight.has_unrooted = true;
+        sight.roots.push(Fault {
+            what: format!("no root names {}: roots are lost", path.display()),
+            objects: Vec::new(),
+        });
+    }
 }
 
 /// What is on record as damaged.

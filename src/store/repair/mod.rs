@@ -25,6 +25,7 @@ mod salvage;
 mod steps;
 mod survey;
 mod tables;
+mod unrooted;
 mod watch;
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Objects: which roots are whole, and which are put together from their CIDs and the packs.
 
+mod lost;
+
+pub(super) use self::lost::NOT_NOTED;
+
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -10,6 +14,7 @@ use super::plan::Planner;
 use super::salvage::MAX_PACK_BYTES;
 use super::steps::RootStep;
 use super::survey::{RootFile, RootState, Survey};
+use super::unrooted::Unrooted;
 use super::{RepairOptions, rest};
 use crate::block::{Cid, canonical};
 use crate::store::assemble::{Blocks, assemble, single_block};
@@ -34,15 +39,19 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Result<(), StoreError> {
         gone.add_damaged(*pack, ranges.iter().cloned());
     }
     let is_lost = planner.survey.gone.is_err();
+    let unrooted = Unrooted::of(&planner.survey, &gone);
     let done = {
         let vouched = is_lost.then(|| planner.survey.covered());
         let known = KnownBlocks::new(&planner.survey, &gone, vouched);
-        let mut objects = Objects::new(&planner.survey, &known, &gone, planner.options);
+        let mut objects = Objects::new(&planner.survey, &known, &gone, planner.options, &unrooted);
         objects.roots()?;
         objects.names()?;
         objects.unrooted()?;
         objects.done
     };
+    let mut covered = planner.survey.covered();
+    done.steps.iter().for_each(|step| covered.add(&step.record));
+    covered.normalize();
     for pack in done.unproven.packs() {
         gone.add_damaged(pack, done.unproven.of(pack).iter().cloned());
     }
@@ -50,17 +59,19 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Result<(), StoreError> {
     planner.missing_packs();
     planner.findings.extend(done.findings);
     planner.restorable.extend(done.restorable);
-    let mut live = planner.survey.covered();
+    let mut live = Coverage::default();
+    live.extend(&covered);
     live.extend(&done.live);
     live.extend(&planner.unread);
     live.normalize();
-    rest::plan(planner, live, gone, done.are_roots_lost)
+    rest::plan(planner, (covered, live), gone, &unrooted)
 }
 
 struct Objects<'a> {
     survey: &'a Survey,
     known: &'a KnownBlocks<'a>,
     options: &'a RepairOptions,
+    unrooted: &'a Unrooted,
     gone: &'a Gone,
     /// The bytes of good blocks.
     sound: Coverage,
@@ -78,13 +89,13 @@ struct Done {
     live: Coverage,
     /// What roots that stay cover and no good block vouches for.
     unproven: Coverage,
-    are_roots_lost: bool,
 }
 
 /// What came of putting an object together.
 enum Outcome {
     Whole(Box<RootRecord>),
-    Lacking(Vec<(Cid, Lack)>),
+    /// What is lacking, and whether its root is lost.
+    Lacking(Vec<(Cid, Lack)>, bool),
     Failed(StoreError),
 }
 
@@ -101,12 +112,14 @@ impl<'a> Objects<'a> {
         known: &'a KnownBlocks<'a>,
         gone: &'a Gone,
         options: &'a RepairOptions,
+        unrooted: &'a Unrooted,
     ) -> Self {
         let notes = survey.packs.values().flat_map(|pack| &pack.notes);
         Self {
             survey,
             known,
             options,
+            unrooted,
             gone,
             sound: sound(survey, gone),
             notes: notes.map(|note| (canonical(&note.cid.0), note)).collect(),
@@ -229,86 +242,6 @@ impl<'a> Objects<'a> {
         Ok(())
     }
 
-    /// Objects that only packs speak of, or roots that were retired. One that lacks blocks was removed and collected,
-    /// unless they are damaged.
-    fn unrooted(&mut self) -> Result<(), StoreError> {
-        let survey = self.survey;
-        let rooted: HashSet<Cid> = survey.roots.iter().filter_map(RootFile::object).collect();
-        let made: HashSet<Cid> = self.done.steps.iter().map(RootStep::cid).collect();
-        let mut unrooted: HashMap<Cid, Told<'a>> = HashMap::new();
-        for root in &survey.roots {
-            if let root::RootName::Retired(cid) = root.name {
-                unrooted.insert(cid, self.told(root, &cid));
-            }
-        }
-        for (&cid, &note) in &self.notes {
-            unrooted.entry(cid).or_default().note = Some(note);
-        }
-        unrooted.retain(|cid, told| {
-            let is_told = told.head.is_some() || told.note.is_some();
-            let is_kept = rooted.contains(cid) || made.contains(cid);
-            is_told && !is_kept && !survey.pinned.contains_key(cid)
-        });
-        let mut unrooted: Vec<(Cid, Told<'a>)> = unrooted.into_iter().collect();
-        unrooted.sort_by_cached_key(|(cid, _)| cid.to_string());
-        let is_lost = survey.roots.is_empty();
-        let mut restored = Vec::new();
-        for (cid, told) in unrooted {
-            let object = self.object(cid, told);
-            match self.put_together(&cid, told)? {
-                Outcome::Whole(record) if is_lost || self.options.restore => {
-                    self.publish(&cid, *record, false);
-                    restored.push(object);
-                }
-                Outcome::Whole(_) => self.done.restorable.push(object),
-                Outcome::Lacking(lacking)
-                    if is_lost && lacking.iter().any(|(_, why)| *why == Lack::Damaged) =>
-                {
-                    let path = root::object_path(&survey.folder, &cid);
-                    let expected = "the root of what a pack speaks of".to_owned();
-                    let said = ("file", expected, "no such file".to_owned());
-                    let finding =
-                        RepairFinding::new(Defect::RootMissing, &path, said, Remedy::Left);
-                    let mut finding = finding.with_objects(vec![object]).advised(INCOMPLETE);
-                    finding.lacking = lacking.into_iter().map(|(cid, _)| cid).collect();
-                    self.done.findings.push(finding);
-                }
-                Outcome::Lacking(_) | Outcome::Failed(_) => {}
-            }
-        }
-        self.say_restored(restored, is_lost);
-        Ok(())
-    }
-
-    fn say_restored(&mut self, restored: Vec<RepairObject>, is_lost: bool) {
-        let folder = &self.survey.folder;
-        let has_content = !self.survey.packs.is_empty();
-        let made = self.done.steps.len();
-        self.done.are_roots_lost = is_lost && has_content && made > 0;
-        // The only object of a store, if it has a name, is a root that is missing.
-        if self.done.are_roots_lost && (made > 1 || !restored.is_empty()) {
-            let expected = "a root for each object".to_owned();
-            let objects = match restored.len() {
-                1 => "1 object without a name is".to_owned(),
-                many => format!("{many} objects without a name are"),
-            };
-            let found =
-                format!("no root; {objects} put together, and removed ones may be among them");
-            let said = ("roots", expected, found);
-            let finding =
-                RepairFinding::new(Defect::RootsLost, &folder.roots(), said, Remedy::Restored);
-            self.done.findings.push(finding.with_objects(restored));
-            return;
-        }
-        for object in restored {
-            let path = root::object_path(folder, &object.cid);
-            let expected = "the root of what a pack speaks of".to_owned();
-            let said = ("file", expected, "no such file".to_owned());
-            let finding = RepairFinding::new(Defect::RootMissing, &path, said, Remedy::Restored);
-            self.done.findings.push(finding.with_objects(vec![object]));
-        }
-    }
-
     fn object(&self, cid: Cid, told: Told<'_>) -> RepairObject {
         let name = told.head.map(|head| &head.name);
         let name = name.or(told.note.map(|note| &note.name));
@@ -328,7 +261,7 @@ impl<'a> Objects<'a> {
                 finding.remedy = Remedy::Restored;
                 self.publish(cid, *record, keeps_old);
             }
-            Outcome::Lacking(lacking) => {
+            Outcome::Lacking(lacking, _) => {
                 finding.found.push_str(&match lacking.len() {
                     1 => "; 1 block is lacking".to_owned(),
                     many => format!("; {many} blocks are lacking"),
@@ -371,7 +304,11 @@ impl<'a> Objects<'a> {
         } else if census.lacking.is_empty() {
             assemble(self.known, cid)
         } else {
-            return Ok(Outcome::Lacking(census.lacking));
+            let mut present = Coverage::default();
+            let places = census.present.iter();
+            places.for_each(|place| present.add_range(place.pack, place.range()));
+            let is_lost = self.unrooted.has(cid, &present);
+            return Ok(Outcome::Lacking(census.lacking, is_lost));
         };
         match made {
             Ok(record) => Ok(Outcome::Whole(Box::new(dressed(record, told)))),

@@ -1,23 +1,26 @@
 //! Names, roots that are of no object, files that are no roots, and `gone`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use super::finding::{Defect, IN_THE_WAY, ONE_BYTE, Remedy, RepairFinding, is_folder};
+use super::objects::NOT_NOTED;
 use super::plan::Planner;
 use super::raw::Held;
 use super::salvage::MAX_PACK_BYTES;
 use super::steps::{NameStep, RootStep};
 use super::survey::{NameFile, RootState};
+use super::unrooted::Unrooted;
 use crate::block::{Cid, canonical, parse_cid};
 use crate::store::collect::{PackShape, sweep};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
-use crate::store::gone::{Gone, outside};
+use crate::store::gone::{Gone, Why, outside};
 use crate::store::ingest::loose_record;
 use crate::store::names::{Pin, PinKind};
-use crate::store::pack::{PackId, Row};
-use crate::store::root::{self, ObjectKind, RootName, RootRecord};
+use crate::store::pack::{PackId, Place, Row};
+use crate::store::root::{self, LOST, ObjectKind, REMAINS, RootName, RootRecord};
 use crate::store::time::now_ms;
 
 /// A damaged name points to what its file says once the one byte is put back that was changed, to the object that it
@@ -100,29 +103,24 @@ fn called_by(name: &str) -> Option<Cid> {
     (cid.to_string() == name).then_some(cid)
 }
 
-/// `live` is what roots cover, and what was found of objects whose roots are made or cannot be.
+/// `covered` is what roots cover that stand or are made, `live` also what was found of objects whose roots cannot be.
 pub(super) fn plan(
     planner: &mut Planner<'_>,
-    mut live: Coverage,
+    (covered, mut live): (Coverage, Coverage),
     mut gone: Gone,
-    are_roots_lost: bool,
+    unrooted: &Unrooted,
 ) -> Result<(), StoreError> {
     strangers(planner);
     retired(planner);
     let is_gone_lost = planner.survey.gone.is_err();
-    let mut loose = loose(planner);
-    if are_roots_lost {
-        loose.push(root::loose_path(&planner.survey.folder)?);
-    }
+    let loose = loose(planner);
     // What is left may be missing from what is covered: nothing that is good is dead for that.
     let is_unsure = is_gone_lost && planner.findings.iter().any(RepairFinding::is_left);
-    if !loose.is_empty() || is_unsure {
-        let whole = uncovered(planner, &mut live, &mut gone, is_gone_lost)?;
-        let record = loose_record(whole.clone(), Vec::new());
-        for path in loose
-            .into_iter()
-            .filter(|_| !whole.is_empty() || !are_roots_lost)
-        {
+    if !loose.is_empty() || is_unsure || !unrooted.is_empty() {
+        let open = uncovered(planner, &covered, &mut live, &mut gone, is_gone_lost)?;
+        remains(planner, unrooted, (&covered, &gone), &open)?;
+        let record = loose_record(open.keys().copied().collect(), Vec::new());
+        for path in loose {
             planner.steps.roots.push(RootStep {
                 path,
                 record: record.clone(),
@@ -159,6 +157,96 @@ pub(super) fn plan(
         planner.steps.gone = Some(gone);
     }
     Ok(())
+}
+
+/// Keeps what is left of packs without a root under one root: all of them until the others are published, and then what
+/// none of those covers.
+fn remains(
+    planner: &mut Planner<'_>,
+    unrooted: &Unrooted,
+    (covered, gone): (&Coverage, &Gone),
+    open: &BTreeMap<PackId, Vec<Row>>,
+) -> Result<(), StoreError> {
+    if unrooted.is_empty() {
+        return Ok(());
+    }
+    let (mut packs, mut blocks) = (Vec::new(), Vec::new());
+    let mut ids: Vec<PackId> = unrooted.packs.iter().copied().collect();
+    ids.sort();
+    for &id in &ids {
+        let Some(pack) = planner.survey.packs.get(&id) else {
+            continue;
+        };
+        let good: HashSet<u64> = open
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .map(|r| r.offset)
+            .collect();
+        // What is recorded as damaged may be good when it is looked at again.
+        let is_damaged = |row: &Row| {
+            let range = row.place(id).range();
+            gone.why(id, &range) == Some(Why::Damaged)
+                && outside(&range, covered.of(id)).next().is_some()
+        };
+        let is_left = |row: &&Row| good.contains(&row.offset) || is_damaged(row);
+        let rows: Vec<&Row> = pack.rows.iter().filter(is_left).collect();
+        match !rows.is_empty() && rows.len() == pack.rows.len() {
+            true => packs.push(id),
+            false => blocks.extend(rows.into_iter().map(|row| (row.cid.0, row.place(id)))),
+        }
+    }
+    let is_used_up = packs.is_empty() && blocks.is_empty();
+    let last = remains_record(REMAINS, packs, blocks);
+    let mut old = planner.survey.remains();
+    let first = old.next();
+    let is_same = first.is_some_and(|(_, record)| *record == last);
+    let mut used_up: Vec<PathBuf> = old.map(|(root, _)| root.path.clone()).collect();
+    let path = match first {
+        Some((root, _)) => root.path.clone(),
+        None => root::loose_path(&planner.survey.folder)?,
+    };
+    if is_same && planner.steps.roots.is_empty() && used_up.is_empty() {
+        return Ok(());
+    }
+    say_kept(planner, gone);
+    let step = |record| RootStep {
+        path: path.clone(),
+        record,
+        keeps_old: false,
+    };
+    planner.steps.remains_first = Some(step(remains_record(LOST, ids, Vec::new())));
+    match is_used_up {
+        true => used_up.push(path),
+        false => planner.steps.remains_last = Some(step(last)),
+    }
+    planner.steps.used_up = used_up;
+    Ok(())
+}
+
+/// Says that roots are lost where nothing was put together of what lay under them.
+fn say_kept(planner: &mut Planner<'_>, gone: &Gone) {
+    let lost = Unrooted::lost(&planner.survey, gone).len();
+    let mut findings = planner.findings.iter();
+    let is_said =
+        !planner.steps.roots.is_empty() || findings.any(|f| f.defect == Defect::RootsLost);
+    if lost == 0 || is_said {
+        return;
+    }
+    let said = (
+        "roots",
+        "a root for each pack".to_owned(),
+        format!("none for {lost} packs, in which no whole object is found"),
+    );
+    let roots = planner.survey.folder.roots();
+    let finding = RepairFinding::new(Defect::RootsLost, &roots, said, Remedy::Covered);
+    planner.findings.push(finding.advised(NOT_NOTED));
+}
+
+fn remains_record(name: &str, packs: Vec<PackId>, blocks: Vec<(Cid, Place)>) -> RootRecord {
+    let mut record = loose_record(packs, blocks);
+    record.head.name = name.to_owned();
+    record
 }
 
 fn strangers(planner: &mut Planner<'_>) {
@@ -216,15 +304,16 @@ fn loose(planner: &mut Planner<'_>) -> Vec<std::path::PathBuf> {
     paths
 }
 
-/// The packs with good blocks that nothing covers. They are live from then on: while it is not known what is dead,
+/// The good blocks that nothing covers, by pack. They are live from then on: while it is not known what is dead,
 /// those of their blocks that are good, or that the disk refuses to say it of.
 fn uncovered(
     planner: &Planner<'_>,
+    covered: &Coverage,
     live: &mut Coverage,
     gone: &mut Gone,
     is_gone_lost: bool,
-) -> Result<Vec<PackId>, StoreError> {
-    let mut packs = Vec::new();
+) -> Result<BTreeMap<PackId, Vec<Row>>, StoreError> {
+    let mut packs = BTreeMap::new();
     let mut more = Coverage::default();
     let mut unread = Vec::new();
     for pack in planner
@@ -233,7 +322,7 @@ fn uncovered(
         .values()
         .filter(|pack| pack.is_readable())
     {
-        let covered = live.of(pack.id);
+        let covered = covered.of(pack.id);
         let is_open = |row: &&Row| {
             let range = row.offset..row.offset + u64::from(row.len);
             let is_covered = outside(&range, covered).next().is_none();
@@ -247,8 +336,11 @@ fn uncovered(
             }
             false => vec![Held::Good; rows.len()],
         };
-        if found.iter().any(|held| *held != Held::Other) {
-            packs.push(pack.id);
+        let good = rows.iter().zip(&found);
+        let good = good.filter(|(_, held)| **held != Held::Other);
+        let good: Vec<Row> = good.map(|(row, _)| *row).collect();
+        if !good.is_empty() {
+            packs.insert(pack.id, good);
         }
         for (row, held) in rows.iter().zip(found) {
             let range = row.offset..row.offset + u64::from(row.len);

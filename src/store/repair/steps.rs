@@ -19,7 +19,13 @@ pub(super) struct Steps {
     pub(super) format: Option<Vec<u8>>,
     pub(super) gone: Option<Gone>,
     pub(super) packs: Vec<PackStep>,
+    /// Over all packs without a root, until the others are published.
+    pub(super) remains_first: Option<RootStep>,
     pub(super) roots: Vec<RootStep>,
+    /// What is left of those packs then.
+    pub(super) remains_last: Option<RootStep>,
+    /// Roots of what was left before, and is not any more or stands elsewhere.
+    pub(super) used_up: Vec<PathBuf>,
     pub(super) names: Vec<NameStep>,
     /// Damaged roots of removed objects.
     pub(super) retired: Vec<PathBuf>,
@@ -64,7 +70,10 @@ impl Steps {
             format: None,
             gone: None,
             packs: Vec::new(),
+            remains_first: None,
             roots: Vec::new(),
+            remains_last: None,
+            used_up: Vec::new(),
             names: Vec::new(),
             retired: Vec::new(),
             index: false,

@@ -331,10 +331,23 @@ impl Survey {
         objects
     }
 
-    /// What all readable roots cover.
+    /// The roots of what repairs before could not put together.
+    pub(super) fn remains(&self) -> impl Iterator<Item = (&RootFile, &RootRecord)> {
+        let whole = self.roots.iter();
+        let whole = whole.filter_map(|root| Some((root, root.whole()?)));
+        whole.filter(|(_, record)| record.is_remains())
+    }
+
+    /// Whether nothing else is in `roots/`.
+    pub(super) fn has_only_remains(&self) -> bool {
+        self.remains().count() == self.roots.len()
+    }
+
+    /// What all readable roots cover, but those of what repairs before could not put together.
     pub(super) fn covered(&self) -> Coverage {
         let mut all = Coverage::default();
-        for record in self.roots.iter().filter_map(|root| root.whole()) {
+        let whole = self.roots.iter().filter_map(|root| root.whole());
+        for record in whole.filter(|record| !record.is_remains()) {
             all.extend(&self.coverage(record));
         }
         all.normalize();

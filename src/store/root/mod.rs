@@ -5,7 +5,8 @@ mod record;
 
 pub(crate) use lease::{Lease, LeasedRoot, open_root};
 pub(crate) use record::{
-    EntryKind, Head, NodePlace, ObjectKind, PathEntry, Remains, RootExtent, RootRecord, UNFINISHED,
+    EntryKind, Head, LOST, NodePlace, ObjectKind, PathEntry, REMAINS, Remains, RootExtent,
+    RootRecord, UNFINISHED,
 };
 
 use std::path::PathBuf;

@@ -29,6 +29,10 @@ pub(crate) enum ObjectKind {
 
 /// The name in a loose root of what was not committed.
 pub(crate) const UNFINISHED: &str = "unfinished import";
+/// The name in a loose root of what a repair found in packs without a root and could not put together.
+pub(crate) const REMAINS: &str = "remains";
+/// As [`REMAINS`], while no repair has looked at those packs to the end.
+pub(crate) const LOST: &str = "lost roots";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
@@ -222,6 +226,17 @@ impl RootRecord {
     /// that does not say so is of a committed session, or of a repair.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.head.kind == ObjectKind::Loose && self.head.name == UNFINISHED
+    }
+
+    /// Whether it keeps what a repair could not put together. That goes as an object without a pin does.
+    pub(crate) fn is_remains(&self) -> bool {
+        let is_of_repair = [REMAINS, LOST].contains(&self.head.name.as_str());
+        self.head.kind == ObjectKind::Loose && is_of_repair
+    }
+
+    /// Whether it keeps packs whose roots are lost until a repair has put those together.
+    pub(crate) fn is_of_lost(&self) -> bool {
+        self.is_remains() && self.head.name == LOST
     }
 
     /// Of a loose root the packs that nothing of it is placed in, in the order of their sealing: it covers them as a

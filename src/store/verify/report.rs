@@ -86,10 +86,12 @@ pub enum FindingKind {
     Name,
     /// A root says something else than the blocks that it places.
     Structure,
+    /// No root names a pack: those that did are lost.
+    UnrootedPack,
 }
 
 impl FindingKind {
-    /// `corrupt_block`, `unreadable_block`, `missing_block`, `pack`, `root`, `name` or `structure`.
+    /// `corrupt_block`, `unreadable_block`, `missing_block`, `pack`, `root`, `name`, `structure` or `unrooted_pack`.
     pub fn name(self) -> &'static str {
         match self {
             Self::CorruptBlock => "corrupt_block",
@@ -99,6 +101,7 @@ impl FindingKind {
             Self::Root => "root",
             Self::Name => "name",
             Self::Structure => "structure",
+            Self::UnrootedPack => "unrooted_pack",
         }
     }
 

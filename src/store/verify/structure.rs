@@ -11,6 +11,7 @@ use super::proof::Proof;
 use super::report::{FindingKind, VerifyOptions};
 use super::tables::Tables;
 use crate::block::Cid;
+use crate::store::collect;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::format;
@@ -69,6 +70,26 @@ impl<'a> Structure<'a> {
         }
         for pin in pins.iter().filter(|pin| !objects.contains(&pin.cid)) {
             self.has_root(pin)?;
+        }
+        self.unrooted()
+    }
+
+    /// Packs whose roots are lost. While a root or a name cannot be read, which was said, it may be the one.
+    fn unrooted(&mut self) -> Result<(), StoreError> {
+        let access = self.access;
+        let packs = match collect::unrooted_packs(access.core, access.store.map(|store| &**store)) {
+            Ok(packs) => packs,
+            Err(e) if is_lost(&e) || matches!(e, StoreError::NameWithoutRoot { .. }) => {
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        for pack in packs {
+            let path = access.core.folder.packs().join(pack.file_name());
+            let expected = "a root that names it".into();
+            let found = "none: roots are lost, and `repair` puts them together again".into();
+            self.findings
+                .differs(FindingKind::UnrootedPack, path, None, expected, found, None);
         }
         Ok(())
     }

@@ -118,16 +118,32 @@ fn all_roots_lost_come_back_from_names_and_packs() {
 #[test]
 fn an_object_without_root_and_name_is_listed_and_comes_back_on_request() {
     let sample = Sample::small();
-    fs::remove_file(sample.root("unpinned")).unwrap();
+    let store = sample.stage.open();
+    let cid = add_bytes(&store, &bytes(50, 60_000)).cid;
+    // Another object needs its pack too, so that nothing tells whether it was removed.
+    sample.stage.file("folder/part", &bytes(50, 60_000));
+    let folder = sample.stage.path("folder");
+    store.add_path(folder, &AddOptions::default()).unwrap();
+    drop(store);
+    fs::remove_file(sample.store().join("roots").join(cid.to_string())).unwrap();
     let report = sample.repair();
     assert_eq!(report.findings, []);
     assert_eq!(report.restorable.len(), 1);
-    assert_eq!(report.restorable[0].cid, sample.object("unpinned").cid);
-    assert_eq!(report.restorable[0].name, "unpinned");
+    assert_eq!(report.restorable[0].cid, cid);
     let mut options = RepairOptions::default();
     options.restore = true;
     let report = sample.repair_with(&options);
     assert_eq!(said(&report), [(Defect::RootMissing, Remedy::Restored)]);
+    sample.assert_whole();
+}
+
+#[test]
+fn an_object_without_a_name_whose_pack_no_other_root_names_comes_back_by_itself() {
+    let sample = Sample::small();
+    fs::remove_file(sample.root("unpinned")).unwrap();
+    let report = sample.repair();
+    assert_eq!(said(&report), [(Defect::RootsLost, Remedy::Restored)]);
+    assert_eq!(report.restorable, []);
     sample.assert_whole();
 }
 
@@ -210,10 +226,20 @@ fn a_damaged_root_of_a_removed_object_goes_unless_somebody_reads_by_it() {
     let plan = sample.plan();
     assert_eq!(
         said(&plan.report()),
-        [(Defect::RetiredRoot, Remedy::Removed)]
+        [
+            (Defect::RootsLost, Remedy::Restored),
+            (Defect::RetiredRoot, Remedy::Removed)
+        ],
+        "nothing else names its pack"
     );
     let report = apply_repair(&plan).unwrap();
-    assert_eq!(said(&report), [(Defect::RetiredRoot, Remedy::Left)]);
+    assert_eq!(
+        said(&report),
+        [
+            (Defect::RootsLost, Remedy::Restored),
+            (Defect::RetiredRoot, Remedy::Left)
+        ]
+    );
     assert!(file.read().unwrap() == content);
     drop(file);
     let report = apply_repair(&sample.plan()).unwrap();

@@ -1,0 +1,233 @@
+//! Roots that are lost are never a reason to collect.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use ipfs_accelerate::{
+    Defect, FindingKind, GcOptions, GcReport, Remedy, RemoveOptions, StoreReader, VerifyOptions,
+};
+
+use super::*;
+
+fn packs(sample: &Sample) -> BTreeSet<PathBuf> {
+    sample.stage.stored("packs").into_iter().collect()
+}
+
+/// An ordinary collection, long after the grace time.
+fn collect(sample: &Sample) -> GcReport {
+    let store = sample.stage.open();
+    let mut options = GcOptions::default();
+    options.grace = Duration::ZERO;
+    let plan = store.plan_gc(&options).unwrap();
+    let report = store.apply_gc(&plan).unwrap();
+    assert_eq!(plan.unrooted_packs, report.unrooted_packs);
+    assert_eq!(plan.unrooted_bytes, report.unrooted_bytes);
+    report
+}
+
+fn lose(sample: &Sample, folder: &str) {
+    let folder = sample.store().join(folder);
+    fs::remove_dir_all(&folder).unwrap();
+    fs::create_dir(&folder).unwrap();
+}
+
+/// Every object of the sample is there.
+fn assert_listed(sample: &Sample) {
+    let store = sample.stage.open();
+    let listed = store.objects().unwrap();
+    for object in &sample.objects {
+        assert!(
+            listed
+                .iter()
+                .any(|listed| canonical(&listed.cid) == object.cid),
+            "{}",
+            object.title
+        );
+    }
+}
+
+#[test]
+fn no_collection_takes_packs_whose_roots_are_lost() {
+    for with_names in [true, false] {
+        let sample = Sample::small();
+        lose(&sample, "roots");
+        if !with_names {
+            lose(&sample, "names");
+        }
+        let before = packs(&sample);
+        // A name without its root stops a collection before it begins.
+        if !with_names {
+            let report = collect(&sample);
+            assert_eq!(report.unrooted_packs, before.len() as u64);
+            assert!(report.unrooted_bytes > 0);
+            assert_eq!(report.freed_bytes, 0);
+        }
+        assert_eq!(packs(&sample), before);
+        let report = sample.repair();
+        assert!(
+            report
+                .findings
+                .iter()
+                .any(|finding| finding.defect == Defect::RootsLost),
+            "{report:#?}"
+        );
+        assert_eq!(report.left(), 0, "{report:#?}");
+        match with_names {
+            true => sample.assert_whole(),
+            false => assert_listed(&sample),
+        }
+    }
+}
+
+#[test]
+fn what_was_added_since_makes_nothing_else_dead() {
+    let sample = Sample::small();
+    for folder in ["roots", "names"] {
+        lose(&sample, folder);
+    }
+    let before = packs(&sample);
+    let store = sample.stage.open();
+    let added = add_bytes(&store, &bytes(91, 60_000)).cid;
+    drop(store);
+    let report = collect(&sample);
+    assert_eq!(report.unrooted_packs, before.len() as u64);
+    assert!(packs(&sample).is_superset(&before));
+    let report = sample.repair();
+    assert_eq!(report.left(), 0, "{report:#?}");
+    assert_listed(&sample);
+    assert_eq!(read(&sample.stage.open(), &of(added)), bytes(91, 60_000));
+}
+
+#[test]
+fn what_is_left_of_an_object_that_lacks_a_block_stays_and_is_said_each_time() {
+    let sample = Sample::small();
+    let store = sample.stage.open();
+    add_bytes(&store, &bytes(92, 900_000));
+    drop(store);
+    let packs_before = packs(&sample);
+    for folder in ["roots", "names"] {
+        lose(&sample, folder);
+    }
+    // In the middle of the largest pack.
+    let largest = packs_before
+        .iter()
+        .max_by_key(|path| fs::metadata(path).unwrap().len())
+        .unwrap();
+    let len = fs::metadata(largest).unwrap().len() as usize;
+    flip(largest, len / 2);
+    let mut options = ipfs_accelerate::RepairOptions::default();
+    options.rehash = true;
+    for _ in 0..3 {
+        let report = sample.repair_with(&options);
+        let left = report.findings.iter().filter(|finding| {
+            finding.defect == Defect::RootMissing && finding.remedy == Remedy::Left
+        });
+        assert!(left.count() > 0, "{report:#?}");
+        let report = collect(&sample);
+        assert_eq!((report.freed_bytes, report.unrooted_packs), (0, 0));
+        assert_eq!(packs(&sample), packs_before);
+    }
+}
+
+#[test]
+fn the_last_object_goes_with_its_packs_and_leaves_nothing_to_repair() {
+    let sample = Sample::small();
+    let store = sample.stage.open();
+    for object in store.objects().unwrap() {
+        store
+            .remove(&of(object.cid), &RemoveOptions::with_unpin())
+            .unwrap();
+    }
+    drop(store);
+    let report = collect(&sample);
+    assert_eq!(report.unrooted_packs, 0);
+    assert_eq!(packs(&sample), BTreeSet::new());
+    assert_eq!(sample.stage.stored("roots"), Vec::<PathBuf>::new());
+    assert_eq!(sample.repair().findings, []);
+}
+
+fn reader(sample: &Sample) -> StoreReader {
+    StoreReader::open(sample.store()).unwrap()
+}
+
+/// Runs the program on the sample's store, and returns its exit code and all that it says.
+fn run(sample: &Sample, arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ipfs-accelerate"))
+        .args(arguments)
+        .arg("--store")
+        .arg(sample.store())
+        .env_clear()
+        .env("HOME", sample.stage.path("home"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(said).unwrap(),
+    )
+}
+
+#[test]
+fn lost_roots_are_said_until_a_repair_and_not_after_it() {
+    for is_opened in [false, true] {
+        let sample = Sample::small();
+        for folder in ["roots", "names"] {
+            lose(&sample, folder);
+        }
+        if is_opened {
+            add_bytes(&sample.stage.open(), &bytes(91, 60_000));
+        }
+        for command in ["ls", "doctor", "verify"] {
+            let (code, said) = run(&sample, &[command]);
+            assert_eq!(code, 1, "{command}: {said}");
+            assert!(said.contains("repair"), "{command}: {said}");
+            assert!(
+                said.contains("roots are lost") || said.contains("roots of"),
+                "{command}: {said}"
+            );
+        }
+        let (code, said) = run(&sample, &["gc", "--dry-run"]);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("whose roots are lost"), "{said}");
+        let verified = reader(&sample).verify(&VerifyOptions::default()).unwrap();
+        let kinds = verified.findings.iter().map(|finding| finding.kind);
+        assert_eq!(
+            kinds
+                .filter(|kind| *kind == FindingKind::UnrootedPack)
+                .count() as u64,
+            reader(&sample).unrooted_packs().unwrap()
+        );
+        assert_eq!(sample.repair().left(), 0);
+        for command in ["ls", "verify"] {
+            let (code, said) = run(&sample, &[command]);
+            assert_eq!(code, 0, "{command}: {said}");
+        }
+        assert_eq!(reader(&sample).unrooted_packs().unwrap(), 0);
+    }
+}
+
+#[test]
+fn an_opening_keeps_packs_before_anything_is_added_that_has_their_blocks() {
+    let sample = Sample::small();
+    for folder in ["roots", "names"] {
+        lose(&sample, folder);
+    }
+    let before = packs(&sample);
+    drop(sample.stage.open());
+    let roots = sample.stage.stored("roots");
+    assert_eq!(roots.len(), 1, "one over all of them");
+    drop(sample.stage.open());
+    assert_eq!(sample.stage.stored("roots"), roots);
+    // It goes as an object without a pin does.
+    let store = sample.stage.open();
+    let mut options = GcOptions::default();
+    options.unpinned = true;
+    store.apply_gc(&store.plan_gc(&options).unwrap()).unwrap();
+    assert_eq!(packs(&sample), before, "within the grace time");
+    options.grace = Duration::ZERO;
+    store.apply_gc(&store.plan_gc(&options).unwrap()).unwrap();
+    assert_eq!(packs(&sample), BTreeSet::new());
+}
