@@ -15,6 +15,7 @@ mod identity;
 mod index;
 mod leaves;
 mod look;
+mod misnamed;
 mod objects;
 mod pack;
 mod plan;
