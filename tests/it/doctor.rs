@@ -390,14 +390,22 @@ fn a_file_that_is_damaged_or_missing_is_a_problem_with_its_path_and_the_objects(
 }
 
 #[test]
-fn packs_without_any_object_are_noted() {
-    let stage = Stage::new();
-    drop(store_with_content(&stage.store_path()));
-    for path in stage.stored("roots").iter().chain(&stage.stored("names")) {
-        fs::remove_file(path).unwrap();
+fn packs_without_a_root_are_a_problem() {
+    for is_opened in [false, true] {
+        let stage = Stage::new();
+        drop(store_with_content(&stage.store_path()));
+        for path in stage.stored("roots").iter().chain(&stage.stored("names")) {
+            fs::remove_file(path).unwrap();
+        }
+        if is_opened {
+            add_bytes(&stage.open(), &bytes(5, 60_000));
+        }
+        let examined = look(stage.store_path());
+        assert_eq!(with(&examined, Health::Problem), ["roots"]);
+        let check = check(&examined, "roots");
+        assert!(check.found.contains("roots are lost"), "{}", check.found);
+        assert!(check.advice.as_ref().unwrap().contains("`repair`"));
     }
-    let examined = look(stage.store_path());
-    assert_eq!(with(&examined, Health::Note), ["roots"]);
 }
 
 #[test]

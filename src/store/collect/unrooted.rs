@@ -98,11 +98,11 @@ fn has_lost_roots(folder: &StoreFolder) -> Result<bool, StoreError> {
 }
 
 /// Warns a reader of a store whose roots are lost, unless somebody is just writing its first.
-pub(crate) fn warn_of_lost(folder: &StoreFolder) -> Result<(), StoreError> {
-    if has_lost_roots(folder)? && matches!(survey::writer(folder)?, Writer::Nobody) {
+pub(crate) fn warn_of_lost(folder: &StoreFolder) {
+    let is_lost = matches!(has_lost_roots(folder), Ok(true));
+    if is_lost && matches!(survey::writer(folder), Ok(Writer::Nobody)) {
         tell_lost(folder);
     }
-    Ok(())
 }
 
 fn tell_lost(folder: &StoreFolder) {

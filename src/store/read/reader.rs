@@ -87,7 +87,7 @@ impl StoreReader {
         // Without these little can be read, so it is said at once.
         core.folder.check_folders()?;
         core.gone()?;
-        collect::warn_of_lost(&core.folder)?;
+        collect::warn_of_lost(&core.folder);
         Ok(Self {
             core: Arc::new(core),
         })

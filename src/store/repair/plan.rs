@@ -1,5 +1,7 @@
 //! Making a plan: a reading of the whole store, in the order in which one part makes up for another.
 
+mod rehash;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
@@ -13,11 +15,11 @@ use super::salvage::{Rebuilt, Salvage, Stated, rebuild};
 use super::steps::{PackStep, Seen, Steps};
 use super::survey::{RootFile, Survey};
 use super::watch::Watch;
-use super::{RepairOptions, RepairPlan, contest, hash, index, objects, references};
-use crate::store::coverage::{Coverage, Covered};
+use super::{RepairOptions, RepairPlan, index, objects, references};
+use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::folder::{FOLDERS, StoreFolder, not_a_folder};
-use crate::store::gone::{Gone, Why, outside};
+use crate::store::gone::outside;
 use crate::store::inner::build_pool;
 use crate::store::pack::PackId;
 
@@ -333,44 +335,6 @@ impl Planner<'_> {
             self.findings.push(finding);
         }
     }
-
-    /// Hashes the blocks of all packs whose tables were believed.
-    fn rehash(&mut self) -> Result<(), StoreError> {
-        let nothing = Gone::default();
-        let gone = self.survey.gone.as_ref().unwrap_or(&nothing);
-        let is_believed = |pack: &&Pack| pack.is_readable() && !pack.is_proven;
-        let packs: Vec<&Pack> = self.survey.packs.values().filter(is_believed).collect();
-        for pack in &packs {
-            let bytes = hash::bytes_of(hash::alive(pack, gone));
-            self.hasher.watch.expect(bytes);
-        }
-        for pack in packs {
-            let raw = self.survey.reader.open(pack.id)?;
-            let hashed = self.hasher.hashed(&raw, pack, gone)?;
-            let bad = contest::damaged(&self.survey, pack.id, &hashed)?;
-            let is_new = |range: &Range<u64>| gone.why(pack.id, range) != Some(Why::Damaged);
-            let bad: Vec<Range<u64>> = bad.into_iter().filter(is_new).collect();
-            // While it is not known what is dead, bytes that no root covers are taken for that.
-            let bad = match self.survey.gone {
-                Ok(_) => bad,
-                Err(_) => rooted(&self.survey, pack.id, bad),
-            };
-            if bad.is_empty() {
-                continue;
-            }
-            let said = (
-                "blocks",
-                "the bytes of their CIDs".to_owned(),
-                format!("{} of {} are others", bad.len(), pack.rows.len()),
-            );
-            let finding = RepairFinding::new(Defect::Blocks, &pack.path, said, Remedy::Recorded)
-                .advised("`verify --heal FROM`, or add the same content again")
-                .with_objects(self.survey.objects_within(pack.id, &bad));
-            self.findings.push(finding);
-            self.damaged.entry(pack.id).or_default().extend(bad);
-        }
-        Ok(())
-    }
 }
 
 const IS_ELSEWHERE: &str = "another file in packs/ says that it is this pack, so this one is not: move it out of packs/, \
@@ -385,13 +349,6 @@ const UNREAD: &str =
     "what the disk refused is recorded as damaged: `verify` takes back what it can read again";
 const FOREIGN_PACK: &str =
     "it is not read: move it out of packs/, or back to the store that it is of";
-
-/// What of these ranges any readable root covers.
-fn rooted(survey: &Survey, pack: PackId, ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    let all = Covered::from(survey.covered());
-    let is_covered = |range: &Range<u64>| all.within(pack, range.clone()) > 0;
-    ranges.into_iter().filter(is_covered).collect()
-}
 
 /// How much of a pack was found again.
 fn told(pack: &Pack, rebuilt: &Rebuilt) -> String {

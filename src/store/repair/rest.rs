@@ -224,21 +224,23 @@ fn remains(
     Ok(())
 }
 
-/// Says that roots are lost where nothing was put together of what lay under them.
+/// Says that roots are lost where nothing else is said of a file in `roots/`.
 fn say_kept(planner: &mut Planner<'_>, gone: &Gone) {
+    let roots = planner.survey.folder.roots();
     let lost = Unrooted::lost(&planner.survey, gone).len();
     let mut findings = planner.findings.iter();
-    let is_said =
-        !planner.steps.roots.is_empty() || findings.any(|f| f.defect == Defect::RootsLost);
+    let is_said = findings.any(|finding| finding.path.starts_with(&roots));
     if lost == 0 || is_said {
         return;
     }
     let said = (
         "roots",
         "a root for each pack".to_owned(),
-        format!("none for {lost} packs, in which no whole object is found"),
+        match lost {
+            1 => "none for 1 pack, in which no whole object is found".to_owned(),
+            many => format!("none for {many} packs, in which no whole object is found"),
+        },
     );
-    let roots = planner.survey.folder.roots();
     let finding = RepairFinding::new(Defect::RootsLost, &roots, said, Remedy::Covered);
     planner.findings.push(finding.advised(NOT_NOTED));
 }

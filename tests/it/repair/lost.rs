@@ -201,10 +201,8 @@ fn lost_roots_are_said_until_a_repair_and_not_after_it() {
             reader(&sample).unrooted_packs().unwrap()
         );
         assert_eq!(sample.repair().left(), 0);
-        for command in ["ls", "verify"] {
-            let (code, said) = run(&sample, &[command]);
-            assert_eq!(code, 0, "{command}: {said}");
-        }
+        let (code, said) = run(&sample, &["ls"]);
+        assert_eq!(code, 0, "{said}");
         assert_eq!(reader(&sample).unrooted_packs().unwrap(), 0);
     }
 }

@@ -123,7 +123,8 @@ fn an_object_without_root_and_name_is_listed_and_comes_back_on_request() {
     // Another object needs its pack too, so that nothing tells whether it was removed.
     sample.stage.file("folder/part", &bytes(50, 60_000));
     let folder = sample.stage.path("folder");
-    store.add_path(folder, &AddOptions::default()).unwrap();
+    let unpinned = AddOptions::default().with_pin(ipfs_accelerate::PinAs::No);
+    store.add_path(folder, &unpinned).unwrap();
     drop(store);
     fs::remove_file(sample.store().join("roots").join(cid.to_string())).unwrap();
     let report = sample.repair();
