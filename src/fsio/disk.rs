@@ -85,9 +85,7 @@ pub(crate) trait Disk: Debug + Send + Sync {
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
 
     /// Whether anything stands in a folder.
-    fn has_entries(&self, path: &Path) -> io::Result<bool> {
-        Ok(!self.list(path)?.is_empty())
-    }
+    fn has_entries(&self, path: &Path) -> io::Result<bool>;
 
     /// Of what a path leads to.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;

@@ -177,6 +177,10 @@ impl Disk for EventfulDisk {
         self.after(Kind::List, path, RealDisk.list(path))
     }
 
+    fn has_entries(&self, path: &Path) -> io::Result<bool> {
+        self.after(Kind::List, path, RealDisk.has_entries(path))
+    }
+
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         self.after(Kind::Stat, path, RealDisk.metadata(path))
     }

@@ -252,6 +252,11 @@ impl Disk for FaultyDisk {
         self.disk.list(path)
     }
 
+    fn has_entries(&self, path: &Path) -> io::Result<bool> {
+        self.meet(Kind::List)?;
+        self.disk.has_entries(path)
+    }
+
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         self.meet(Kind::Stat)?;
         self.disk.metadata(path)

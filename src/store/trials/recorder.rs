@@ -325,6 +325,10 @@ impl Disk for RecordingDisk {
         RealDisk.list(path)
     }
 
+    fn has_entries(&self, path: &Path) -> io::Result<bool> {
+        RealDisk.has_entries(path)
+    }
+
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         RealDisk.metadata(path)
     }
