@@ -84,11 +84,6 @@ pub(crate) trait Disk: Debug + Send + Sync {
     /// The names in a folder, in no order.
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
 
-    /// Whether anything stands in a folder.
-    fn has_entries(&self, path: &Path) -> io::Result<bool> {
-        Ok(!self.list(path)?.is_empty())
-    }
-
     /// Of what a path leads to.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
 
@@ -230,10 +225,6 @@ impl Disk for RealDisk {
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir_all(path)
-    }
-
-    fn has_entries(&self, path: &Path) -> io::Result<bool> {
-        Ok(fs::read_dir(path)?.next().transpose()?.is_some())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {

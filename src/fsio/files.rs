@@ -328,13 +328,6 @@ impl Files {
         self.0.list(path).map_err(FileError::at("list", path))
     }
 
-    /// Whether anything stands in a folder.
-    pub(crate) fn has_entries(&self, path: &Path) -> Result<bool, FileError> {
-        self.0
-            .has_entries(path)
-            .map_err(FileError::at("list", path))
-    }
-
     /// Whether a path leads to something.
     pub(crate) fn exists(&self, path: &Path) -> bool {
         self.0.metadata(path).is_ok()

@@ -93,7 +93,7 @@ pub(crate) fn keep_lost(store: &Inner) -> Result<(), StoreError> {
 
 /// Whether there are packs, and nothing at all in `roots/`.
 fn has_lost_roots(folder: &StoreFolder) -> Result<bool, StoreError> {
-    let has_roots = folder.files().has_entries(&folder.roots())?;
+    let has_roots = !folder.files().list(&folder.roots())?.is_empty();
     Ok(!has_roots && !inner::list(folder)?.is_empty())
 }
 

@@ -154,8 +154,11 @@ fn a_damaged_leaf_and_its_node_under_a_table_that_is_cut_off() {
     assert_eq!(parts.read(), [0, 2]);
 }
 
+/// Objects and what is in them.
+type Contents = Vec<(Cid, Vec<u8>)>;
+
 /// Two stores' worth of packs in one: each object in its own, alike in its layout.
-fn twins() -> (Stage, Vec<(Cid, Vec<u8>)>, Vec<PathBuf>) {
+fn twins() -> (Stage, Contents, Vec<PathBuf>) {
     let stage = Stage::new();
     let store = stage.create();
     let mut objects = Vec::new();
