@@ -13,7 +13,7 @@ use crate::store::format;
 use crate::store::names::{self, Pin};
 use crate::store::pack::PackId;
 use crate::store::read::ReadCore;
-use crate::store::root::{self, LOST, ObjectKind, REMAINS, ROOT_LIMIT, RootName, RootRecord};
+use crate::store::root::{self, ObjectKind, ROOT_LIMIT, RootName, RootRecord};
 
 /// One file in `roots/`.
 #[derive(Debug)]
@@ -35,12 +35,12 @@ pub(crate) struct Rooted {
 impl Rooted {
     /// Whether it goes as an object without a pin does: not with time alone.
     pub(crate) fn is_remains(&self) -> bool {
-        self.kind == ObjectKind::Loose && [REMAINS, LOST].contains(&self.title.as_str())
+        root::is_remains(self.kind, &self.title)
     }
 
     /// Whether it keeps packs whose roots are lost until a repair has put those together.
     pub(super) fn is_of_lost(&self) -> bool {
-        self.is_remains() && self.title == LOST
+        root::is_of_lost(self.kind, &self.title)
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! A plan is a pure reading of the store: which defects there are and what is done about each. Applying it writes
 //! `FORMAT` and `gone` first, then packs, then roots, then names, each in a way that can be cut off and begun again.
-//! Nothing is deleted but the index, what lies in `tmp/`, and damaged roots of objects that were removed; payload is
-//! never changed, and what a CID can be checked against is checked before it counts.
+//! Nothing is deleted but the index, what lies in `tmp/`, damaged roots of objects that were removed, and roots over
+//! packs without another one that have one now; payload is never changed, and what a CID can be checked against is
+//! checked before it counts.
 
 mod apply;
 mod blocks;

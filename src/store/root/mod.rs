@@ -6,7 +6,7 @@ mod record;
 pub(crate) use lease::{Lease, LeasedRoot, open_root};
 pub(crate) use record::{
     EntryKind, Head, LOST, NodePlace, ObjectKind, PathEntry, REMAINS, Remains, RootExtent,
-    RootRecord, UNFINISHED,
+    RootRecord, UNFINISHED, is_of_lost, is_remains,
 };
 
 use std::path::PathBuf;

@@ -34,6 +34,16 @@ pub(crate) const REMAINS: &str = "remains";
 /// As [`REMAINS`], while no repair has looked at those packs to the end.
 pub(crate) const LOST: &str = "lost roots";
 
+/// As [`RootRecord::is_remains`], of a root with this kind and name.
+pub(crate) fn is_remains(kind: ObjectKind, name: &str) -> bool {
+    kind == ObjectKind::Loose && [REMAINS, LOST].contains(&name)
+}
+
+/// As [`RootRecord::is_of_lost`], of a root with this kind and name.
+pub(crate) fn is_of_lost(kind: ObjectKind, name: &str) -> bool {
+    kind == ObjectKind::Loose && name == LOST
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) cid: StoredCid,
@@ -230,13 +240,12 @@ impl RootRecord {
 
     /// Whether it keeps what a repair could not put together. That goes as an object without a pin does.
     pub(crate) fn is_remains(&self) -> bool {
-        let is_of_repair = [REMAINS, LOST].contains(&self.head.name.as_str());
-        self.head.kind == ObjectKind::Loose && is_of_repair
+        is_remains(self.head.kind, &self.head.name)
     }
 
     /// Whether it keeps packs whose roots are lost until a repair has put those together.
     pub(crate) fn is_of_lost(&self) -> bool {
-        self.is_remains() && self.head.name == LOST
+        is_of_lost(self.head.kind, &self.head.name)
     }
 
     /// Of a loose root the packs that nothing of it is placed in, in the order of their sealing: it covers them as a

@@ -19,6 +19,7 @@ const UNROOTED: &str = "`verify` looks again at what is recorded as damaged; els
 pub(in crate::store::repair) const NOT_NOTED: &str = "an object all of whose blocks were there when it was added is noted in no pack, and is \
                                     not put together unless it has a name; its bytes stay until `gc --unpinned`, after \
                                     the grace time, or a quota takes them";
+
 impl<'a> Objects<'a> {
     /// Objects that only packs speak of, or roots that were retired. One that lacks blocks was removed and collected,
     /// unless they are damaged.
