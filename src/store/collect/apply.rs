@@ -158,7 +158,7 @@ fn decide(
     let mut parts = Vec::with_capacity(sweep.parts.len());
     for (id, dead) in sweep.parts {
         gone.set_dead(id, &dead);
-        parts.push(DeadPart::of(id, dead, before.dead_of(id), live.of(id)));
+        parts.push(DeadPart::of(id, dead, &before.dead_of(id)));
     }
     let mut ours = Coverage::default();
     for shape in shapes.iter().filter(|shape| !shape.is_reference) {
