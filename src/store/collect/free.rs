@@ -50,6 +50,10 @@ fn unlink_some(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result<(), S
             Ok(pack) => unlinked.push((id, pack)),
             Err(e) => {
                 tracing::warn!("stays: {e}");
+                // Dead as it is, nobody finds what is in it: what lies elsewhere too is to be known from there.
+                if let Ok(Some(pack)) = open(&store.core, id) {
+                    drop_rows(store, &pack, |_| true, false, freed);
+                }
                 store.registry.put_back(id);
                 failed = failed.and(Err(e));
             }
