@@ -219,7 +219,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`] for what cannot be read or written, [`StoreError::SourceChanged`] for a file
     /// that changes meanwhile, [`StoreError::NameTaken`] for a pin's name, [`StoreError::Dag`] for a folder
-    /// too large for one block, [`StoreError::QuotaExceeded`] when there is no room and none can be made. After any error the store is as it was.
+    /// too large for one block, [`StoreError::QuotaExceeded`] when there is no room and none can be made. After any
+    /// error the store is as it was, but for unpinned objects that made way under [`StoreOptions::max_bytes`]: room
+    /// is made as new blocks come, since how much of a path is new shows only once it was hashed.
     pub fn add_path(
         &self,
         path: impl AsRef<Path>,
