@@ -424,7 +424,8 @@ impl Store {
     /// [`StoreError::NameTaken`] without `replace`, [`StoreError::BadName`], and those of
     /// [`Store::resolve`].
     pub fn pin(&self, target: &Target, options: &PinOptions) -> Result<Pin, StoreError> {
-        pins::pin(&self.inner, target, options)
+        let pin = pins::pin(&self.inner, target, options)?;
+        Ok(self.inner.core.as_added(pin))
     }
 
     /// Removes one pin, by its name or by the CID it points to; returns it.
@@ -432,7 +433,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotPinned`], and [`StoreError::ManyPins`] for a CID with several named pins.
     pub fn unpin(&self, target: &Target) -> Result<Pin, StoreError> {
-        pins::unpin(&self.inner, target)
+        let pin = pins::unpin(&self.inner, target)?;
+        Ok(self.inner.core.as_added(pin))
     }
 
     /// What has to be done so that the store has the pins that a file lists; nothing is changed. An entry that
@@ -466,7 +468,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] for a name that cannot be read.
     pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
-        self.inner.core.pins()
+        self.to_reader().pins()
     }
 
     /// Counts and sizes of the store as a whole.
