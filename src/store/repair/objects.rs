@@ -106,6 +106,13 @@ struct Told<'a> {
     note: Option<&'a ObjectNote>,
 }
 
+impl Told<'_> {
+    fn cid(&self) -> Option<Cid> {
+        let head = self.head.map(|head| head.cid.0);
+        head.or(self.note.map(|note| note.cid.0))
+    }
+}
+
 impl<'a> Objects<'a> {
     fn new(
         survey: &'a Survey,
@@ -302,10 +309,12 @@ impl<'a> Objects<'a> {
             .present
             .iter()
             .for_each(|place| keep(&mut self.done.live, place));
+        // In the form that it was published under, by which its nodes are looked for.
+        let published = told.cid().unwrap_or(*cid);
         let made = if self.is_single(cid, told) && self.known.find(cid)?.is_some() {
-            single_block(self.known, cid)
+            single_block(self.known, &published)
         } else if census.lacking.is_empty() {
-            assemble(self.known, cid)
+            assemble(self.known, &published)
         } else {
             let mut present = Coverage::default();
             let places = census.present.iter();

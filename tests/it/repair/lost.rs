@@ -79,6 +79,8 @@ fn no_collection_takes_packs_whose_roots_are_lost() {
             true => sample.assert_whole(),
             false => assert_listed(&sample),
         }
+        let verified = reader(&sample).verify(&VerifyOptions::default()).unwrap();
+        assert_eq!(verified.findings, []);
     }
 }
 
