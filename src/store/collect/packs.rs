@@ -252,7 +252,7 @@ mod tests {
 
     fn dead_space(dead: &[Range<u64>]) -> DeadSpace {
         let file = striped();
-        DeadSpace::in_file(&Files::real(), file.as_file(), file.path(), dead).unwrap()
+        DeadSpace::in_file(Files::real(), file.as_file(), file.path(), dead).unwrap()
     }
 
     #[test]

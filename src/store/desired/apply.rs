@@ -12,13 +12,13 @@ use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::ingest::{AddOptions, PinAs, add_path, hash_path, is_whole};
 use crate::store::inner::Inner;
+use crate::store::lookup::resolve;
 use crate::store::pins::{PinOptions, pin, unpin};
 use crate::store::read::Object;
 use crate::store::root;
 use crate::store::root::{EntryKind, ObjectKind};
 use crate::store::spare::Spared;
 use crate::store::target::Target;
-use crate::store::writable::resolve;
 
 pub(crate) fn plan_pins(
     store: &Arc<Inner>,
