@@ -1,6 +1,6 @@
 //! What the library logs goes to standard error.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use ipfs_accelerate::{Config, DAMAGE_LOG, LogLevel, Origin};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -34,11 +34,27 @@ pub(crate) enum Damage {
     Told,
 }
 
+/// Writes each event, which comes as a whole, as one line of standard error, whatever names stand in it. What else would
+/// steer a terminal is escaped where the event is formatted.
+struct EventLines;
+
+impl Write for EventLines {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
+        writeln!(io::stderr().lock(), "{}", text.replace('\n', "\\n"))?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 pub(crate) fn start(global: &GlobalArgs, config: Option<&Config>, damage: Damage) {
     let leaves_out = damage == Damage::Told && global.verbose == 0;
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::from(level(global, config)))
-        .with_writer(io::stderr)
+        .with_writer(|| EventLines)
         .with_ansi(wants_colour(io::stderr().is_terminal()))
         .with_target(false)
         .without_time();

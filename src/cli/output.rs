@@ -47,7 +47,7 @@ use ipfs_accelerate::Explain;
 use serde::Serialize;
 
 use super::error::CliError;
-use super::text::harmless;
+use super::text::{harmless, message};
 
 /// What a command has to say.
 pub(crate) struct Output {
@@ -329,7 +329,7 @@ fn say(label: &str, style: Style, text: &str) {
         io::stderr().lock(),
         "{} {}",
         paint(label, style, colour),
-        harmless(text)
+        message(text)
     );
 }
 

@@ -1,6 +1,6 @@
 //! Sizes, times and untrusted names as text for people.
 
-use ipfs_accelerate::ByteSize;
+use ipfs_accelerate::{ByteSize, Cid, canonical};
 
 /// `1.2 MiB`
 pub(crate) fn size(bytes: u64) -> String {
@@ -44,6 +44,12 @@ pub(crate) fn count(number: u64, one: &str) -> String {
     }
 }
 
+/// The names of pins, but for the one that is the object's CID itself.
+pub(crate) fn names_beside<'n>(cid: &Cid, pins: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+    let own = canonical(cid).to_string();
+    pins.into_iter().filter(|name| *name != own).collect()
+}
+
 /// Names come from other people's folders: what would steer a terminal is shown, not done.
 pub(crate) fn harmless(text: &str) -> String {
     if !text.chars().any(char::is_control) {
@@ -54,6 +60,21 @@ pub(crate) fn harmless(text: &str) -> String {
         false => c.to_string(),
     };
     text.chars().map(shown).collect()
+}
+
+/// The most characters of an error, a hint or a note; JSON has them whole.
+const MESSAGE_CHARS: usize = 2_000;
+
+/// A message in one line: what would steer a terminal is shown, and of a very long one its two ends are.
+pub(crate) fn message(text: &str) -> String {
+    let text = harmless(text);
+    let chars = text.chars().count();
+    if chars <= MESSAGE_CHARS {
+        return text;
+    }
+    let start = text.chars().take(MESSAGE_CHARS / 2);
+    let end = text.chars().skip(chars - MESSAGE_CHARS / 2);
+    start.chain(" … ".chars()).chain(end).collect()
 }
 
 #[cfg(test)]
@@ -70,5 +91,16 @@ mod tests {
     fn a_name_cannot_steer_the_terminal() {
         assert_eq!(harmless("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
         assert_eq!(harmless("größe"), "größe");
+    }
+
+    #[test]
+    fn of_a_message_with_a_very_long_name_both_ends_are_shown() {
+        let name = "\u{1b}".repeat(4_096);
+        let shown = message(&format!("cannot open {name}: no such file"));
+        assert_eq!(shown.chars().count(), MESSAGE_CHARS + 3);
+        assert!(shown.starts_with("cannot open \\u{1b}"), "{shown}");
+        assert!(shown.ends_with("\\u{1b}: no such file"), "{shown}");
+        let whole = "größe".repeat(400);
+        assert_eq!(message(&whole), whole);
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Health, HealthCheck};
+use crate::block::canonical;
 use crate::config::ByteSize;
 use crate::error::{Explain, FileError};
 use crate::store::{Counts, Fault, Holder, RepairObject, Sight, StoreError, Survey, Writer};
@@ -315,8 +316,8 @@ fn shortened(all: impl ExactSizeIterator<Item = String>, between: &str) -> Strin
 
 fn objects_text(objects: &[RepairObject]) -> String {
     let named = objects.iter().map(|object| {
-        let cid = object.cid.to_string();
-        let pin = object.pins.iter().find(|pin| **pin != cid);
+        let (cid, own) = (object.cid.to_string(), canonical(&object.cid).to_string());
+        let pin = object.pins.iter().find(|pin| **pin != own);
         match pin.map_or(object.name.as_str(), String::as_str) {
             "" => cid,
             name => format!("{cid} ({name})"),

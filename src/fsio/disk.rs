@@ -9,11 +9,12 @@ use std::fmt::Debug;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{Advice, CWD, FallocateFlags, Mode, RenameFlags};
+use rustix::fs::{Advice, CWD, FallocateFlags, Mode, RenameFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::regular;
@@ -54,6 +55,10 @@ pub(crate) trait Disk: Debug + Send + Sync {
 
     /// Gives the space of a range back; the bytes read as zeros from then on.
     fn punch(&self, file: &File, offset: u64, len: u64) -> io::Result<()>;
+
+    /// The first range from an offset on that takes space; none where the rest is a hole. What cannot tell holes says
+    /// that all is.
+    fn next_data(&self, file: &File, offset: u64) -> io::Result<Option<Range<u64>>>;
 
     /// Takes space for a range, which the file is as long as from then on.
     #[allow(dead_code, reason = "the reserve file is made with it")]
@@ -176,6 +181,20 @@ impl Disk for RealDisk {
     fn punch(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(rustix::fs::fallocate(file, flags, offset, len)?)
+    }
+
+    fn next_data(&self, file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+        // The position of the handle, which this moves, is what nothing here reads at.
+        let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+            Err(Errno::NXIO) => return Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let all = offset..file.metadata()?.len();
+                return Ok((!all.is_empty()).then_some(all));
+            }
+            found => found?,
+        };
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
+        Ok(Some(start..end))
     }
 
     fn allocate(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {

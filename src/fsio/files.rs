@@ -254,6 +254,26 @@ impl Files {
         self.0.punch(file, offset, len)
     }
 
+    /// How many bytes of a range take space.
+    pub(crate) fn data_within(
+        &self,
+        file: &File,
+        range: &Range<u64>,
+        path: &Path,
+    ) -> Result<u64, FileError> {
+        let (mut at, mut bytes) = (range.start, 0);
+        while at < range.end {
+            let found = self.0.next_data(file, at);
+            let found = found.map_err(FileError::at("look for holes in", path))?;
+            let Some(data) = found.filter(|data| data.start < range.end) else {
+                break;
+            };
+            at = data.end.min(range.end);
+            bytes += at - data.start;
+        }
+        Ok(bytes)
+    }
+
     /// Takes disk space for a range, which the file is as long as from then on.
     #[allow(dead_code, reason = "the reserve file is made with it")]
     pub(crate) fn allocate(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {

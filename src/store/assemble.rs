@@ -7,11 +7,11 @@ use super::error::StoreError;
 use super::format::StoredCid;
 use super::ingest::{FileSpans, Moves, RootBuilder};
 use super::inner::Inner;
+use super::lookup::get_node;
 use super::pack::Place;
 use super::registry::Holder;
 use super::root::{Head, ObjectKind, RootRecord};
 use super::time::now_ms;
-use super::writable::get_node;
 use crate::block::{Cid, RAW};
 use crate::dag::{Node, ShardPosition};
 

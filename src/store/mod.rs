@@ -17,7 +17,9 @@ mod heal;
 mod index;
 mod ingest;
 mod inner;
+mod lookup;
 mod names;
+mod options;
 mod overlaps;
 mod overlay;
 mod pack;
@@ -65,6 +67,7 @@ pub use ingest::{
     WriteSession,
 };
 pub use names::{Pin, PinKind};
+pub use options::StoreOptions;
 pub use pins::PinOptions;
 pub(crate) use read::{Backing, Extent, Leaves, Prover};
 pub use read::{
@@ -91,5 +94,5 @@ pub use totals::StoreTotals;
 pub use verify::{
     Affected, ClearedBlock, Finding, FindingKind, VerifyOptions, VerifyProgress, VerifyReport,
 };
-pub use writable::{Store, StoreOptions, hash_path, hash_reader};
+pub use writable::{Store, hash_path, hash_reader};
 pub(crate) use writer_lock::Holder;

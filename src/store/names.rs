@@ -41,7 +41,7 @@ impl PinKind {
 pub struct Pin {
     /// The name; an unnamed pin is named by its CID.
     pub name: String,
-    /// The object.
+    /// The object, in the form in which it was added.
     pub cid: Cid,
     /// How far it reaches.
     pub kind: PinKind,

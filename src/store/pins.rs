@@ -6,10 +6,10 @@ use super::assemble::{HeldBlocks, assemble, single_block};
 use super::error::StoreError;
 use super::ingest::{PinAs, check_pin, publish_root, set_pin, sync_folder};
 use super::inner::Inner;
+use super::lookup::resolve;
 use super::names::{self, Pin, PinKind};
 use super::root::{ObjectKind, RootRecord};
 use super::target::{Head, Target};
-use super::writable::resolve;
 use crate::block::canonical;
 
 /// How [`Store::pin`](crate::Store::pin) pins.

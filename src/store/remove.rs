@@ -30,7 +30,7 @@ impl RemoveOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoveReport {
-    /// The object that was removed.
+    /// The object that was removed, as it was added.
     pub cid: Cid,
     /// The pins that went with it.
     pub unpinned: Vec<String>,
@@ -57,22 +57,29 @@ pub(crate) fn remove(
         let (target, object) = (target.to_string(), object.object_cid());
         return Err(StoreError::NotAnObject { target, object });
     }
-    // Whoever holds it is asked below.
-    drop(there);
+    // As it was added. Whoever holds it is asked below.
+    let given = there.map_or(cid, |root| root.record.head.cid.0);
     let pins: Vec<String> = names::list_strictly(store.folder(), store.id())?
         .into_iter()
         .filter(|pin| pin.cid == cid)
         .map(|pin| pin.name)
         .collect();
     if !pins.is_empty() && !options.unpin {
-        return Err(StoreError::Pinned { cid, names: pins });
+        return Err(StoreError::Pinned {
+            cid: given,
+            names: pins,
+        });
     }
     if let Head::Name(name) = target.head()
         && pins.len() > 1
     {
         let (name, mut others) = (name.clone(), pins);
         others.retain(|other| *other != name);
-        return Err(StoreError::OtherNames { name, cid, others });
+        return Err(StoreError::OtherNames {
+            name,
+            cid: given,
+            others,
+        });
     }
     let space = match collect::removal(&store.core, Some(store), &[cid]) {
         // Where a root or a name cannot be read nothing is collected, so nothing would be free.
@@ -99,7 +106,7 @@ pub(crate) fn remove(
     sync_folder(store, &store.folder().roots())?;
     drop(guard);
     Ok(RemoveReport {
-        cid,
+        cid: given,
         unpinned: pins,
         freeable_bytes: space.freeable_bytes,
         shared_bytes: space.shared_bytes,

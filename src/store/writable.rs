@@ -4,11 +4,8 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use super::absorb::{self, AbsorbOptions, AbsorbReport};
-use super::assemble::{HeldBlocks, assemble};
 use super::cache::CacheStats;
 use super::collect::{self, GcOptions, GcPlan, GcReport};
 use super::desired::{self, DesiredPins, PinPlan, PinSyncOptions, PinSyncReport};
@@ -17,7 +14,9 @@ use super::folder::StoreFolder;
 use super::heal::{self, HealOptions, HealReport};
 use super::ingest::{self, AddOptions, AddReport, WriteSession};
 use super::inner::Inner;
+use super::lookup::{get_block, get_node, resolve};
 use super::names::Pin;
+use super::options::StoreOptions;
 use super::overlay;
 use super::pins::{self, PinOptions};
 use super::read::{
@@ -26,7 +25,6 @@ use super::read::{
 };
 use super::remove::{self, RemoveOptions, RemoveReport};
 use super::repair::warn_of_damage;
-use super::root::{Lease, LeasedRoot};
 use super::spare::Spared;
 use super::sync::{self, SyncError, SyncOptions, SyncReport};
 use super::target::Target;
@@ -34,53 +32,8 @@ use super::totals::StoreTotals;
 use super::verify::{self, Access, VerifyOptions, VerifyReport};
 use super::writer_lock;
 use crate::block::{Block, Cid, inline_data};
-use crate::dag::{self, Node, Profile};
+use crate::dag::{Node, Profile};
 use crate::fsio::Locked;
-
-/// How a [`Store`] works.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct StoreOptions {
-    /// Budget of the memory tier in bytes; zero keeps nothing. 500 MB unless set.
-    pub memory_bytes: u64,
-    /// Threads for hashing and writing; zero is one a core.
-    pub threads: usize,
-    /// A pack is sealed at the first leaf after this many bytes. 4 GiB unless set.
-    pub pack_bytes: u64,
-    /// The most bytes of disk that the packs may take; unbounded unless set. An add that needs room takes what
-    /// nobody has pinned, those objects first that were used least recently, and is refused when that is not enough.
-    pub max_bytes: Option<u64>,
-    /// How long single blocks, and what an import left that was cut off, stay when room is made under `max_bytes`
-    /// and something else can go. A day unless set, as [`GcOptions::grace`].
-    pub grace: Duration,
-    /// Of a store that is made: what is added under unless the caller says otherwise, kept in the store as
-    /// [`Store::profile`].
-    pub profile: Profile,
-    /// How long an opening waits for another process that has the store open for writing; whoever waits is
-    /// served in no particular order. Zero, as it is unless set, does not wait.
-    pub lock_timeout: Duration,
-    /// Looked at while an opening waits; once set, the wait ends with [`StoreError::Cancelled`].
-    pub cancel: Option<Arc<AtomicBool>>,
-    /// Nobody removes content from the store below the overlay file system that it is seen through; see
-    /// [`StoreError::Overlay`]. Of no effect elsewhere.
-    pub nobody_collects: bool,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            memory_bytes: 500_000_000,
-            threads: 0,
-            pack_bytes: 4 << 30,
-            max_bytes: None,
-            grace: GcOptions::default().grace,
-            profile: Profile::default(),
-            lock_timeout: Duration::ZERO,
-            cancel: None,
-            nobody_collects: false,
-        }
-    }
-}
 
 /// A content-addressed store, open for writing. One process has a store open for writing at a time; any
 /// number read it through [`StoreReader`].
@@ -219,7 +172,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::File`] for what cannot be read or written, [`StoreError::SourceChanged`] for a file
     /// that changes meanwhile, [`StoreError::NameTaken`] for a pin's name, [`StoreError::Dag`] for a folder
-    /// too large for one block, [`StoreError::QuotaExceeded`] when there is no room and none can be made. After any error the store is as it was.
+    /// too large for one block, [`StoreError::QuotaExceeded`] when there is no room and none can be made. After any
+    /// error the store is as it was, but for unpinned objects that made way under [`StoreOptions::max_bytes`]: room
+    /// is made as new blocks come, since how much of a path is new shows only once it was hashed.
     pub fn add_path(
         &self,
         path: impl AsRef<Path>,
@@ -422,7 +377,8 @@ impl Store {
     /// [`StoreError::NameTaken`] without `replace`, [`StoreError::BadName`], and those of
     /// [`Store::resolve`].
     pub fn pin(&self, target: &Target, options: &PinOptions) -> Result<Pin, StoreError> {
-        pins::pin(&self.inner, target, options)
+        let pin = pins::pin(&self.inner, target, options)?;
+        Ok(self.inner.core.as_added(pin))
     }
 
     /// Removes one pin, by its name or by the CID it points to; returns it.
@@ -430,7 +386,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotPinned`], and [`StoreError::ManyPins`] for a CID with several named pins.
     pub fn unpin(&self, target: &Target) -> Result<Pin, StoreError> {
-        pins::unpin(&self.inner, target)
+        let pin = pins::unpin(&self.inner, target)?;
+        Ok(self.inner.core.as_added(pin))
     }
 
     /// What has to be done so that the store has the pins that a file lists; nothing is changed. An entry that
@@ -464,7 +421,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] for a name that cannot be read.
     pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
-        self.inner.core.pins()
+        self.to_reader().pins()
     }
 
     /// Counts and sizes of the store as a whole.
@@ -593,73 +550,4 @@ pub fn hash_reader(
     options: &AddOptions,
 ) -> Result<AddReport, StoreError> {
     ingest::hash_reader(reader, options)
-}
-
-pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
-    if let Some(data) = inline_data(cid) {
-        return Ok(Block::verified(*cid, data)?);
-    }
-    let since = inner.tier.clears();
-    if let Some(block) = inner.tier.block(cid) {
-        return Ok(block);
-    }
-    let Some(place) = inner.place(cid.hash())? else {
-        return Err(inner
-            .known_damage(cid)?
-            .unwrap_or_else(|| block_absent(inner, cid)));
-    };
-    let block = match inner.core.block(cid, &place) {
-        // Its add failed between the two steps.
-        Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
-            return Err(match inner.registry.has_pack(place.pack) {
-                true => e.into(),
-                false => block_absent(inner, cid),
-            });
-        }
-        // A collection took it between the lookup and the read.
-        Err(StoreError::Block(_)) if !inner.registry.is_good(&place) => {
-            return Err(block_absent(inner, cid));
-        }
-        read => read?,
-    };
-    inner.tier.put_block(&block, since);
-    Ok(block)
-}
-
-fn block_absent(inner: &Inner, cid: &Cid) -> StoreError {
-    StoreError::BlockAbsent {
-        cid: *cid,
-        path: inner.folder().path().to_path_buf(),
-    }
-}
-
-pub(crate) fn get_node(inner: &Inner, cid: &Cid) -> Result<Arc<Node>, StoreError> {
-    if let Some(node) = inner.tier.node(cid) {
-        return Ok(node);
-    }
-    let since = inner.tier.clears();
-    let block = get_block(inner, cid)?;
-    let node = Arc::new(dag::decode(cid, block.data())?);
-    // A decoded node takes about twice its block: CIDs have a fixed, larger size in memory.
-    inner
-        .tier
-        .put_node(cid, Arc::clone(&node), 2 * block.data().len() as u64, since);
-    Ok(node)
-}
-
-pub(crate) fn resolve(inner: &Arc<Inner>, target: &Target) -> Result<Object, StoreError> {
-    match inner.core.resolve(target) {
-        Err(StoreError::NotPublished { cid, .. }) if inner.place(cid.hash())?.is_some() => {
-            let holder = inner.registry.holder();
-            let blocks = HeldBlocks {
-                store: inner,
-                holder: &holder,
-            };
-            let record = Arc::new(assemble(&blocks, &cid)?);
-            let lease = Arc::new(Lease::Held(holder));
-            let root = LeasedRoot { record, lease };
-            Object::new(Arc::clone(&inner.core), root, String::new()).join(target.path())
-        }
-        other => other,
-    }
 }

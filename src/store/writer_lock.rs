@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::error::StoreError;
 use super::folder::StoreFolder;
+use super::options::StoreOptions;
 use super::time::utc_text;
-use super::writable::StoreOptions;
 use crate::config::TimeSpan;
 use crate::error::FileError;
 use crate::fsio::{self, Files, Locked};

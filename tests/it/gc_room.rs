@@ -123,6 +123,29 @@ fn nothing_makes_way_for_what_would_not_fit_all_the_same() {
     assert!(is_object(&store, idle) && !is_object(&store, large));
 }
 
+/// What a copy finds here stays, so it is no room for the rest of the copy.
+#[test]
+fn nothing_makes_way_for_a_copy_that_rests_on_the_only_room_there_is() {
+    let stage = Stage::new();
+    let store = bounded(&stage, 20);
+    let idle = add_bytes(&store, &mib(1, 3)).cid;
+    let shared = add_bytes(&store, &mib(2, 8)).cid;
+    let pinned = AddOptions::default().named("pinned");
+    store.add_reader(&mib(3, 4)[..], &pinned).unwrap();
+    let other = Stage::new();
+    let source = other.create();
+    add_bytes(&source, &[mib(2, 8), mib(4, 9)].concat());
+    let reader = source.to_reader();
+    let error = refused(&stage, || {
+        match store.sync_from(&reader, &SyncOptions::default()) {
+            Err(ipfs_accelerate::SyncError::Store(e)) => Err::<(), _>(e),
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!(error.kind(), "quota_exceeded");
+    assert!(is_object(&store, idle) && is_object(&store, shared));
+}
+
 #[test]
 fn what_is_absorbed_or_healed_makes_no_way_for_itself() {
     let stage = Stage::new();

@@ -1,13 +1,16 @@
 //! Whose bytes the space holds.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use ipfs_accelerate::{
     AbsorbOptions, AddOptions, Block, GcOptions, GcReason, HashFunction, NotFreeable, RAW,
-    RemoveOptions, StoreReader, VerifyOptions,
+    RemoveOptions, Store, StoreReader, VerifyOptions,
 };
+use rustix::fs::FallocateFlags;
 
-use super::gc::{gc, remove};
+use super::gc::{disk_bytes, gc, remove};
 use super::store_kit::*;
 
 const MIB: u64 = 1 << 20;
@@ -193,6 +196,70 @@ fn a_small_file_between_large_ones_is_accounted_for_once_it_is_removed() {
             .blocks,
         2
     );
+}
+
+/// The runs of a folder's files begin at multiples of 64 KiB, and what lies between them was never written.
+#[test]
+fn padding_within_what_is_dead_is_no_space_that_comes_free() {
+    let stage = Stage::new();
+    let store = stage.create();
+    for seed in 0..12 {
+        stage.file(&format!("m/{seed:02}"), &bytes(seed, 70_000));
+    }
+    let added = store.add_path(stage.path("m"), &AddOptions::default());
+    let m = added.unwrap().cid;
+    let file = target(format!("{m}/00"));
+    let kept = store.pin(&file, &Default::default()).unwrap().cid;
+    let removed = store.remove(&of(m), &RemoveOptions::with_unpin()).unwrap();
+    let runs = 11 * 18 * 4_096;
+    assert!(
+        (runs - 2 * 4_096..runs + 4 * 4_096).contains(&removed.freeable_bytes),
+        "{removed:?}"
+    );
+    collected_as_foretold(&stage, &store, removed.freeable_bytes);
+    assert_eq!(read(&store, &of(kept)), bytes(0, 70_000));
+}
+
+/// A collection that was cut off leaves some of what is dead as it is, and some as holes.
+#[test]
+fn what_is_a_hole_of_what_is_dead_is_no_space_that_comes_free() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let shared = bytes(1, 1 << 20);
+    let goes = add_bytes(&store, &[&shared[..], &bytes(2, 6 << 20)].concat()).cid;
+    let kept = add_bytes(&store, &shared).cid;
+    let removed = store
+        .remove(&of(goes), &RemoveOptions::with_unpin())
+        .unwrap();
+    let packs = stage.stored("packs");
+    let pack = packs
+        .iter()
+        .max_by_key(|pack| fs::metadata(pack).unwrap().len());
+    punch(pack.unwrap(), 3 << 20, 2 << 20);
+    collected_as_foretold(&stage, &store, removed.freeable_bytes - (2 << 20));
+    assert_eq!(read(&store, &of(kept)), shared);
+}
+
+fn punch(pack: &Path, offset: u64, len: u64) {
+    let mut permissions = fs::metadata(pack).unwrap().permissions();
+    permissions.set_mode(0o644);
+    fs::set_permissions(pack, permissions).unwrap();
+    let file = fs::File::options().write(true).open(pack).unwrap();
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&file, flags, offset, len).unwrap();
+}
+
+/// What the accounts and a plan say is free is so much, and is what a collection gives back; nothing is left then.
+fn collected_as_foretold(stage: &Stage, store: &Store, bytes: u64) {
+    let reader = StoreReader::open(stage.store_path()).unwrap();
+    let plan = || reader.plan_gc(&GcOptions::default()).unwrap();
+    let dead = || reader.space().unwrap().dead_bytes;
+    assert_eq!((plan().freeable_bytes, dead()), (bytes, bytes));
+    let before = disk_bytes(stage);
+    assert_eq!(gc(store).freed_bytes, bytes);
+    assert_eq!(before - disk_bytes(stage), bytes);
+    assert_eq!((plan().freeable_bytes, dead()), (0, 0));
+    assert_eq!(gc(store).freed_bytes, 0);
 }
 
 #[test]

@@ -48,6 +48,7 @@ mod store_concurrency;
 mod store_copies;
 mod store_damage;
 mod store_desired;
+mod store_desired_file;
 mod store_export;
 mod store_hamt;
 mod store_index;

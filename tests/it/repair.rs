@@ -182,7 +182,7 @@ impl Sample {
             .pins()
             .unwrap()
             .into_iter()
-            .map(|pin| (pin.name, pin.cid))
+            .map(|pin| (pin.name, canonical(&pin.cid)))
             .collect();
         let pinned = self.objects.iter().filter(|object| object.is_pinned);
         let mut expected: BTreeMap<String, Cid> = pinned

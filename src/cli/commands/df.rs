@@ -192,13 +192,7 @@ fn whole(space: &SpaceReport, max_size: Option<u64>) -> Output {
 
 /// Its pins' names; what it was called when it was added if it has none of its own.
 fn named(object: &ObjectSpace) -> String {
-    let cid = object.cid.to_string();
-    let names: Vec<&str> = object
-        .pins
-        .iter()
-        .map(String::as_str)
-        .filter(|name| *name != cid)
-        .collect();
+    let names = text::names_beside(&object.cid, object.pins.iter().map(String::as_str));
     match names.is_empty() {
         true => object.name.clone(),
         false => names.join(", "),

@@ -196,13 +196,8 @@ fn named(name: &str) -> &str {
 
 /// The pins' names; the one that is the CID itself is just `yes`.
 fn pins(object: &ObjectInfo) -> String {
-    let own = object.cid.to_string();
-    let names = object
-        .pins
-        .iter()
-        .map(|pin| pin.name.as_str())
-        .filter(|name| *name != own);
-    let names: Vec<_> = names.collect();
+    let pins = object.pins.iter().map(|pin| pin.name.as_str());
+    let names = text::names_beside(&object.cid, pins);
     match (object.pins.is_empty(), names.is_empty()) {
         (true, _) => "no".into(),
         (false, true) => "yes".into(),

@@ -10,6 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Fault, Output, Table, View};
+use crate::cli::text;
 
 /// Add, remove and list pins, or have those that a file lists
 ///
@@ -114,9 +115,9 @@ fn add(args: PinAddArgs, context: &Context<'_>) -> Result<Output, CliError> {
     options.replace = args.replace;
     let pin = context.writer(&args.lock)?.pin(&target, &options)?;
     let cid = pin.cid.to_string();
-    let line = match pin.name == cid {
-        true => format!("pinned {cid}"),
-        false => format!("pinned {cid} as {:?}", pin.name),
+    let line = match text::names_beside(&pin.cid, [&*pin.name])[..] {
+        [name] => format!("pinned {cid} as {name:?}"),
+        _ => format!("pinned {cid}"),
     };
     Ok(Output::new(&PinEntry::from(&pin))
         .line(line)

@@ -230,8 +230,7 @@ fn lines(finding: &RepairFinding, store: &Path) -> Vec<String> {
 /// How an object is called: by its pins, else by the file's name, and by its CID.
 fn title(object: &RepairObject) -> String {
     let cid = object.cid.to_string();
-    let pins: Vec<&str> = object.pins.iter().map(String::as_str).collect();
-    let pins: Vec<&str> = pins.into_iter().filter(|pin| *pin != cid).collect();
+    let pins = text::names_beside(&object.cid, object.pins.iter().map(String::as_str));
     match (pins.is_empty(), object.name.is_empty()) {
         (false, _) => format!("{} ({cid})", pins.join(", ")),
         (true, false) => format!("{:?} ({cid})", object.name),

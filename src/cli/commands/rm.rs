@@ -57,12 +57,7 @@ pub(crate) fn run(args: RmArgs, context: &Context<'_>) -> Result<Output, CliErro
     };
     let report = context.writer(&args.lock)?.remove(&target, &options)?;
     let cid = report.cid.to_string();
-    let names: Vec<_> = report
-        .unpinned
-        .iter()
-        .filter(|name| **name != cid)
-        .cloned()
-        .collect();
+    let names = text::names_beside(&report.cid, report.unpinned.iter().map(String::as_str));
     let unpinned = match (report.unpinned.is_empty(), names.is_empty()) {
         (true, _) => String::new(),
         (false, true) => ", unpinned".to_owned(),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Args;
 use ipfs_accelerate::{
     Affected, ClearedBlock, FileError, Finding, FindingKind, HealOptions, HealReport, HealedBlock,
-    HealedBy, Store, Target, VerifyOptions, VerifyProgress, VerifyReport,
+    HealedBy, Store, StoreError, Target, VerifyOptions, VerifyProgress, VerifyReport,
 };
 use serde::Serialize;
 
@@ -158,13 +158,22 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
     let bar = follow(context, &mut options)?;
     let report = store.verify(&options)?;
     drop(bar);
-    let healed = match &args.heal {
-        Some(from) if report.is_complete => Some(heal(&store, &report, from, &options, context)?),
-        _ => None,
+    let from = args.heal.as_ref().filter(|_| report.is_complete);
+    let healed = from.map(|from| heal(&store, &report, from, &options, context));
+    let (healed, is_stopped) = match healed.transpose() {
+        Err(CliError::Store(StoreError::Cancelled)) => (None, true),
+        healed => (healed?, false),
     };
     let store = context.store_path()?;
-    Ok(output(&report, healed.as_ref(), args.sample, begun, &store))
+    let output = output(&report, healed.as_ref(), args.sample, begun, &store);
+    Ok(match is_stopped {
+        true => output.line(STOPPED).stopped(true),
+        false => output,
+    })
 }
+
+const STOPPED: &str =
+    "stopped while it healed: what was healed by then stays so, and `verify` says what is left";
 
 fn heal(
     store: &Store,

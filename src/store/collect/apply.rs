@@ -61,24 +61,14 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         forgotten: (!references.is_empty()).then(Forgotten::default),
         ..Freed::default()
     };
-    let unlinked = match free::unlink(store, &decided.whole, &mut freed) {
-        Err(e) if store.is_poisoned() => return Err(e),
-        unlinked => unlinked,
-    };
-    // Before any hole is punched, whether the packs could be unlinked or not.
-    store.publish_gone()?;
-    store.tier.clear();
-    for part in &decided.parts {
-        free::punch(store, part, &mut freed)?;
-    }
-    if unlinked.is_ok() {
-        // What somebody relies on who has no root yet needs one still that names it.
-        let is_needed = |pack: &PackId| decided.left.contains(pack) && !named.contains(pack);
-        let needed = going.iter().filter(|root| root.packs.iter().any(is_needed));
-        let needed: HashSet<&Path> = needed.map(|root| &*root.path).collect();
-        let stays = |path: &Path| needed.contains(path);
-        released.unlink(store, &plan.objects, &plan.options, stays)?;
-    }
+    // What somebody relies on who has no root yet needs one still that names it.
+    let is_needed = |pack: &PackId| decided.left.contains(pack) && !named.contains(pack);
+    let needed = going.iter().filter(|root| root.packs.iter().any(is_needed));
+    let needed: HashSet<&Path> = needed.map(|root| &*root.path).collect();
+    let stays = |path: &Path| needed.contains(path);
+    let given_back = give_back(store, &decided, &mut freed)
+        .and_then(|()| released.unlink(store, &plan.objects, &plan.options, stays));
+    // However that ended, what went by then is forgotten, and counted.
     if forgets {
         // What is not known again now is so once the store is opened again.
         let left: Vec<PackId> = settled
@@ -94,9 +84,9 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         }
     }
     drop(collecting);
-    quota::recount(store)?;
+    let counted = quota::recount(store);
     reserve::keep(store.folder());
-    unlinked?;
+    given_back.and(counted)?;
     report(
         store,
         plan,
@@ -106,6 +96,21 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         &decided,
         freed,
     )
+}
+
+/// Unlinks packs and punches holes; `gone` is published before any hole is punched, whether the packs could be unlinked
+/// or not.
+fn give_back(store: &Inner, decided: &Decided, freed: &mut Freed) -> Result<(), StoreError> {
+    let unlinked = match free::unlink(store, &decided.whole, freed) {
+        Err(e) if store.is_poisoned() => return Err(e),
+        unlinked => unlinked,
+    };
+    store.publish_gone()?;
+    store.tier.clear();
+    for part in &decided.parts {
+        free::punch(store, part, freed)?;
+    }
+    unlinked
 }
 
 /// Reads all roots while none is on its way from one name to another, where a listing may miss it.
@@ -158,7 +163,7 @@ fn decide(
     let mut parts = Vec::with_capacity(sweep.parts.len());
     for (id, dead) in sweep.parts {
         gone.set_dead(id, &dead);
-        parts.push(DeadPart::of(id, dead, before.dead_of(id), live.of(id)));
+        parts.push(DeadPart::of(id, dead, &before.dead_of(id)));
     }
     let mut ours = Coverage::default();
     for shape in shapes.iter().filter(|shape| !shape.is_reference) {

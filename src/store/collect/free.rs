@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::NotFreeable;
-use super::packs::{Kept, PackSpace, cannot_punch, holes, open};
+use super::packs::{DeadSpace, Kept, PackSpace, cannot_punch, holes, open};
 use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::gone::outside;
@@ -50,6 +50,10 @@ fn unlink_some(store: &Inner, ids: &[PackId], freed: &mut Freed) -> Result<(), S
             Ok(pack) => unlinked.push((id, pack)),
             Err(e) => {
                 tracing::warn!("stays: {e}");
+                // Dead as it is, nobody finds what is in it: what lies elsewhere too is to be known from there.
+                if let Ok(Some(pack)) = open(&store.core, id) {
+                    drop_rows(store, &pack, |_| true, false, freed);
+                }
                 store.registry.put_back(id);
                 failed = failed.and(Err(e));
             }
@@ -102,28 +106,17 @@ fn unlink_one(store: &Inner, id: PackId, freed: &mut Freed) -> Result<Unlinked, 
 pub(super) struct DeadPart {
     pub(super) pack: PackId,
     pub(super) dead: Vec<Range<u64>>,
-    /// What of it was dead before.
-    pub(super) before: Vec<Range<u64>>,
-    /// What of it was not.
+    /// What of it was not dead before.
     pub(super) new: Vec<Range<u64>>,
-    /// What is live in the pack.
-    pub(super) live: Vec<Range<u64>>,
 }
 
 impl DeadPart {
-    pub(super) fn of(
-        pack: PackId,
-        dead: Vec<Range<u64>>,
-        before: Vec<Range<u64>>,
-        live: &[Range<u64>],
-    ) -> Self {
-        let new = dead.iter().flat_map(|range| outside(range, &before));
+    pub(super) fn of(pack: PackId, dead: Vec<Range<u64>>, before: &[Range<u64>]) -> Self {
+        let new = dead.iter().flat_map(|range| outside(range, before));
         Self {
             pack,
             new: new.collect(),
             dead,
-            before,
-            live: live.to_vec(),
         }
     }
 }
@@ -135,11 +128,11 @@ pub(super) fn punch(store: &Inner, part: &DeadPart, freed: &mut Freed) -> Result
         return Ok(());
     };
     let space = PackSpace::of(&store.core, &pack, true)?;
-    let taken = space.of_dead(&part.dead, &part.before, &part.live);
+    let taken = DeadSpace::of(&store.core, &pack, &part.dead)?;
     freed
         .kept
         .add(NotFreeable::PartialPages, taken.partial_pages);
-    // Nothing new is dead and no more than what is live takes space: it was all given back before.
+    // Nothing new is dead, and nothing that is takes space: it was all given back before.
     if part.new.is_empty() && taken.bytes == 0 {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::census::Census;
-use super::packs::{Kept, Packs};
+use super::packs::{self, DeadSpace, Kept, Packs};
 use super::retire;
 use super::roots::{self, Roots};
 use super::sweep::{PackShape, sweep};
@@ -120,13 +120,13 @@ impl<'a> View<'a> {
                 }
             }
         }
-        let mut outlook = self.swept(&free);
+        let mut outlook = self.swept(&free)?;
         // What this process uses without an object comes last.
         outlook.pending.splice(0..0, self.pending(&free, held));
         Ok(outlook)
     }
 
-    fn swept(&self, free: &HashSet<usize>) -> Outlook {
+    fn swept(&self, free: &HashSet<usize>) -> Result<Outlook, StoreError> {
         let (mut live, mut released) = (Coverage::default(), Coverage::default());
         let mut needed = self.claims.packs.clone();
         for (index, root) in self.roots.roots.iter().enumerate() {
@@ -157,8 +157,11 @@ impl<'a> View<'a> {
             }
         }
         for (id, dead) in &sweep.parts {
+            let Some(pack) = packs::open(self.core, *id)? else {
+                continue;
+            };
             let space = &self.packs.space[id];
-            let taken = space.of_dead(dead, &self.gone.dead_of(*id), live.of(*id));
+            let taken = DeadSpace::of(self.core, &pack, dead)?;
             outlook
                 .kept
                 .add(NotFreeable::PartialPages, taken.partial_pages);
@@ -167,7 +170,7 @@ impl<'a> View<'a> {
                 None => drop(outlook.freeable.insert(*id, taken.bytes)),
             }
         }
-        outlook
+        Ok(outlook)
     }
 
     /// What held roots alone keep once the others are gone; of what several of them keep, each is told once.

@@ -1,14 +1,17 @@
 //! The packs as a collection finds them: what each takes of the disk, and what of that can be given back.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::NotFreeable;
 use super::sweep::PackShape;
-use crate::fsio;
+use crate::error::FileError;
+use crate::fsio::{self, Files};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::inner::{self, Inner};
@@ -67,7 +70,7 @@ pub(super) struct PackSpace {
 /// What the dead part of a pack takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DeadSpace {
-    /// Of the whole pages in it, what was not given back before.
+    /// Of the whole pages in it, what is no hole.
     pub(super) bytes: u64,
     /// What shares a page with what is live.
     pub(super) partial_pages: u64,
@@ -99,25 +102,30 @@ impl PackSpace {
             (false, true) => None,
         }
     }
+}
 
-    /// What these ranges take, of which those `before` were dead before: that is holes by now, unless a collection
-    /// was cut off, or could punch none, which shows by what the pack takes beside what is live.
-    pub(super) fn of_dead(
-        &self,
+impl DeadSpace {
+    /// Of the dead ranges of a pack. What was punched before is a hole already, and so is what the pack was padded with;
+    /// the file itself says so, where its file system tells holes.
+    pub(super) fn of(
+        core: &ReadCore,
+        pack: &PackFile,
         dead: &[Range<u64>],
-        before: &[Range<u64>],
-        live: &[Range<u64>],
-    ) -> DeadSpace {
-        let page = page();
-        let (all, was) = (len(holes(dead)), len(holes(before)));
-        let new = all.saturating_sub(was);
-        let needed = self.overhead_bytes + len(live.iter().map(pages_around)) + new;
-        let left = self.disk_bytes.saturating_sub(needed).min(was);
-        let slack = page * (3 + holes(before).count() as u64);
-        DeadSpace {
-            bytes: new + if left > slack { left } else { 0 },
-            partial_pages: len(dead.iter().cloned()) - all,
-        }
+    ) -> Result<Self, FileError> {
+        Self::in_file(core.folder.files(), pack.file(), pack.path(), dead)
+    }
+
+    fn in_file(
+        files: &Files,
+        file: &File,
+        path: &Path,
+        dead: &[Range<u64>],
+    ) -> Result<Self, FileError> {
+        let taken = holes(dead).map(|hole| files.data_within(file, &hole, path));
+        Ok(Self {
+            bytes: taken.sum::<Result<u64, _>>()?,
+            partial_pages: len(dead.iter().cloned()) - len(holes(dead)),
+        })
     }
 }
 
@@ -230,25 +238,43 @@ mod tests {
         }
     }
 
+    /// A file of 64 pages, of which every other run of 8 is a hole.
+    fn striped() -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let run = 8 * page();
+        file.as_file().set_len(8 * run).unwrap();
+        for at in [0, 2, 4, 6] {
+            let written = vec![1; run as usize];
+            std::os::unix::fs::FileExt::write_all_at(file.as_file(), &written, at * run).unwrap();
+        }
+        file
+    }
+
+    fn dead_space(dead: &[Range<u64>]) -> DeadSpace {
+        let file = striped();
+        DeadSpace::in_file(Files::real(), file.as_file(), file.path(), dead).unwrap()
+    }
+
     #[test]
-    fn what_was_dead_before_counts_only_where_it_still_takes_space() {
-        let (before, dead, live) = ([0..4 << 20], [0..6 << 20], [7 << 20..10 << 20]);
-        let bytes = |disk_bytes| space(disk_bytes).of_dead(&dead, &before, &live).bytes;
-        assert_eq!(bytes(5 << 20), 2 << 20, "it is a hole, and so is a padding");
-        assert_eq!(bytes((5 << 20) + 8_192), 2 << 20, "but for its ends");
-        assert_eq!(bytes(9 << 20), 6 << 20, "nothing was punched");
-        assert_eq!(bytes(8 << 20), 5 << 20, "a part was");
+    fn of_what_is_dead_only_what_is_no_hole_counts() {
+        let page = page();
+        let bytes = |dead: Range<u64>| dead_space(&[dead]).bytes;
+        assert_eq!(bytes(0..64 * page), 32 * page);
+        assert_eq!(bytes(8 * page..16 * page), 0, "a hole");
+        assert_eq!(bytes(4 * page..20 * page), 8 * page, "data, a hole, data");
+        assert_eq!(bytes(56 * page..80 * page), 0, "a hole and the end");
+        let several = [0..2 * page, 9 * page..10 * page, 63 * page..64 * page];
+        assert_eq!(dead_space(&several).bytes, 2 * page);
     }
 
     #[test]
     fn of_a_part_only_whole_pages_count() {
         let page = page();
-        let dead = space(10 << 20).of_dead(&[100..3 * page + 7], &[], &[]);
         let expected = DeadSpace {
             bytes: 2 * page,
             partial_pages: page + 7 - 100,
         };
-        assert_eq!(dead, expected);
+        assert_eq!(dead_space(&[100..3 * page + 7]), expected);
     }
 
     #[test]

@@ -12,13 +12,13 @@ use crate::error::FileError;
 use crate::store::error::StoreError;
 use crate::store::ingest::{AddOptions, PinAs, add_path, hash_path, is_whole};
 use crate::store::inner::Inner;
+use crate::store::lookup::resolve;
 use crate::store::pins::{PinOptions, pin, unpin};
 use crate::store::read::Object;
 use crate::store::root;
 use crate::store::root::{EntryKind, ObjectKind};
 use crate::store::spare::Spared;
 use crate::store::target::Target;
-use crate::store::writable::resolve;
 
 pub(crate) fn plan_pins(
     store: &Arc<Inner>,
@@ -45,7 +45,7 @@ fn find(
         DesiredSource::Path(from) => from,
     };
     if let Some(cid) = from.cid
-        && (is_there(store, &cid)? || is_inside(store, &cid))
+        && is_here(store, &cid)?
     {
         return Ok(Found::There(cid));
     }
@@ -90,6 +90,11 @@ fn fault_of(store: &Inner, object: &Object) -> Result<Option<StoreError>, StoreE
         }
     }
     Ok(None)
+}
+
+/// Whether an object is here whole, as one of its own or as a part of others.
+fn is_here(store: &Arc<Inner>, cid: &Cid) -> Result<bool, StoreError> {
+    Ok(is_there(store, cid)? || is_inside(store, cid))
 }
 
 /// Whether an object is there as one of its own, whole.
@@ -232,6 +237,9 @@ fn meet(
         }
         (DesiredSource::Path(from), PinAction::Pin | PinAction::Move, Some(cid)) => {
             if let Err(e) = pin(store, &Target::new(&cid), &pin_options) {
+                if is_here(store, &cid)? {
+                    return Err(e);
+                }
                 // It went since the plan was made.
                 tracing::debug!("{} is added: {e}", entry.name);
                 add(store, entry, from, change, published, options)?;

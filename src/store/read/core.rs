@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::entry::{Listing, ObjectInfo};
 use super::object::{Object, type_of};
 use super::packs::PackCache;
-use crate::block::{Block, Cid, canonical};
+use crate::block::{Block, Cid, DAG_PB, SHA2_256, canonical};
 use crate::dag::Profile;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
@@ -261,6 +261,27 @@ impl ReadCore {
     pub(crate) fn list_pins(&self) -> Result<Listing<Pin>, StoreError> {
         let (entries, damaged) = names::list_readable(&self.folder, self.id)?;
         Ok(Listing { entries, damaged })
+    }
+
+    /// A pin with the CID in the form in which its object was added; where no root says it, as it is.
+    pub(crate) fn as_added(&self, pin: Pin) -> Pin {
+        // Others have one form only.
+        let has_v0 = pin.cid.codec() == DAG_PB && pin.cid.hash().code() == SHA2_256;
+        let cid = if has_v0 { self.added(&pin.cid) } else { None };
+        Pin {
+            cid: cid.unwrap_or(pin.cid),
+            ..pin
+        }
+    }
+
+    /// What the root of an object says its CID is.
+    fn added(&self, cid: &Cid) -> Option<Cid> {
+        let files = self.folder.files();
+        let path = root::object_path(&self.folder, cid);
+        let file = files.open_if_there(&path).ok()??;
+        let bytes = format::read_sealed(files, &file, &path, ROOT_LIMIT).ok()?;
+        let head = RootRecord::parse_head(&bytes, self.id, cid, &path).ok()?;
+        Some(head.cid.0)
     }
 
     fn objects_with(&self, pins: &[Pin]) -> Result<Listing<ObjectInfo>, StoreError> {

@@ -213,7 +213,12 @@ impl StoreReader {
     /// # Errors
     /// [`StoreError::File`] when the disk refuses.
     pub fn list_pins(&self) -> Result<Listing<Pin>, StoreError> {
-        self.core.list_pins()
+        let Listing { entries, damaged } = self.core.list_pins()?;
+        let entries = entries.into_iter().map(|pin| self.core.as_added(pin));
+        Ok(Listing {
+            entries: entries.collect(),
+            damaged,
+        })
     }
 
     /// Counts and sizes of the store as a whole.
@@ -296,6 +301,7 @@ impl StoreReader {
     /// # Errors
     /// [`StoreError::Damaged`] for a name that cannot be read.
     pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
-        self.core.pins()
+        let pins = self.core.pins()?.into_iter();
+        Ok(pins.map(|pin| self.core.as_added(pin)).collect())
     }
 }

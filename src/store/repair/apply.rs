@@ -15,9 +15,9 @@ use crate::store::folder::StoreFolder;
 use crate::store::index::clear;
 use crate::store::inner::Inner;
 use crate::store::names;
+use crate::store::options::StoreOptions;
 use crate::store::read::ReadCore;
 use crate::store::root::{self, RootName};
-use crate::store::writable::StoreOptions;
 use crate::store::writer_lock;
 
 /// Carries a plan out, under the writer's lock, and opens the store to see that it does. A store that changed since

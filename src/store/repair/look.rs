@@ -157,13 +157,8 @@ impl<'a> Users<'a> {
 
     fn objects(&self, survey: &Survey, pack: PackId) -> Vec<RepairObject> {
         let roots = self.0.get(&pack).into_iter().flatten();
-        roots.filter_map(|root| object(survey, root)).collect()
+        roots.filter_map(|root| survey.object_of(root)).collect()
     }
-}
-
-fn object(survey: &Survey, root: &RootFile) -> Option<RepairObject> {
-    let name = root.remains().map(|record| record.head.name.clone());
-    Some(survey.object(root.object()?, name.unwrap_or_default()))
 }
 
 fn roots(survey: &Survey) -> Vec<Fault> {
@@ -177,7 +172,7 @@ fn roots(survey: &Survey) -> Vec<Fault> {
         };
         faults.push(Fault {
             what: why.to_string(),
-            objects: object(survey, root).into_iter().collect(),
+            objects: survey.object_of(root).into_iter().collect(),
         });
     }
     let strangers = survey.strangers.iter();

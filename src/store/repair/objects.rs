@@ -250,9 +250,12 @@ impl<'a> Objects<'a> {
     }
 
     fn object(&self, cid: Cid, told: Told<'_>) -> RepairObject {
-        let name = told.head.map(|head| &head.name);
-        let name = name.or(told.note.map(|note| &note.name));
-        self.survey.object(cid, name.cloned().unwrap_or_default())
+        let head = told.head.map(|head| (head.cid.0, &head.name));
+        let told = head.or(told.note.map(|note| (note.cid.0, &note.name)));
+        match told {
+            Some((cid, name)) => self.survey.object(cid, name.clone()),
+            None => self.survey.object(cid, String::new()),
+        }
     }
 
     /// Puts an object's root together, or says what is lacking.

@@ -8,7 +8,7 @@ use super::finding::{RepairObject, is_folder};
 use super::pack::{self, Pack};
 use super::raw::{RawReader, pack_path};
 use super::watch::Watch;
-use crate::block::Cid;
+use crate::block::{Cid, canonical};
 use crate::store::coverage::{Coverage, Covered};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
@@ -287,14 +287,25 @@ impl Survey {
         }))
     }
 
-    /// The object under a CID, as roots and packs speak of it.
+    /// The object under a CID, in the form in which roots and packs speak of it.
     pub(super) fn object(&self, cid: Cid, name: String) -> RepairObject {
-        let pins = self.pinned.get(&cid).into_iter().flatten();
+        let pins = self.pinned.get(&canonical(&cid)).into_iter().flatten();
         RepairObject {
             cid,
             name,
             pins: pins.map(|pin| pin.name.clone()).collect(),
         }
+    }
+
+    /// The object that a root is of.
+    pub(super) fn object_of(&self, root: &RootFile) -> Option<RepairObject> {
+        let cid = root.object()?;
+        let head = root.remains().map(|record| &record.head);
+        let head = head.filter(|head| canonical(&head.cid.0) == cid);
+        Some(match head {
+            Some(head) => self.object(head.cid.0, head.name.clone()),
+            None => self.object(cid, String::new()),
+        })
     }
 
     /// The objects whose roots need a pack.
@@ -304,11 +315,7 @@ impl Survey {
                 .is_some_and(|record| record.packs.contains(&pack))
         };
         let roots = self.roots.iter().filter(needs);
-        let object = |root: &RootFile| {
-            let name = root.remains().map(|record| record.head.name.clone());
-            Some(self.object(root.object()?, name.unwrap_or_default()))
-        };
-        roots.filter_map(object).collect()
+        roots.filter_map(|root| self.object_of(root)).collect()
     }
 
     /// The objects whose roots place something in these ranges of a pack.
@@ -320,12 +327,12 @@ impl Survey {
         let wanted = Covered::from(wanted);
         let mut objects = Vec::new();
         for root in &self.roots {
-            let (Some(cid), Some(record)) = (root.object(), root.remains()) else {
+            let Some(record) = root.remains() else {
                 continue;
             };
             let mut places = record.places().filter(|(of, _)| *of == pack);
             if places.any(|(_, range)| wanted.within(pack, range) > 0) {
-                objects.push(self.object(cid, record.head.name.clone()));
+                objects.extend(self.object_of(root));
             }
         }
         objects

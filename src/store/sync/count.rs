@@ -10,27 +10,27 @@ use super::walk::{Step, Walk};
 use crate::block::Cid;
 use crate::store::error::StoreError;
 use crate::store::ingest::BlockWriter;
-use crate::store::inner::Inner;
 
 /// Blocks that would be new, over all objects that were counted: 16 bytes of each hash. Nothing but figures depends
 /// on them.
 #[derive(Default)]
 pub(super) struct Counted(HashSet<[u8; 16]>);
 
-struct Counter<'c> {
-    writer: BlockWriter<'c>,
+struct Counter<'c, 's> {
+    writer: &'c mut BlockWriter<'s>,
     counted: &'c mut Counted,
     counts: SyncCounts,
 }
 
+/// What is found here is relied on until the writer is dropped.
 pub(super) fn count(
-    store: &Inner,
+    writer: &mut BlockWriter<'_>,
     source: &SourceObject,
     counted: &mut Counted,
     tell: &mut Tell<'_>,
 ) -> Result<SyncCounts, Stop> {
     let mut counter = Counter {
-        writer: BlockWriter::new(store)?,
+        writer,
         counted,
         counts: SyncCounts::default(),
     };
@@ -67,7 +67,7 @@ pub(super) fn count(
     }
 }
 
-impl Counter<'_> {
+impl Counter<'_, '_> {
     fn block(&mut self, cid: &Cid, len: usize) -> Result<(), StoreError> {
         let mut start = [0; 16];
         for (to, from) in start.iter_mut().zip(cid.hash().digest()) {

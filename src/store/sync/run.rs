@@ -15,7 +15,7 @@ use super::source::SourceObject;
 use crate::block::canonical;
 use crate::error::FileError;
 use crate::store::error::StoreError;
-use crate::store::ingest::{is_whole, refers};
+use crate::store::ingest::{BlockWriter, is_whole, refers};
 use crate::store::inner::Inner;
 use crate::store::quota;
 use crate::store::read::{EntryType, ReadCore, StoreReader};
@@ -64,6 +64,18 @@ pub(crate) fn sync_from(
         wanted.extend(moved);
     }
     Ok(run.report)
+}
+
+/// Sees to it that what an object lacks here would find room under the quota; what relies on the rest of it.
+fn foreseen<'s>(store: &'s Inner, source: &SourceObject) -> Result<Option<BlockWriter<'s>>, Stop> {
+    if store.quota.is_none() {
+        return Ok(None);
+    }
+    let mut writer = BlockWriter::new(store)?;
+    let mut counted = Counted::default();
+    let counts = count(&mut writer, source, &mut counted, &mut |_, _| Ok(()))?;
+    quota::foresee(store, counts.new_bytes)?;
+    Ok(Some(writer))
 }
 
 /// A store that is bound to another path has the same folder; a copy of it has not, though it has the same id.
@@ -180,13 +192,13 @@ impl Run<'_> {
             Ok(())
         };
         let counts = match options.dry_run {
-            true => count(self.store, &source, &mut self.counted, &mut tell)?,
+            true => {
+                let mut writer = BlockWriter::new(self.store)?;
+                count(&mut writer, &source, &mut self.counted, &mut tell)?
+            }
             false => {
-                if self.store.quota.is_some() {
-                    let mut counted = Counted::default();
-                    let counts = count(self.store, &source, &mut counted, &mut |_, _| Ok(()))?;
-                    quota::foresee(self.store, counts.new_bytes)?;
-                }
+                // What the copy will find here makes no way for it, neither as it is foreseen nor as it is copied.
+                let _relied_on = foreseen(self.store, &source)?;
                 copy(self.store, &source, &mut tell)?
             }
         };

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -135,6 +136,10 @@ impl Disk for EventfulDisk {
 
     fn punch(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {
         self.after_on_file(Kind::Punch, file, RealDisk.punch(file, offset, len))
+    }
+
+    fn next_data(&self, file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+        self.after_on_file(Kind::Stat, file, RealDisk.next_data(file, offset))
     }
 
     fn allocate(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {

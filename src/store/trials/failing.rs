@@ -20,7 +20,7 @@ use crate::store::index::{Index, MemoryIndex};
 use crate::store::inner;
 use crate::store::pack::{PackId, Row};
 use crate::store::read::ReadCore;
-use crate::store::{AddOptions, GcOptions, RemoveOptions, StoreError, StoreOptions};
+use crate::store::{AddOptions, GcOptions, RemoveOptions, Store, StoreError, StoreOptions};
 
 /// Runs all steps on a disk with a fault, and checks what it left. Says how many operations were counted.
 fn run(workload: &Workload, fault: Fault) -> u64 {
@@ -252,6 +252,8 @@ fn collected(fault: Fault) -> u64 {
     if let Ok(store) = open(&disk.files()) {
         let plan = store.plan_gc(&GcOptions::default());
         let _ = plan.and_then(|plan| store.apply_gc(&plan));
+        let known = index.get(referred.hash()).unwrap();
+        assert!(known.is_some() || fault.lasting, "{fault:?}");
     }
     let store = open(Files::real()).unwrap();
     let known = index.get(referred.hash()).unwrap();
@@ -260,15 +262,75 @@ fn collected(fault: Fault) -> u64 {
     disk.counted()
 }
 
-#[test]
-fn what_a_collection_that_dies_forgot_is_known_again_from_where_else_it_is() {
-    let fault = |nth| Fault {
+fn a_change_fails(nth: u64, lasting: bool) -> Fault {
+    Fault {
         kinds: &CHANGES,
         nth,
         failure: Failure::Errno(Errno::IO),
-        lasting: true,
+        lasting,
+    }
+}
+
+#[test]
+fn what_a_collection_that_dies_forgot_is_known_again_from_where_else_it_is() {
+    let points = (1..).take_while(|nth| collected(a_change_fails(*nth, true)) >= *nth);
+    assert!(points.count() > 5);
+}
+
+#[test]
+fn what_a_collection_that_fails_forgot_is_known_from_where_else_it_is_at_once() {
+    let points = (1..).take_while(|nth| collected(a_change_fails(*nth, false)) >= *nth);
+    assert!(points.count() > 5);
+}
+
+/// Of two removed objects a collection unlinks the pack of the larger one, and fails somewhere: what then has room under
+/// the quota is added by the same process. Says how many operations were counted.
+fn added_after(fault: Fault) -> u64 {
+    const MIB: usize = 1 << 20;
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let open = |files: &Files| {
+        let options = StoreOptions {
+            max_bytes: Some(8 * MIB as u64),
+            ..StoreOptions::default()
+        };
+        super::open_over(&path, files, options, Box::<MemoryIndex>::default())
     };
-    let points = (1..).take_while(|nth| collected(fault(*nth)) >= *nth);
+    let content = |letter: u8, mib: usize| -> Vec<u8> {
+        let blocks = (0..mib as u8).map(|n| [&[letter, n][..], &vec![7; MIB - 2]].concat());
+        blocks.collect::<Vec<_>>().concat()
+    };
+    let add = |store: &Store, content: Vec<u8>| {
+        let added = store.add_reader(&content[..], &AddOptions::default());
+        added.map(|added| added.cid)
+    };
+    let store = open(Files::real()).unwrap();
+    let small = add(&store, [content(1, 1), content(2, 1)].concat()).unwrap();
+    let large = add(&store, content(3, 5)).unwrap();
+    store
+        .add_reader(&content(1, 1)[..], &AddOptions::default().named("kept"))
+        .unwrap();
+    for removed in [small, large] {
+        store
+            .remove(&removed.into(), &RemoveOptions::with_unpin())
+            .unwrap();
+    }
+    drop(store);
+    let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+    if let Ok(store) = open(&disk.files()) {
+        let plan = store.plan_gc(&GcOptions::default());
+        let _ = plan.and_then(|plan| store.apply_gc(&plan));
+        if disk.has_failed() && !store.inner().is_poisoned() {
+            let added = add(&store, content(4, 4));
+            assert!(added.is_ok(), "{fault:?}: {added:?}");
+        }
+    }
+    disk.counted()
+}
+
+#[test]
+fn what_a_collection_that_fails_freed_is_room_for_what_is_added_next() {
+    let points = (1..).take_while(|nth| added_after(a_change_fails(*nth, false)) >= *nth);
     assert!(points.count() > 5);
 }
 

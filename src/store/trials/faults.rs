@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -200,6 +201,11 @@ impl Disk for FaultyDisk {
     fn punch(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {
         self.meet(Kind::Punch)?;
         self.disk.punch(file, offset, len)
+    }
+
+    fn next_data(&self, file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+        self.meet(Kind::Stat)?;
+        self.disk.next_data(file, offset)
     }
 
     fn allocate(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {

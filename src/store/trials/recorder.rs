@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -263,6 +264,10 @@ impl Disk for RecordingDisk {
     fn punch(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {
         let done = || RealDisk.punch(file, offset, len);
         self.on_file(file, done, |file, ()| Op::Punch { file, offset, len })
+    }
+
+    fn next_data(&self, file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+        RealDisk.next_data(file, offset)
     }
 
     fn allocate(&self, file: &File, offset: u64, len: u64) -> io::Result<()> {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::store::error::StoreError;
 use crate::store::gone::Gone;
 use crate::store::inner::Inner;
+use crate::store::lookup;
 use crate::store::pack::{PackId, Place};
 use crate::store::read::{Object, ReadCore};
 use crate::store::target::Target;
-use crate::store::writable;
 
 pub(crate) struct Access<'a> {
     pub(crate) core: &'a Arc<ReadCore>,
@@ -41,7 +41,7 @@ impl Access<'_> {
 
     pub(super) fn resolve(&self, target: &Target) -> Result<Object, StoreError> {
         match self.store {
-            Some(store) => writable::resolve(store, target),
+            Some(store) => lookup::resolve(store, target),
             None => self.core.resolve(target),
         }
     }

@@ -1,7 +1,8 @@
 //! SIGINT and SIGTERM in the middle of a command, and what a terminal sees.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -117,6 +118,101 @@ fn a_signal_during_a_pin_sync_is_no_entry_that_could_not_be_met() {
         "{}",
         ran.text()
     );
+}
+
+/// Runs a command that works for some time, with a signal sooner or later, until `is_it` says that it came in between.
+fn stopped_once(sandbox: &Sandbox, args: &[&str], is_it: impl Fn(&Ran) -> bool) -> Ran {
+    let begun = Instant::now();
+    let pauses = (1..=20).cycle().map(|n| Duration::from_millis(20 * n));
+    for pause in pauses {
+        assert!(begun.elapsed() < PATIENCE, "{args:?} was never stopped");
+        let child = spawn(sandbox, args);
+        std::thread::sleep(pause);
+        signal(&child, Signal::INT);
+        let ran = wait(child);
+        // By the signal itself ends what does not watch for it yet.
+        if ran.code.is_some() && is_it(&ran) {
+            return ran;
+        }
+    }
+    unreachable!("there are always more")
+}
+
+#[test]
+fn a_verify_that_is_stopped_says_so_and_so_does_a_healing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("noise", noise(64 << 20, 17));
+    sandbox.add(&["noise"]);
+    let is_stopped = |ran: &Ran| ran.text().contains(r#""status":"stopped""#);
+    let ran = stopped_once(&sandbox, &["verify", "--json"], is_stopped);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.text().contains(r#""complete":false"#), "{}", ran.text());
+
+    // Of a file that takes long to be looked through.
+    large(&sandbox);
+    damage(&sandbox);
+    let heals = ["verify", "--json", "--heal", "large"];
+    let is_healing = |ran: &Ran| is_stopped(ran) && ran.text().contains(r#""complete":true"#);
+    let ran = stopped_once(&sandbox, &heals, is_healing);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("error"), "{}", ran.stderr);
+}
+
+/// Changes bytes in the middle of the only large pack.
+fn damage(sandbox: &Sandbox) {
+    let packs = fs::read_dir(sandbox.store().join("packs")).unwrap();
+    let packs = packs.map(|pack| pack.unwrap().path());
+    let pack = packs.max_by_key(|pack| fs::metadata(pack).unwrap().len());
+    let pack = pack.unwrap();
+    fs::set_permissions(&pack, Permissions::from_mode(0o644)).unwrap();
+    let file = File::options().write(true).open(&pack).unwrap();
+    file.write_all_at(b"damage", 1 << 20).unwrap();
+}
+
+#[test]
+fn a_sync_that_is_stopped_is_cancelled() {
+    let sandbox = Sandbox::new();
+    sandbox.write("noise", noise(64 << 20, 18));
+    let source = sandbox.path("source");
+    let source = source.to_str().unwrap();
+    sandbox.ok(&["--store", source, "add", "noise"]);
+    let is_stopped = |ran: &Ran| {
+        // Else it is begun anew.
+        let is_done = ran.code == Some(0);
+        is_done.then(|| fs::remove_dir_all(sandbox.store()).unwrap());
+        !is_done
+    };
+    let ran = stopped_once(&sandbox, &["sync", source, "--json"], is_stopped);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    let said = ran.text();
+    assert!(said.contains(r#""kind":"cancelled""#), "{said}");
+    assert!(said.contains("what was copied before stays"), "{said}");
+}
+
+#[test]
+fn a_repair_and_an_absorption_that_are_stopped_changed_nothing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("noise", noise(64 << 20, 19));
+    let cid = sandbox.add(&["noise", "--reference"]);
+    let before = snapshot(&sandbox.store());
+    let is_cancelled = |ran: &Ran| ran.text().contains(r#""kind":"cancelled""#);
+    let args = ["repair", "--rehash", "--json"];
+    let ran = stopped_once(&sandbox, &args, is_cancelled);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    assert_eq!(snapshot(&sandbox.store()), before);
+
+    let is_stopped = |ran: &Ran| {
+        let is_done = ran.code == Some(0);
+        if is_done {
+            fs::remove_dir_all(sandbox.store()).unwrap();
+            sandbox.add(&["noise", "--reference"]);
+        }
+        !is_done
+    };
+    let ran = stopped_once(&sandbox, &["absorb", &cid, "--json"], is_stopped);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(is_cancelled(&ran), "{}", ran.text());
 }
 
 #[test]

@@ -240,3 +240,69 @@ fn one_damaged_file_does_not_hide_the_rest_of_a_listing() {
     assert_eq!(listed["entries"].as_array().unwrap().len(), 1);
     assert_eq!(listed["damaged"].as_array().unwrap().len(), 2);
 }
+
+/// A damaged root is spoken of in the log, with the path of its store.
+#[test]
+fn what_is_logged_is_a_line_whatever_the_store_is_called() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    let name = "a\u{1b}[31mred\nERROR all is lost";
+    let store = sandbox.path(name);
+    let store = store.to_str().unwrap();
+    sandbox.ok(&["--store", store, "add", "hello.txt"]);
+    let root = sandbox.path(name).join("roots").join(HELLO);
+    fs::write(root, "nothing").unwrap();
+    let ran = sandbox.run(&["--store", store, "cat", "bafkqaaa"]);
+    assert!(ran.stderr.contains(" WARN "), "{}", ran.stderr);
+    for line in ran.stderr.lines() {
+        let begins = ["error: ", "hint: ", " WARN "].iter();
+        assert!(
+            begins.clone().any(|begin| line.starts_with(begin)),
+            "{line}"
+        );
+    }
+    assert!(!ran.stderr.contains('\u{1b}'), "{}", ran.stderr);
+}
+
+/// What was given a CIDv0 when it was added is called by it, whoever speaks of it.
+#[test]
+fn an_object_has_the_cid_that_add_gave_it_in_every_command() {
+    let sandbox = Sandbox::new();
+    sandbox.write("d/x", noise(1_000_000, 9));
+    sandbox.write("d/y", "hello world");
+    let v0 = ["--profile", "unixfs-v0-2015"];
+    let cid = sandbox.add(&[&["d"][..], &v0].concat());
+    let part = sandbox.add(&[&["d/x"][..], &v0, &["--pin-name", "x"]].concat());
+    assert!(cid.starts_with("Qm") && part.starts_with("Qm"));
+
+    let listed = sandbox.ok(&["ls"]);
+    let row = listed.lines().find(|line| line.starts_with(&cid)).unwrap();
+    assert!(row.contains("  yes  "), "{row}");
+    let space = sandbox.ok(&["df"]);
+    let row = space.lines().find(|line| line.starts_with(&cid)).unwrap();
+    assert_eq!(row.split_whitespace().nth(1), Some("d"), "{row}");
+    let pins = sandbox.json(&["pin", "ls"])["entries"].clone();
+    let pinned: Vec<&str> = (0..2).map(|at| pins[at]["cid"].as_str().unwrap()).collect();
+    assert_eq!(pinned, [&*cid, &part]);
+    assert_eq!(sandbox.ok(&["pin", "add", &cid]), format!("pinned {cid}\n"));
+    let named = sandbox.json(&["pin", "add", &cid, "--name", "d"]);
+    assert_eq!(named["cid"], cid);
+    assert_eq!(sandbox.json(&["pin", "rm", "d"])["cid"], cid);
+    let inside = sandbox.json(&["pin", "add", &format!("{cid}/x"), "--name", "also"]);
+    assert_eq!(inside["cid"], part);
+    let refused = sandbox.refused(&["rm", &cid], "pinned");
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.starts_with(&cid), "{message}");
+    assert_eq!(sandbox.json(&["rm", &cid, "--unpin"])["cid"], cid);
+    let plan = sandbox.json(&["gc", "--dry-run"]);
+    assert_eq!(plan["objects"][0]["cid"], cid);
+    let found = sandbox.run(&["repair", "--restore", "--json"]);
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(found["findings"][0]["objects"][0]["cid"], cid);
+    let names = fs::read_dir(sandbox.store().join("roots")).unwrap();
+    for root in names {
+        fs::write(root.unwrap().path(), "nothing").unwrap();
+    }
+    let found = sandbox.run(&["repair", "--dry-run"]).text();
+    assert!(found.contains(&format!("\"d\" ({cid})")), "{found}");
+}

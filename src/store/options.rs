@@ -1,0 +1,53 @@
+//! How a store works.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::collect::GcOptions;
+use crate::dag::Profile;
+
+/// How a [`Store`](super::Store) works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// Budget of the memory tier in bytes; zero keeps nothing. 500 MB unless set.
+    pub memory_bytes: u64,
+    /// Threads for hashing and writing; zero is one a core.
+    pub threads: usize,
+    /// A pack is sealed at the first leaf after this many bytes. 4 GiB unless set.
+    pub pack_bytes: u64,
+    /// The most bytes of disk that the packs may take; unbounded unless set. An add that needs room takes what
+    /// nobody has pinned, those objects first that were used least recently, and is refused when that is not enough.
+    pub max_bytes: Option<u64>,
+    /// How long single blocks, and what an import left that was cut off, stay when room is made under `max_bytes`
+    /// and something else can go. A day unless set, as [`GcOptions::grace`].
+    pub grace: Duration,
+    /// Of a store that is made: what is added under unless the caller says otherwise, kept in the store as
+    /// [`Store::profile`](super::Store::profile).
+    pub profile: Profile,
+    /// How long an opening waits for another process that has the store open for writing; whoever waits is
+    /// served in no particular order. Zero, as it is unless set, does not wait.
+    pub lock_timeout: Duration,
+    /// Looked at while an opening waits; once set, the wait ends with [`StoreError::Cancelled`](super::StoreError::Cancelled).
+    pub cancel: Option<Arc<AtomicBool>>,
+    /// Nobody removes content from the store below the overlay file system that it is seen through; see
+    /// [`StoreError::Overlay`](super::StoreError::Overlay). Of no effect elsewhere.
+    pub nobody_collects: bool,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 500_000_000,
+            threads: 0,
+            pack_bytes: 4 << 30,
+            max_bytes: None,
+            grace: GcOptions::default().grace,
+            profile: Profile::default(),
+            lock_timeout: Duration::ZERO,
+            cancel: None,
+            nobody_collects: false,
+        }
+    }
+}
