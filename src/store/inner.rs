@@ -22,7 +22,7 @@ use super::read::ReadCore;
 use super::registry::{Holder, Registry};
 use super::reserve;
 use super::spare::Spares;
-use crate::block::{Cid, Multihash};
+use crate::block::{Cid, Multihash, RAW};
 use crate::error::FileError;
 use crate::fsio::{self, Locked};
 
@@ -209,21 +209,31 @@ impl Inner {
         let Some(place) = self.index.get(self, hash)? else {
             return Ok(None);
         };
-        Ok((holder.claim(&place) && self.is_sound(place)?).then_some(place))
+        Ok((holder.claim(&place) && self.is_sound(hash, place)?).then_some(place))
     }
 
-    /// Whether a pack can be read at a place. What a new root would rest on is not taken on trust: blocks
-    /// of a pack that is damaged or gone count as absent from then on, and adding them writes them again.
-    fn is_sound(&self, place: Place) -> Result<bool, StoreError> {
-        let checked = self.core.packs.open(place.pack).and_then(|pack| {
+    /// Whether a pack can be read at a place, and has no hole there that is none in the block. What a new root would
+    /// rest on is not taken on trust: blocks of a pack that is damaged or gone count as absent from then on, and adding
+    /// them writes them again.
+    fn is_sound(&self, hash: &Multihash, place: Place) -> Result<bool, StoreError> {
+        let has_holes = self.core.packs.open(place.pack).and_then(|pack| {
+            let len = u64::from(place.len);
             // An empty block has no bytes to be damaged.
-            match place.len {
-                0 => Ok(()),
-                len => pack.check_range(place.offset, u64::from(len)),
+            if len == 0 {
+                return Ok(false);
             }
+            pack.check_range(place.offset, len)?;
+            // What lies in files of the user's is read and hashed at each use.
+            if pack.is_reference() {
+                return Ok(false);
+            }
+            let files = self.folder().files();
+            let bytes = files.data_within(pack.file(), &place.range(), pack.path())?;
+            Ok(bytes < len)
         });
-        match checked {
-            Ok(()) => Ok(true),
+        match has_holes {
+            Ok(false) => Ok(true),
+            Ok(true) => self.is_block(hash, place),
             Err(e @ StoreError::Damaged { .. }) => {
                 tracing::warn!("its blocks count as absent: {e}");
                 self.registry.withdraw(place.pack);
@@ -231,6 +241,21 @@ impl Inner {
             }
             Err(StoreError::File(e)) if e.source.kind() == std::io::ErrorKind::NotFound => {
                 self.registry.withdraw(place.pack);
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether a place has the bytes of a block. Where it has holes instead, a list of what is gone says too little: an
+    /// older one than the packs.
+    fn is_block(&self, hash: &Multihash, place: Place) -> Result<bool, StoreError> {
+        let cid = Cid::new_v1(RAW, *hash);
+        match self.core.block(&cid, &place) {
+            Ok(_) => Ok(true),
+            Err(StoreError::Block(_)) => {
+                tracing::debug!("there is a hole, which counts as absent: {place:?}");
+                self.forget(cid, place)?;
                 Ok(false)
             }
             Err(e) => Err(e),

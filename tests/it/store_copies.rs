@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use ipfs_accelerate::{
     AddOptions, Block, Cid, Explain, HashFunction, PinAs, PinOptions, RAW, RemoveOptions, Store,
-    StoreError, StoreReader, cid_of_reader,
+    StoreError, StoreReader, VerifyOptions, cid_of_reader,
 };
 use rustix::fs::{FlockOperation, flock};
 
+use super::gc::{gc, remove};
 use super::store_kit::*;
 
 const LEN: usize = 250_000;
@@ -274,4 +275,37 @@ fn a_database_that_was_torn_by_copying_is_made_anew() {
         assert_holds(&copy, &kept);
     }
     drop(store);
+}
+
+/// Of holes an older list says that they hold content. Whoever adds that content again writes it again.
+#[test]
+fn what_an_older_list_of_what_is_gone_takes_for_content_is_added_anew() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let (shared, zeros) = (bytes(1, 1 << 20), vec![0; 1 << 20]);
+    let content = [&shared[..], &zeros, &bytes(2, 4 << 20)].concat();
+    let cid = add_bytes(&store, &content).cid;
+    let kept = add_bytes(&store, &[&shared[..], &zeros].concat()).cid;
+    let gone = stage.store_path().join("gone");
+    let older = fs::read(&gone).ok();
+    remove(&store, cid);
+    assert!(gc(&store).freed_bytes >= 4 << 20);
+    drop(store);
+    match older {
+        Some(older) => fs::write(&gone, older),
+        None => fs::remove_file(&gone),
+    }
+    .unwrap();
+    // Of the zeros that are content this makes holes too.
+    let copy = stage.path("copy");
+    run("cp -r --sparse=always", &[&stage.store_path(), &copy]);
+    fs::remove_dir_all(copy.join("db")).unwrap();
+
+    let store = Store::open(&copy).unwrap();
+    let added = add_bytes(&store, &content);
+    assert_eq!((added.cid, added.new_bytes), (cid, 4 << 20));
+    assert_eq!(read(&store, &of(cid)), content);
+    assert_eq!(read(&store, &of(kept)), content[..2 << 20]);
+    let report = store.verify(&VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{report:?}");
 }

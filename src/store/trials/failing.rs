@@ -363,3 +363,36 @@ fn a_pack_that_is_collected_loses_its_marker_before_its_rows() {
     }
     assert!(states.last().unwrap().1.marked().unwrap().is_empty());
 }
+
+/// The first add to a store dies somewhere: what it left has a root. Says how many operations were counted.
+fn first_add(fault: Fault, reference: bool) -> u64 {
+    let dir = super::scratch();
+    let (path, source) = (dir.path().join("store"), dir.path().join("source"));
+    std::fs::write(&source, [3; 3_000]).unwrap();
+    let open = |files: &Files| {
+        let index = Box::<MemoryIndex>::default();
+        super::open_over(&path, files, StoreOptions::default(), index)
+    };
+    drop(open(Files::real()).unwrap());
+    let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+    if let Ok(store) = open(&disk.files()) {
+        let options = AddOptions {
+            reference,
+            ..AddOptions::default()
+        };
+        let added = store.add_path(&source, &options);
+        assert_eq!(added.is_err(), disk.has_failed(), "{fault:?}");
+    }
+    let has = |folder: &str| Files::real().has_entries(&path.join(folder)).unwrap();
+    assert!(has("roots") || !has("packs"), "{fault:?}");
+    disk.counted()
+}
+
+#[test]
+fn what_a_first_add_leaves_that_dies_has_a_root() {
+    for reference in [false, true] {
+        let counted = |nth| first_add(a_change_fails(nth, true), reference);
+        let points = (1..).take_while(|nth| counted(*nth) >= *nth);
+        assert!(points.count() > 5);
+    }
+}

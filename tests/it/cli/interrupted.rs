@@ -123,7 +123,7 @@ fn a_signal_during_a_pin_sync_is_no_entry_that_could_not_be_met() {
 /// Runs a command that works for some time, with a signal sooner or later, until `is_it` says that it came in between.
 fn stopped_once(sandbox: &Sandbox, args: &[&str], is_it: impl Fn(&Ran) -> bool) -> Ran {
     let begun = Instant::now();
-    let pauses = (1..=20).cycle().map(|n| Duration::from_millis(20 * n));
+    let pauses = (1..=100).cycle().map(|n| Duration::from_millis(4 * n));
     for pause in pauses {
         assert!(begun.elapsed() < PATIENCE, "{args:?} was never stopped");
         let child = spawn(sandbox, args);
