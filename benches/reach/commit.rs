@@ -13,7 +13,7 @@ pub(crate) fn run(scratch: &Scratch) -> Result<(), Box<dyn Error>> {
         (
             1_u8,
             PinAs::No,
-            "pack, packs/, root, roots/: each a new file and its name",
+            "loose root, roots/, pack, packs/, root, roots/: each a new file and its name",
         ),
         (2, PinAs::Unnamed, "the same, and the pin and names/"),
     ] {

@@ -14,7 +14,7 @@ use super::folder::StoreFolder;
 use super::format::{StoreId, StoredCid};
 use super::gone;
 use super::index::{Forgotten, IndexSlot, PackTables, Rival};
-use super::ingest::{self, LeftRoots};
+use super::ingest::LeftRoots;
 use super::options::StoreOptions;
 use super::pack::{PackFile, PackId, Place, Row, SealedPack};
 use super::quota::Quota;
@@ -105,7 +105,6 @@ impl Inner {
             inner.quota = Some(Quota::new(max_bytes, used));
         }
         collect::keep_lost(&inner)?;
-        ingest::keep_unfinished(&inner);
         inner.left = LeftRoots::of(inner.folder())?;
         inner.index.catch_up(&inner)?;
         reserve::keep(inner.folder());

@@ -127,7 +127,7 @@ fn objects(listing: &Listing<ObjectInfo>, lost: u64) -> Output {
     let output = match (lost, objects.is_empty()) {
         (0, _) | (_, true) => output,
         (packs, false) => output.note(Note::Warning(format!(
-            "No root names {}: roots are lost, or an add was killed. Run `repair`.",
+            "The roots of {} are lost: run `repair`.",
             text::count(packs, "pack")
         ))),
     };

@@ -43,6 +43,8 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
     for id in ids {
         shapes.extend(open(&store.core, id)?.map(|pack| PackShape::of(&pack)));
     }
+    let mut unseen = inner::list(store.folder())?;
+    unseen.retain(|id| !shapes.iter().any(|shape| shape.id == *id));
     let covered = roots.coverage();
     let named = roots.packs();
     let mut live = Coverage::default();
@@ -61,8 +63,11 @@ pub(crate) fn collect(store: &Inner, plan: &GcPlan) -> Result<GcReport, StoreErr
         forgotten: (!references.is_empty()).then(Forgotten::default),
         ..Freed::default()
     };
-    // What somebody relies on who has no root yet needs one still that names it.
-    let is_needed = |pack: &PackId| decided.left.contains(pack) && !named.contains(pack);
+    // What somebody relies on who has no root yet needs one still that names it, and so does what cannot be looked at,
+    // as a pack that is damaged.
+    let is_needed = |pack: &PackId| {
+        !named.contains(pack) && (decided.left.contains(pack) || unseen.contains(pack))
+    };
     let needed = going.iter().filter(|root| root.packs.iter().any(is_needed));
     let needed: HashSet<&Path> = needed.map(|root| &*root.path).collect();
     let stays = |path: &Path| needed.contains(path);

@@ -94,6 +94,7 @@ impl<'a> Choice<'a> {
                         self.put_back(index);
                     }
                 }
+                RootName::Loose if root.is_of_lost() => {}
                 RootName::Loose if root.is_remains() => unpinned.push(index),
                 RootName::Loose if is_old(root) => self.take(index, GcReason::Expired),
                 RootName::Loose => unpinned.push(index),

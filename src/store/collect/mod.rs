@@ -24,7 +24,6 @@ mod unrooted;
 pub(crate) use apply::collect;
 pub(crate) use packs::used_bytes;
 pub(crate) use plan::{plan, plan_room, plan_writing};
-pub(crate) use roots::named_packs;
 pub use space::{ObjectSpace, RemovalSpace, SpaceReport};
 pub(crate) use space::{removal, space};
 pub(crate) use sweep::{PackShape, sweep};

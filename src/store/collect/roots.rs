@@ -115,11 +115,6 @@ pub(crate) fn read(core: &ReadCore) -> Result<Roots, StoreError> {
     Ok(Roots { roots, pins })
 }
 
-/// The packs that any root names.
-pub(crate) fn named_packs(core: &ReadCore) -> Result<HashSet<PackId>, StoreError> {
-    read(core).map(|roots| roots.packs())
-}
-
 /// Whether a name stands there without its object's root, and not only because both went, or came, between the two
 /// listings.
 fn is_without_root(core: &ReadCore, pin: &Pin) -> Result<bool, StoreError> {

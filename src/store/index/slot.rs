@@ -20,8 +20,6 @@ pub(crate) struct IndexSlot {
     index: RwLock<Box<dyn Index>>,
     db: PathBuf,
     files: Files,
-    /// It was there before, and not made anew.
-    is_known: bool,
 }
 
 impl IndexSlot {
@@ -35,7 +33,6 @@ impl IndexSlot {
         } else {
             SledIndex::open(&db)
         };
-        let is_known = first.is_ok();
         let opened = first.or_else(|first| {
             tracing::warn!("{first}; it is rebuilt from the packs");
             clear(files, &db).map_err(|e| IndexError(e.to_string()))?;
@@ -48,10 +45,7 @@ impl IndexSlot {
                 Box::new(MemoryIndex::default())
             }
         };
-        Self {
-            is_known,
-            ..Self::with(index, folder)
-        }
+        Self::with(index, folder)
     }
 
     pub(crate) fn with(index: Box<dyn Index>, folder: &StoreFolder) -> Self {
@@ -59,23 +53,7 @@ impl IndexSlot {
             index: RwLock::new(index),
             db: folder.db(),
             files: folder.files().clone(),
-            is_known: false,
         }
-    }
-
-    /// Packs that came since the index was last brought up to date; none if it was lost or is new, and knows nothing of
-    /// what was there before. Asked before it is brought up to date.
-    pub(crate) fn new_packs(&self, packs: &dyn PackTables) -> Result<HashSet<PackId>, StoreError> {
-        let marked = match self.is_known {
-            true => self.ask(packs, |index| index.marked())?,
-            false => Vec::new(),
-        };
-        if marked.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let marked: HashSet<PackId> = marked.into_iter().collect();
-        let ids = packs.ids().into_iter();
-        Ok(ids.filter(|id| !marked.contains(id)).collect())
     }
 
     /// Asks the index; when it fails, it is replaced by one made from the packs, which is then asked.

@@ -5,13 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::writer::loose_record;
 use crate::block::Cid;
-use crate::store::collect;
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::inner::Inner;
 use crate::store::pack::PackId;
-use crate::store::root::{self, ROOT_LIMIT, RootName, RootRecord, UNFINISHED};
+use crate::store::root::{ROOT_LIMIT, RootName, RootRecord, UNFINISHED};
 
 /// The loose roots that stood there when the store was opened. Nobody is at work on them.
 #[derive(Debug, Default)]
@@ -52,37 +51,6 @@ impl LeftRoots {
             }
         });
     }
-}
-
-/// Publishes a root over the packs of an add that was killed before it published its own: they stay for the time that
-/// unfinished imports do. Packs without a root that were there before have lost it, and are none of these. Failing that
-/// only leaves them without a root.
-pub(crate) fn keep_unfinished(store: &Inner) {
-    let kept = unfinished(store).and_then(|packs| {
-        if packs.is_empty() {
-            return Ok(());
-        }
-        let bytes = unfinished_record(packs).to_bytes(store.id());
-        let path = root::loose_path(store.folder())?;
-        store.folder().publish(&path, &bytes)
-    });
-    if let Err(e) = kept {
-        tracing::debug!("what an import left has no root: {e}");
-    }
-}
-
-/// The packs that came since the index was last brought up to date and that no root names.
-fn unfinished(store: &Inner) -> Result<Vec<PackId>, StoreError> {
-    let mut packs = store.index.new_packs(store)?;
-    if packs.is_empty() {
-        return Ok(Vec::new());
-    }
-    for pack in collect::named_packs(&store.core)? {
-        packs.remove(&pack);
-    }
-    let mut packs: Vec<PackId> = packs.into_iter().collect();
-    packs.sort();
-    Ok(packs)
 }
 
 fn is_used_up(store: &Inner, path: &Path, covered: &Coverage) -> Result<bool, StoreError> {

@@ -23,7 +23,7 @@ mod writer;
 pub(crate) use add::{add_path, add_reader, commit, is_whole, publish_root, refers, sync_folder};
 pub(crate) use compute::{compute_path, compute_reader, hash_path, hash_reader};
 pub(crate) use hash::Buffers;
-pub(crate) use left::{LeftRoots, keep_unfinished};
+pub(crate) use left::LeftRoots;
 pub use options::{AddNote, AddOptions, AddProgress, AddReport, PinAs, SharedWith};
 pub(crate) use pin_as::{check_pin, set_pin};
 pub(crate) use record::{FileSpans, Moves, RootBuilder};

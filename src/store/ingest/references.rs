@@ -186,7 +186,6 @@ impl BlockWriter<'_> {
     fn seal_references_early(&mut self) -> Result<(), StoreError> {
         let guard = self.store().commit_guard()?;
         if let Some(pack) = self.take_references()? {
-            self.publish_loose_over(pack.id())?;
             self.publish_references(pack, Vec::new())?;
             self.index_last()?;
         }

@@ -202,10 +202,7 @@ fn unrooted(survey: &Survey, sight: &mut Sight) {
         let path = pack_path(&survey.folder, id);
         sight.has_unrooted = true;
         sight.roots.push(Fault {
-            what: format!(
-                "no root names {}: roots are lost, or an add was killed",
-                path.display()
-            ),
+            what: format!("no root names {}: roots are lost", path.display()),
             objects: Vec::new(),
         });
     }

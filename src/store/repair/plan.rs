@@ -90,8 +90,12 @@ pub(crate) fn plan(
         planner.steps.index = true;
         planner.findings.push(finding);
     }
-    // What an index says of a pack that was made anew, or is not to be read any more, is not kept.
-    planner.steps.index |= !planner.steps.packs.is_empty() || planner.steps.gone.is_some();
+    // What an index says of a pack that was made anew, or is not to be read any more, is not kept; nor what it says of
+    // one that is opened without a table, where nothing else speaks for its blocks.
+    let has_no_table = |pack: &Pack| pack.opens() && !pack.is_readable();
+    planner.steps.index |= !planner.steps.packs.is_empty()
+        || planner.steps.gone.is_some()
+        || planner.survey.packs.values().any(has_no_table);
     Ok(RepairPlan {
         path: folder.path().to_path_buf(),
         findings: planner.findings,
@@ -269,7 +273,7 @@ impl Planner<'_> {
                     .found
                     .push_str("; no block in it could be found again");
                 finding = finding.advised(match objects.is_empty() {
-                    true => "nothing that is known needs it: move it out of packs/",
+                    true => "no root needs it: once nothing else lacks a block, move it out of packs/",
                     false => "add the objects again, or heal them from a copy; then move it out of packs/",
                 });
             }

@@ -262,16 +262,17 @@ fn strangers(planner: &mut Planner<'_>) {
 
 fn retired(planner: &mut Planner<'_>) {
     for root in &planner.survey.roots {
-        let RootName::Retired(cid) = root.name else {
+        let (RootName::Retired(_), RootState::Damaged { why, .. }) = (&root.name, &root.state)
+        else {
             continue;
         };
-        let RootState::Damaged { why, .. } = &root.state else {
-            continue;
-        };
-        let object = planner.survey.object(cid, String::new());
+        let object = root.retired_object();
+        let object = object.map(|cid| planner.survey.object(cid, String::new()));
         let finding =
             RepairFinding::of_error(Defect::RetiredRoot, &root.path, why, Remedy::Removed);
-        planner.findings.push(finding.with_objects(vec![object]));
+        planner
+            .findings
+            .push(finding.with_objects(object.into_iter().collect()));
         planner.steps.retired.push(root.path.clone());
     }
 }

@@ -83,6 +83,16 @@ impl RootFile {
         }
     }
 
+    /// The object whose root it was until that was removed or replaced. A root of no object has a name of its kind, too,
+    /// once it was replaced.
+    pub(super) fn retired_object(&self) -> Option<Cid> {
+        let is_loose = |record: &RootRecord| record.head.kind == ObjectKind::Loose;
+        match self.name {
+            RootName::Retired(cid) if !self.remains().is_some_and(is_loose) => Some(cid),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_object(&self) -> bool {
         matches!(self.name, RootName::Object(_))
     }

@@ -90,7 +90,10 @@ fn named(survey: &Survey) -> impl Iterator<Item = PackId> + '_ {
     let is_remains = |root: &RootFile| root.whole().is_some_and(RootRecord::is_remains);
     let roots = survey.roots.iter().filter(move |root| !is_remains(root));
     let said = roots.filter_map(|root| match root.name {
-        RootName::Object(_) => root.remains(),
+        // The remains of another object's root are not what is put together here.
+        RootName::Object(cid) => root
+            .remains()
+            .filter(|record| canonical(&record.head.cid.0) == cid),
         RootName::Retired(_) | RootName::Loose => root.whole(),
     });
     said.flat_map(|record| record.packs.iter().copied())

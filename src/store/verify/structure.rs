@@ -87,9 +87,7 @@ impl<'a> Structure<'a> {
         for pack in packs {
             let path = access.core.folder.packs().join(pack.file_name());
             let expected = "a root that names it".into();
-            let found =
-                "none: roots are lost, or an add was killed; `repair` puts together what is whole"
-                    .into();
+            let found = "none: roots are lost, and `repair` puts them together again".into();
             self.findings
                 .differs(FindingKind::UnrootedPack, path, None, expected, found, None);
         }

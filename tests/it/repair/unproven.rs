@@ -237,3 +237,28 @@ fn a_chain_of_packs_under_each_others_names_is_put_right_at_once() {
     assert_own_or_refused(&stage, &objects, &[0, 1, 2]);
     assert_eq!(repair(&stage).findings, []);
 }
+
+/// Nothing speaks for the blocks of a pack without a table: an index that did is not believed, and what is added again is
+/// written again.
+#[test]
+fn what_lies_in_a_pack_whose_table_is_lost_is_written_again() {
+    for options in [RepairOptions::default(), rehashing()] {
+        let parts = Parts::new();
+        let pack = fs::read(parts.pack()).unwrap();
+        let table = table_of(&pack);
+        write_at(&parts.pack(), &vec![0; pack.len() - table], table as u64);
+        let second = find(&pack, &parts.files[1].1[..CHUNKS]);
+        write_at(&parts.pack(), b"rotten", second + 1_000);
+        for root in parts.stage.stored("roots") {
+            fs::remove_file(root).unwrap();
+        }
+        parts.repair(&options);
+        let profile = Profile::default().with_chunk_bytes(CHUNKS).unwrap();
+        let store = parts.stage.open();
+        let path = parts.stage.path("top/1");
+        let added = store.add_path(path, &unpinned().with_profile(profile));
+        assert_eq!(added.unwrap().cid, parts.files[1].0);
+        drop(store);
+        assert_eq!(parts.read(), [1]);
+    }
+}

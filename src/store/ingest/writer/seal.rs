@@ -11,8 +11,7 @@ use crate::store::pack::{ObjectNote, PackId, PackWriter, Place, SealedPack};
 use crate::store::root::{self, RootRecord};
 
 impl BlockWriter<'_> {
-    /// Seals a full pack before the commit. What is sealed is covered by a loose root, so that an import
-    /// that is killed keeps it.
+    /// Seals a full pack before the commit.
     pub(super) fn seal_early(&mut self) -> Result<(), StoreError> {
         self.flush()?;
         let guard = self.store.commit_guard()?;
@@ -22,7 +21,6 @@ impl BlockWriter<'_> {
         self.open.clear();
         self.leave_out_known(&mut pack)?;
         if !pack.rows().is_empty() {
-            self.publish_loose_over(pack.id())?;
             self.publish_pack(pack, Vec::new())?;
             self.index_last()?;
         }
@@ -49,23 +47,12 @@ impl BlockWriter<'_> {
             None => (notes, Vec::new()),
         };
         if let Some(references) = references {
-            self.cover_first(references.id())?;
             self.publish_references(references, notes)?;
         }
         if let Some(pack) = pack {
-            self.cover_first(pack.id())?;
             self.publish_pack(pack, last)?;
         }
         Ok(&self.moves)
-    }
-
-    /// Where no root is there yet, packs without one would look as if all roots were lost.
-    fn cover_first(&mut self, next: PackId) -> Result<(), StoreError> {
-        let folder = self.store.folder();
-        match folder.files().has_entries(&folder.roots())? {
-            true => Ok(()),
-            false => self.publish_loose_over(next),
-        }
     }
 
     /// Two adds may have written the same block; the pack that is sealed first keeps it.
@@ -91,11 +78,14 @@ impl BlockWriter<'_> {
         self.publish(pack.id(), || pack.seal(&folder, notes))
     }
 
+    /// Publishes a pack. A loose root covers it before it is there, so that an import that is killed keeps it, and a
+    /// pack that no root names has lost the one it had.
     pub(crate) fn publish(
         &mut self,
         id: PackId,
         seal: impl FnOnce() -> Result<SealedPack, StoreError>,
     ) -> Result<(), StoreError> {
+        self.publish_loose_over(id)?;
         self.holder.announce(id);
         let sealed = self.store.durable(seal());
         if sealed.is_err() {
@@ -122,7 +112,7 @@ impl BlockWriter<'_> {
     }
 
     /// Covers what was sealed, and the pack that is next, which stands last, until the commit.
-    pub(crate) fn publish_loose_over(&mut self, next: PackId) -> Result<(), StoreError> {
+    fn publish_loose_over(&mut self, next: PackId) -> Result<(), StoreError> {
         let sealed = self.sealed.iter().map(|sealed| sealed.id);
         let covered = sealed.chain([next]).collect();
         self.publish_loose(&unfinished_record(covered))

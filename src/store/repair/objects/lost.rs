@@ -29,7 +29,7 @@ impl<'a> Objects<'a> {
         let made: HashSet<Cid> = self.done.steps.iter().map(RootStep::cid).collect();
         let mut unrooted: HashMap<Cid, Told<'a>> = HashMap::new();
         for root in &survey.roots {
-            if let root::RootName::Retired(cid) = root.name {
+            if let Some(cid) = root.retired_object() {
                 unrooted.insert(cid, self.told(root, &cid));
             }
         }
