@@ -498,8 +498,8 @@ impl Store {
     }
 
     /// Heals what a verification found, as far as good bytes are there: in the store itself, or in `from`, which
-    /// are files, folders and other stores. Files are cut as the damaged objects were; each block is hashed before
-    /// it is used. Healed blocks get a new place, the objects over them are rewritten in one step each, and readers
+    /// are files, folders and other stores. Files are cut as the damaged objects were, and the folders over them follow;
+    /// each block is hashed before it is used. Healed blocks get a new place, the objects over them are rewritten in one step each, and readers
     /// that have one open keep what they have. What is not healed stays on record.
     ///
     /// ```

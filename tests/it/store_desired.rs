@@ -11,6 +11,7 @@ use ipfs_accelerate::{
 
 use super::store_desired_file::HELLO;
 use super::store_kit::*;
+use super::verify::{damage, verify};
 
 fn desired(stage: &Stage, list: &str) -> DesiredPins {
     let file = stage.file("pins.toml", format!("[pins]\n{list}").as_bytes());
@@ -453,4 +454,20 @@ fn an_entry_whose_object_is_damaged_or_lost_is_not_met() {
     drop(store);
     fs::rename(stage.path("away"), &pack).unwrap();
     assert!(sync(&stage.open()).is_complete());
+}
+
+#[test]
+fn what_is_refused_of_a_damaged_entry_is_the_damaged_part() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let content = bytes(1, 3 << 20);
+    stage.file("m/weights", &content);
+    let x = store.add_path(stage.path("m"), &unpinned()).unwrap().cid;
+    damage(&stage, &content[1 << 20..2 << 20]);
+    verify(&store);
+    let desired = desired(&stage, &format!("x = '{x}'"));
+    let report = apply(&store, &desired, &PinSyncOptions::default());
+    let error = report.changes[0].error.as_ref().unwrap().to_string();
+    let refused = "weights: the 1048576 bytes at offset 1048576 are recorded as damaged";
+    assert!(error.starts_with(refused), "{error}");
 }

@@ -1,11 +1,13 @@
 //! Healing: good bytes from files, folders, other stores and the store itself, each hashed before it is used.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ipfs_accelerate::{
     AddOptions, Block, Chunker, Cid, FindingKind, HashFunction, HealOptions, HealReport, HealedBy,
-    PinOptions, Profile, RAW, Store, StoreError, StoreReader, VerifyOptions, examine,
+    PinOptions, Profile, RAW, RepairOptions, Store, StoreError, StoreReader, VerifyOptions,
+    apply_repair, examine, plan_repair,
 };
 
 use super::doctor::check;
@@ -426,4 +428,102 @@ fn the_store_that_had_the_bytes_is_named_and_nothing_is_damaged_any_more() {
     drop(store);
     let health = examine(stage.store_path(), &Default::default());
     assert_eq!(check(&health, "damage").found, "none on record");
+}
+
+/// What a table that was made again lost, because the node that led there was damaged too, is found as missing once that
+/// node is whole.
+#[test]
+fn what_a_repaired_table_lost_is_healed_with_the_node_above_it() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let weights = bytes(1, 8 << 20);
+    stage.file("m/weights", &weights);
+    stage.file("m/config", b"{}");
+    let options = AddOptions::default().named("m");
+    store.add_path(stage.path("m"), &options).unwrap();
+    drop(store);
+    let pack = stage.stored("packs").remove(0);
+    fs::set_permissions(&pack, fs::Permissions::from_mode(0o644)).unwrap();
+    let file = fs::File::options().write(true).open(&pack).unwrap();
+    file.set_len(3 << 20).unwrap();
+    let plan = plan_repair(stage.store_path(), &RepairOptions::default()).unwrap();
+    apply_repair(&plan).unwrap();
+    let store = stage.open();
+    let found = verify(&store).findings.len();
+    let report = heal(&store, &[&stage.path("m")]);
+    assert_eq!(report.remaining, []);
+    assert!(report.healed.len() > found, "{report:?}");
+    assert_eq!(read(&store, &target("m/weights")), weights);
+    assert_healed(&store, &report);
+    assert_eq!(read(&store, &target("m/weights")), weights);
+}
+
+#[test]
+fn what_is_found_below_a_healed_node_remains_where_nobody_has_it() {
+    let stage = Stage::new();
+    // A pack of the leaves, and one of the nodes.
+    let store = stage.create_with(small_packs(2 << 20));
+    let content = bytes(1, 2 << 20);
+    let options = AddOptions::default().named("f");
+    let cid = store.add_reader(&content[..], &options).unwrap().cid;
+    let node = store.get_block(&cid).unwrap();
+    let backup = stage.path("backup");
+    let other = Store::create(&backup).unwrap();
+    add_bytes(&other, &content);
+    drop((store, other));
+    let in_backup = fs::read_dir(backup.join("packs")).unwrap().next().unwrap();
+    let in_backup = in_backup.unwrap().path();
+    let stored = fs::read(&in_backup).unwrap();
+    for chunk in content.chunks(1 << 20) {
+        let at = stored.windows(64).position(|window| *window == chunk[..64]);
+        change(&in_backup, at.unwrap() as u64, |byte| !byte);
+    }
+    damage(&stage, node.data());
+    let (leaves, _) = find(&stage, &content[..64]);
+    fs::remove_file(&leaves).unwrap();
+    let store = stage.open();
+    let report = heal(&store, &[&backup]);
+    let healed: Vec<Cid> = report.healed.iter().map(|one| one.block).collect();
+    assert_eq!(healed, [cid]);
+    assert_eq!(report.healed[0].finding.block, Some(cid));
+    let left: Vec<_> = report
+        .remaining
+        .iter()
+        .map(|one| (one.kind, &one.file))
+        .collect();
+    let missing = (FindingKind::MissingBlock, &leaves);
+    assert_eq!(left, [missing, missing, (FindingKind::Pack, &leaves)]);
+    assert_eq!(report.remaining, verify(&store).findings);
+}
+
+#[test]
+fn the_nodes_of_folders_follow_from_the_folder_that_was_added() {
+    let profiles = [Profile::default(), Profile::unixfs_v0_2015()];
+    for profile in profiles {
+        let profile = profile.with_chunk_bytes(20_000).unwrap();
+        let stage = Stage::new();
+        let store = stage.create();
+        let weights = bytes(1, 300_000);
+        stage.file("m/sub/weights", &weights);
+        stage.file("m/sub/empty", b"");
+        stage.file("m/.hidden", b"not added");
+        for number in 0..3_000 {
+            let name = format!("m/wide/{number:0100}");
+            stage.file(&name, format!("{number}").as_bytes());
+        }
+        std::os::unix::fs::symlink("sub/weights", stage.path("m/link")).unwrap();
+        let options = AddOptions::default().with_profile(profile).named("m");
+        let cid = store.add_path(stage.path("m"), &options).unwrap().cid;
+        drop(store);
+        for pack in stage.stored("packs") {
+            fs::remove_file(pack).unwrap();
+        }
+        let store = stage.open();
+        let report = heal(&store, &[&stage.path("m")]);
+        assert_eq!(report.remaining, [], "{} healed", report.healed.len());
+        let root = report.healed.iter().find(|one| one.block == cid).unwrap();
+        assert_eq!(root.by, HealedBy::File(stage.path("m")));
+        assert_eq!(read(&store, &target("m/sub/weights")), weights);
+        assert_healed(&store, &report);
+    }
 }

@@ -1,26 +1,24 @@
 //! `verify`: whether everything in the store is what it was.
 
+mod notes;
+mod output;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use ipfs_accelerate::{
-    Affected, ClearedBlock, FileError, Finding, FindingKind, HealOptions, HealReport, HealedBlock,
-    HealedBy, Store, StoreError, Target, VerifyOptions, VerifyProgress, VerifyReport,
+    FileError, HealOptions, Store, Target, VerifyOptions, VerifyProgress, VerifyReport,
 };
-use serde::Serialize;
 
+use self::output::{Healing, output};
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::lock_args::LockArgs;
-use crate::cli::output::{Note, Output, Table, View};
+use crate::cli::output::Output;
 use crate::cli::progress::Progress;
-use crate::cli::text;
-
-/// Findings that people are shown; JSON has all.
-const SHOWN: usize = 40;
 
 /// Hash everything again and find what is damaged
 ///
@@ -31,15 +29,18 @@ const SHOWN: usize = 40;
 ///
 /// --heal takes good bytes from what the store has itself (the same block at another place, as after its content was
 /// added again; nodes follow from what is below them), and from FROM: a file, a folder or another store. A file is cut
-/// as the damaged object was, each block is hashed before it is used, and the object keeps its CID.
+/// as the damaged object was, the folders over it follow, each block is hashed before it is used, and the object keeps
+/// its CID.
 ///
 /// Exit code 0 without findings, or when all were healed; 1 with some; 2 when it was stopped before the end
-/// without any. What the page cache holds is not read from the disk.
+/// without any. A healing that fails (heal_error: a full disk) leaves what was found. What the page cache holds is not
+/// read from the disk.
 ///
 /// With --json: blocks, of_blocks, bytes, objects, packs, findings [{kind, affected [{object, name, path}],
 /// block, file, offset, len, expected, found}], cleared [{block, file, offset}], unused_damaged, recorded,
-/// complete, healed [{block, by, from}] and left [as findings] with --heal, seconds; kinds are corrupt_block,
-/// unreadable_block, missing_block, pack, root, name, structure and unrooted_pack. With -q: the CIDs of what is concerned still.
+/// complete, healed [{block, by, from, affected, file, offset, len}], left [as findings] and heal_error {kind, message,
+/// hint} with --heal, seconds; kinds are corrupt_block, unreadable_block, missing_block, pack, root, name, structure and
+/// unrooted_pack. With -q: the CIDs of what is concerned still.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -84,56 +85,6 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-#[derive(Serialize)]
-struct Verified<'a> {
-    blocks: u64,
-    of_blocks: u64,
-    bytes: u64,
-    objects: u64,
-    packs: u64,
-    findings: Vec<Found<'a>>,
-    cleared: Vec<Cleared>,
-    unused_damaged: u64,
-    recorded: bool,
-    complete: bool,
-    healed: Option<Vec<Healed>>,
-    left: Option<Vec<Found<'a>>>,
-    seconds: f64,
-}
-
-#[derive(Serialize)]
-struct Healed {
-    block: String,
-    by: &'static str,
-    from: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Found<'a> {
-    kind: FindingKind,
-    affected: Vec<Concerned<'a>>,
-    block: Option<String>,
-    file: String,
-    offset: Option<u64>,
-    len: Option<u64>,
-    expected: &'a str,
-    found: &'a str,
-}
-
-#[derive(Serialize)]
-struct Concerned<'a> {
-    object: String,
-    name: &'a str,
-    path: &'a str,
-}
-
-#[derive(Serialize)]
-struct Cleared {
-    block: String,
-    file: String,
-    offset: u64,
-}
-
 pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, CliError> {
     let targets: Result<Vec<Target>, _> = args.targets.iter().map(|text| text.parse()).collect();
     for path in args.heal.iter().flatten() {
@@ -158,30 +109,26 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
     let bar = follow(context, &mut options)?;
     let report = store.verify(&options)?;
     drop(bar);
-    let from = args.heal.as_ref().filter(|_| report.is_complete);
-    let healed = from.map(|from| heal(&store, &report, from, &options, context));
-    let (healed, is_stopped) = match healed.transpose() {
-        Err(CliError::Store(StoreError::Cancelled)) => (None, true),
-        healed => (healed?, false),
-    };
+    let from = args.heal.as_deref().filter(|_| report.is_complete);
+    let healing = from.map(|from| heal(&store, &report, from, &options, context));
+    let healing = healing.transpose()?;
     let store = context.store_path()?;
-    let output = output(&report, healed.as_ref(), args.sample, begun, &store);
-    Ok(match is_stopped {
-        true => output.line(STOPPED).stopped(true),
-        false => output,
-    })
+    Ok(output(
+        &report,
+        healing.as_ref(),
+        args.sample,
+        begun,
+        &store,
+    ))
 }
 
-const STOPPED: &str =
-    "stopped while it healed: what was healed by then stays so, and `verify` says what is left";
-
-fn heal(
+fn heal<'f>(
     store: &Store,
     report: &VerifyReport,
-    from: &[PathBuf],
+    from: &'f [PathBuf],
     verified: &VerifyOptions,
     context: &Context<'_>,
-) -> Result<HealReport, CliError> {
+) -> Result<Healing<'f>, CliError> {
     let read = match from.first() {
         Some(path) => path.clone(),
         None => context.store_path()?,
@@ -190,7 +137,8 @@ fn heal(
     let mut options = HealOptions::default();
     options.cancel.clone_from(&verified.cancel);
     options.progress = Some(progress.follow());
-    Ok(store.heal(report, from, &options)?)
+    let end = store.heal(report, from, &options);
+    Ok(Healing { from, end })
 }
 
 /// Shows how far it is, and stops it at a signal.
@@ -203,231 +151,6 @@ fn follow(context: &Context<'_>, options: &mut VerifyOptions) -> Result<Progress
         bar.set_position(at.done_bytes);
     }));
     Ok(progress)
-}
-
-fn output(
-    report: &VerifyReport,
-    healed: Option<&HealReport>,
-    sample: Option<f64>,
-    begun: Instant,
-    store: &Path,
-) -> Output {
-    let seconds = begun.elapsed().as_secs_f64();
-    let output = Output::new(&Verified {
-        blocks: report.blocks,
-        of_blocks: report.of_blocks,
-        bytes: report.bytes,
-        objects: report.objects,
-        packs: report.packs,
-        findings: report.findings.iter().map(found).collect(),
-        cleared: report.cleared.iter().map(cleared).collect(),
-        unused_damaged: report.unused_damaged,
-        recorded: report.is_recorded,
-        complete: report.is_complete,
-        healed: healed.map(|healed| healed.healed.iter().map(healed_block).collect()),
-        left: healed.map(|healed| healed.remaining.iter().map(found).collect()),
-        seconds,
-    });
-    let found = grouped(&report.findings, store).len();
-    let mut output = output.line(summary(report, found as u64, sample, seconds));
-    if let Some(healed) = healed {
-        output = output.line(format!(
-            "healed {}, {} written",
-            text::count(healed.healed.len() as u64, "block"),
-            text::size(healed.new_bytes)
-        ));
-    }
-    let left = healed.map_or(&report.findings, |healed| &healed.remaining);
-    let groups = grouped(left, store);
-    if !groups.is_empty() {
-        let shown = groups.iter().take(SHOWN);
-        output = output.view(View::Table(Table {
-            columns: &["FINDING", "IN", "BLOCK", "WHERE", "FOUND"],
-            rows: shown.map(|group| row(group, store)).collect(),
-            empty: "",
-        }));
-    }
-    if groups.len() > SHOWN {
-        let more = groups.len() - SHOWN;
-        output = output.line(format!("and {more} more; --json lists all"));
-    }
-    let mut concerned: Vec<String> = left
-        .iter()
-        .flat_map(|finding| &finding.affected)
-        .map(|affected| affected.object.to_string())
-        .collect();
-    concerned.sort();
-    concerned.dedup();
-    output = concerned.into_iter().fold(output, Output::quiet);
-    notes(report, left, store)
-        .into_iter()
-        .map(Note::Note)
-        .fold(output, Output::note)
-        .no(!left.is_empty())
-        .stopped(!report.is_complete)
-}
-
-fn cleared(one: &ClearedBlock) -> Cleared {
-    Cleared {
-        block: one.block.to_string(),
-        file: one.file.display().to_string(),
-        offset: one.offset,
-    }
-}
-
-fn healed_block(one: &HealedBlock) -> Healed {
-    Healed {
-        block: one.block.to_string(),
-        by: one.by.name(),
-        from: match &one.by {
-            HealedBy::Store(path) | HealedBy::File(path) => Some(path.display().to_string()),
-            _ => None,
-        },
-    }
-}
-
-fn summary(report: &VerifyReport, found: u64, sample: Option<f64>, seconds: f64) -> String {
-    let blocks = match sample.is_some() || !report.is_complete {
-        true => format!(
-            "{} of {}",
-            report.blocks,
-            text::count(report.of_blocks, "block")
-        ),
-        false => text::count(report.blocks, "block"),
-    };
-    let mut said = vec![text::size(report.bytes), text::seconds(seconds)];
-    said.extend(text::rate(report.bytes, seconds));
-    let end = match report.is_complete {
-        true => "",
-        false => "; stopped before the end",
-    };
-    let found = match found {
-        0 => "nothing is damaged".to_owned(),
-        count => text::count(count, "finding"),
-    };
-    format!(
-        "{found}: {blocks} in {} and {}  ({}){end}",
-        text::count(report.objects, "object"),
-        text::count(report.packs, "pack"),
-        said.join(", ")
-    )
-}
-
-/// Whether what is concerned lies in a file that was added by reference.
-fn is_outside(finding: &Finding, store: &Path) -> bool {
-    finding.kind.is_block() && !finding.file.starts_with(store)
-}
-
-/// The findings one by one; those of a file that was added by reference, which is mostly gone as a whole, together.
-fn grouped<'a>(findings: &'a [Finding], store: &Path) -> Vec<&'a [Finding]> {
-    let belong =
-        |a: &Finding, b: &Finding| a.kind == b.kind && a.file == b.file && is_outside(a, store);
-    findings.chunk_by(belong).collect()
-}
-
-fn notes(report: &VerifyReport, left: &[Finding], store: &Path) -> Vec<String> {
-    let mut notes = Vec::new();
-    if left.iter().any(|one| is_outside(one, store)) {
-        notes.push(
-            "files that were added by reference are hashed at each use, so nothing is recorded of them: put them \
-             back as they were, or add good copies again"
-                .into(),
-        );
-    }
-    let mut blocks = left.iter().filter(|one| one.kind.is_block());
-    let has_blocks = blocks.any(|one| !is_outside(one, store));
-    match (has_blocks, report.is_recorded) {
-        (true, true) => notes.push(
-            "what is damaged is recorded, and refused to every reader; --heal FROM takes good bytes from \
-             elsewhere; adding the same content again writes it anew, and --heal then mends what else shares it"
-                .into(),
-        ),
-        (true, false) => notes.push("nothing was recorded; `verify` without --read-only does".into()),
-        (false, _) => {}
-    }
-    if left.iter().any(|one| !one.kind.is_block()) {
-        notes.push("`repair` mends roots, names, and headers and tables of packs".into());
-    }
-    if !report.cleared.is_empty() {
-        let cleared = text::count(report.cleared.len() as u64, "block");
-        notes.push(match report.is_recorded {
-            true => format!("{cleared} recorded as damaged before read well, and are served again"),
-            false => format!("{cleared} recorded as damaged read well"),
-        });
-    }
-    if report.unused_damaged > 0 {
-        let unused = text::count(report.unused_damaged, "damaged block");
-        notes.push(format!(
-            "nothing needs {unused} besides; `gc` takes what is removed or replaced"
-        ));
-    }
-    notes
-}
-
-fn found(finding: &Finding) -> Found<'_> {
-    let concerned = |one: &'_ Affected| -> String { one.object.to_string() };
-    Found {
-        kind: finding.kind,
-        affected: finding
-            .affected
-            .iter()
-            .map(|one| Concerned {
-                object: concerned(one),
-                name: &one.name,
-                path: &one.path,
-            })
-            .collect(),
-        block: finding.block.map(|cid| cid.to_string()),
-        file: finding.file.display().to_string(),
-        offset: finding.offset,
-        len: finding.len,
-        expected: &finding.expected,
-        found: &finding.found,
-    }
-}
-
-fn row(group: &[Finding], store: &Path) -> Vec<String> {
-    let finding = &group[0];
-    let name = |one: &Affected| {
-        let object = match one.name.as_str() {
-            "" => one.object.to_string(),
-            name => name.to_owned(),
-        };
-        match one.path.as_str() {
-            "" => object,
-            path => format!("{object}/{path}"),
-        }
-    };
-    let mut concerned: Vec<&Affected> = Vec::new();
-    for one in group.iter().flat_map(|finding| &finding.affected) {
-        if !concerned.contains(&one) {
-            concerned.push(one);
-        }
-    }
-    let place = match concerned.as_slice() {
-        [] => "-".to_owned(),
-        [one] => name(one),
-        [one, more @ ..] => format!("{} and {} more", name(one), more.len()),
-    };
-    let file = finding.file.strip_prefix(store).unwrap_or(&finding.file);
-    let file = file.display();
-    let (block, at) = match (group.len(), finding.offset) {
-        (1, Some(offset)) => (None, format!("{file} at {offset}")),
-        (1, None) => (None, file.to_string()),
-        (count, _) => (Some(text::count(count as u64, "block")), file.to_string()),
-    };
-    let cid = || finding.block.map(|cid| cid.to_string());
-    let are_alike = group.iter().all(|one| one.found == finding.found);
-    vec![
-        finding.kind.name().replace('_', " "),
-        place,
-        block.or_else(cid).unwrap_or_else(|| "-".to_owned()),
-        at,
-        match are_alike {
-            true => finding.found.clone(),
-            false => "others".to_owned(),
-        },
-    ]
 }
 
 #[cfg(test)]

@@ -77,16 +77,27 @@ fn fault_of(store: &Inner, object: &Object) -> Result<Option<StoreError>, StoreE
     let own = record.entry(object.path()).into_iter();
     let entries = own.chain(object.entries().map(|(_, entry)| entry));
     let files = entries.filter(|entry| matches!(entry.kind, EntryKind::File { .. }));
-    for extent in files.flat_map(|entry| record.extents_of(entry)) {
-        let (pack, range) = (
-            record.pack(extent.pack),
-            extent.offset..extent.offset + extent.len,
-        );
-        if let Err(e) = store.core.packs.open(pack) {
-            return Ok(Some(e));
-        }
-        if let Some(why) = gone.why(pack, &range) {
-            return Ok(Some(store.core.refusal(&object.cid(), pack, &range, why)));
+    for entry in files {
+        let mut start = 0;
+        for extent in record.extents_of(entry) {
+            let (pack, range) = (
+                record.pack(extent.pack),
+                extent.offset..extent.offset + extent.len,
+            );
+            if let Err(e) = store.core.packs.open(pack) {
+                return Ok(Some(e));
+            }
+            if let Some(bad) = gone.within(pack, &range).next() {
+                let bytes = bad.start.max(range.start)..bad.end.min(range.end);
+                let name = match entry.path.as_str() {
+                    "" => object.cid().to_string(),
+                    path => path.to_owned(),
+                };
+                let at = start + (bytes.start - range.start);
+                let refusal = store.core.refusal(name, at, pack, &bytes, bad.why);
+                return Ok(Some(refusal));
+            }
+            start += extent.len;
         }
     }
     Ok(None)

@@ -2,28 +2,31 @@
 //!
 //! Bytes are taken from wherever they are, each block hashed before it is used: from another place in the same
 //! store, from what is left of a file or folder (its nodes follow from its leaves), from other stores, and from
-//! files that are cut as the object was.
+//! files that are cut as the object was (the nodes of its folders follow from them). Where a node is healed its object
+//! is followed again: what is found then is healed too, or remains.
 
 mod files;
 mod other;
 mod rebuild;
+mod remaining;
 mod report;
 mod sources;
 
 pub use report::{HealOptions, HealReport, HealedBlock, HealedBy};
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::other::OtherStore;
+use self::remaining::Remaining;
 use self::sources::{From, Sources};
 use super::error::StoreError;
 use super::inner::Inner;
 use super::pack::Place;
 use super::relocate::{arrange, relocate};
 use super::spare::Spared;
-use super::verify::{Access, Finding, FindingKind, VerifyReport, follow_again};
+use super::verify::{Access, Finding, VerifyReport, follow_again};
 use crate::block::{Cid, DAG_PB};
 
 /// Heals what a verification found, as far as there are good bytes for it.
@@ -43,30 +46,21 @@ pub(crate) fn heal(
         tried: HashSet::new(),
         report: HealReport::default(),
     };
-    let (blocks, others): (Vec<_>, Vec<_>) = report
-        .findings
-        .iter()
-        .cloned()
-        .partition(|finding| finding.kind.is_block());
-    let mut left = Vec::new();
-    let mut next = blocks;
-    while !next.is_empty() {
-        let (nodes, unhealed) = healing.round(next)?;
-        left.extend(unhealed);
-        next = healing.below(nodes)?;
+    let mut remaining = Remaining::default();
+    let mut blocks = healing.untried(report.findings.clone(), &mut remaining);
+    while !blocks.is_empty() {
+        let (nodes, left) = healing.round(blocks)?;
+        left.into_iter().for_each(|finding| remaining.add(finding));
+        let below = healing.below(nodes)?;
+        blocks = healing.untried(below, &mut remaining);
     }
-    let mut healed = healing.report;
-    let needed: HashSet<&PathBuf> = left.iter().map(|finding| &finding.file).collect();
-    // A pack that is missing is missed no more once everything that lay in it lies elsewhere.
-    let is_missed = |finding: &Finding| {
-        // One that cannot even be looked for is not known to be missing.
-        let there = store.folder().files().metadata_if_there(&finding.file);
-        finding.kind != FindingKind::Pack
-            || needed.contains(&finding.file)
-            || !matches!(there, Ok(None))
+    // One that cannot even be looked for is not known to be missing.
+    let is_missing = |file: &Path| {
+        let there = store.folder().files().metadata_if_there(file);
+        matches!(there, Ok(None))
     };
-    healed.remaining = others.into_iter().filter(is_missed).collect();
-    healed.remaining.append(&mut left);
+    let mut healed = healing.report;
+    healed.remaining = remaining.into_list(is_missing);
     Ok(healed)
 }
 
@@ -79,18 +73,27 @@ struct Healing<'a> {
 }
 
 impl Healing<'_> {
+    /// The blocks of findings that were not tried yet; the other findings remain.
+    fn untried(
+        &mut self,
+        findings: Vec<Finding>,
+        remaining: &mut Remaining,
+    ) -> HashMap<Place, Finding> {
+        let mut blocks = HashMap::new();
+        for finding in findings {
+            match finding.place.filter(|_| finding.kind.is_block()) {
+                Some(place) if self.tried.insert(place) => drop(blocks.insert(place, finding)),
+                _ => remaining.add(finding),
+            }
+        }
+        blocks
+    }
+
     /// Heals these blocks; returns the objects in which a node was healed, and what was not healed.
     fn round(
         &mut self,
-        findings: Vec<Finding>,
+        mut wanted: HashMap<Place, Finding>,
     ) -> Result<(HashSet<Cid>, Vec<Finding>), StoreError> {
-        let mut wanted: HashMap<Place, Finding> = HashMap::new();
-        for finding in findings {
-            if let Some(place) = finding.place {
-                wanted.insert(place, finding);
-            }
-        }
-        self.tried.extend(wanted.keys().copied());
         let is_store = |path: &&PathBuf| OtherStore::is_at(path);
         let (stores, files): (Vec<_>, Vec<_>) = self.from.iter().partition(is_store);
         let owned = |paths: Vec<&PathBuf>| paths.into_iter().cloned().collect::<Vec<_>>();
@@ -99,9 +102,7 @@ impl Healing<'_> {
         if !wanted.is_empty() && !files.is_empty() {
             with_nodes.extend(self.pass(&mut wanted, &From::Files(&files))?);
         }
-        let mut left: Vec<Finding> = wanted.into_values().collect();
-        left.sort_by(|a, b| (&a.file, a.offset).cmp(&(&b.file, b.offset)));
-        Ok((with_nodes, left))
+        Ok((with_nodes, wanted.into_values().collect()))
     }
 
     /// Heals what there are good bytes for in some places, and takes it from what is wanted.
@@ -124,20 +125,22 @@ impl Healing<'_> {
         self.report.roots += relocation.roots;
         let mut with_nodes = HashSet::new();
         for (block, _) in &relocation.moved {
-            let finding = wanted.remove(&block.from);
+            let Some(finding) = wanted.remove(&block.from) else {
+                continue;
+            };
             if block.cid.codec() == DAG_PB {
-                let affected = finding.iter().flat_map(|finding| &finding.affected);
-                with_nodes.extend(affected.map(|one| one.object));
+                with_nodes.extend(finding.affected.iter().map(|one| one.object));
             }
             self.report.healed.push(HealedBlock {
                 block: block.cid,
                 by: sources.by(&block.cid),
+                finding,
             });
         }
         Ok(with_nodes)
     }
 
-    /// What is lost below nodes that were healed, which could not be told before.
+    /// What is found of objects in which a node was healed: what is lost below it could not be told before.
     fn below(&self, objects: HashSet<Cid>) -> Result<Vec<Finding>, StoreError> {
         if objects.is_empty() {
             return Ok(Vec::new());
@@ -146,11 +149,6 @@ impl Healing<'_> {
             core: &self.store.core,
             store: Some(self.store),
         };
-        let mut found = follow_again(&access, objects)?;
-        found.retain(|finding| {
-            let is_new = |place| !self.tried.contains(&place);
-            finding.kind.is_block() && finding.place.is_some_and(is_new)
-        });
-        Ok(found)
+        follow_again(&access, objects)
     }
 }

@@ -1,5 +1,5 @@
 //! The nodes of files and folders made again from what is below them: the leaves' hashes stand in the tables of the
-//! packs, and the names in the root.
+//! packs, or follow from files of the user's, and the names stand in the root.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,11 +11,12 @@ use crate::store::root::{EntryKind, PathEntry, RootRecord};
 use crate::store::verify::{Known, Tables};
 
 /// Makes the nodes of an object, and keeps those that are wanted. That they are the right ones shows in their
-/// hashes.
+/// hashes. Of the `files` is known already what they are, and the bytes of their blocks.
 pub(super) fn nodes(
     tables: &mut Tables<'_>,
     record: &RootRecord,
     wanted: &HashSet<Multihash>,
+    files: &HashMap<Cid, u64>,
     made: &mut HashMap<Multihash, Block>,
 ) -> Result<(), StoreError> {
     let Ok(profile) = record.head.profile.parse::<Profile>() else {
@@ -33,7 +34,10 @@ pub(super) fn nodes(
     let mut folders: HashMap<&str, Option<Vec<FolderEntry>>> = HashMap::new();
     for entry in order {
         let built = match &entry.kind {
-            EntryKind::File { .. } => file(tables, record, entry, &profile, &mut keep)?,
+            EntryKind::File { .. } => match files.get(&entry.cid.0) {
+                Some(tsize) => Some((entry.cid.0, *tsize)),
+                None => file(tables, record, entry, &profile, &mut keep)?,
+            },
             EntryKind::Symlink { target } => {
                 let block = dag::symlink_node(target, &profile);
                 let built = (*block.cid(), block.data().len() as u64);

@@ -35,7 +35,7 @@ pub enum HealedBy {
     Rebuilt,
     /// Another store.
     Store(PathBuf),
-    /// A file.
+    /// A file, or for a node the file or folder that it follows from.
     File(PathBuf),
 }
 
@@ -59,6 +59,8 @@ pub struct HealedBlock {
     pub block: Cid,
     /// Where they came from.
     pub by: HealedBy,
+    /// What was wrong: whose the block is, and where the bytes are that are not used any more.
+    pub finding: Finding,
 }
 
 /// What a healing did.

@@ -32,7 +32,8 @@ pub(super) struct Sources {
     rebuilt: HashMap<Multihash, Block>,
     others: Vec<OtherStore>,
     files: InFiles,
-    from_files: Vec<PathBuf>,
+    /// Which of the files and folders that were named a node follows from.
+    follows_from: HashMap<Multihash, PathBuf>,
     /// Which of the others had the bytes of a block, and not only a place for it.
     had: Mutex<HashMap<Multihash, PathBuf>>,
 }
@@ -56,7 +57,13 @@ impl Sources {
         }
         let records = records(store, wanted)?;
         if !open.is_empty() {
-            sources.rebuild(store, &records, &open)?;
+            rebuild(
+                store,
+                &records,
+                &open,
+                &HashMap::new(),
+                &mut sources.rebuilt,
+            )?;
             open.retain(|hash| !sources.rebuilt.contains_key(hash));
         }
         let (stores, files) = match from {
@@ -76,34 +83,15 @@ impl Sources {
             for profile in &profiles {
                 search(store, path, profile, &open, options, &mut sources.files)?;
             }
-            let found = &sources.files;
+            let found = &mut sources.files;
+            // Those of folders follow from files of which the store may lack all.
+            rebuild(store, &records, &open, &found.files, &mut found.nodes)?;
+            let nodes = open.iter().filter(|hash| found.nodes.contains_key(hash));
+            let nodes = nodes.map(|hash| (*hash, path.clone()));
+            sources.follows_from.extend(nodes);
             open.retain(|hash| !found.leaves.contains_key(hash) && !found.nodes.contains_key(hash));
-            sources.from_files.push(path.clone());
         }
         Ok(sources)
-    }
-
-    fn rebuild(
-        &mut self,
-        store: &Arc<Inner>,
-        records: &[RootRecord],
-        open: &HashSet<Multihash>,
-    ) -> Result<(), StoreError> {
-        let access = Access {
-            core: &store.core,
-            store: Some(store),
-        };
-        let mut tables = Tables::new(&access);
-        for record in records {
-            if record
-                .nodes
-                .iter()
-                .any(|node| open.contains(node.cid.0.hash()))
-            {
-                rebuild::nodes(&mut tables, record, open, &mut self.rebuilt)?;
-            }
-        }
-        Ok(())
     }
 
     /// What there is to put in a block's place.
@@ -152,9 +140,31 @@ impl Sources {
         }
         match self.files.leaves.get(hash) {
             Some(leaf) => HealedBy::File(leaf.path().to_path_buf()),
-            None => HealedBy::File(self.from_files.first().cloned().unwrap_or_default()),
+            None => HealedBy::File(self.follows_from.get(hash).cloned().unwrap_or_default()),
         }
     }
+}
+
+/// Makes the nodes that are wanted from what is below them, in the store or in files that were cut.
+fn rebuild(
+    store: &Arc<Inner>,
+    records: &[RootRecord],
+    wanted: &HashSet<Multihash>,
+    files: &HashMap<Cid, u64>,
+    made: &mut HashMap<Multihash, Block>,
+) -> Result<(), StoreError> {
+    let access = Access {
+        core: &store.core,
+        store: Some(store),
+    };
+    let mut tables = Tables::new(&access);
+    for record in records {
+        let mut nodes = record.nodes.iter();
+        if nodes.any(|node| wanted.contains(node.cid.0.hash())) {
+            rebuild::nodes(&mut tables, record, wanted, files, made)?;
+        }
+    }
+    Ok(())
 }
 
 /// Another place of a block in the store's own packs, if the bytes there are its own. Files of the user's are none:

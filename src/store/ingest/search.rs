@@ -31,8 +31,10 @@ pub(crate) struct LeafSource {
 #[derive(Debug, Default)]
 pub(crate) struct InFiles {
     pub(crate) leaves: HashMap<Multihash, LeafSource>,
-    /// The inner nodes of files, which stand in no file.
+    /// Nodes, which stand in no file.
     pub(crate) nodes: HashMap<Multihash, Block>,
+    /// What each file is, and the bytes of its blocks: the links of the folders over it say both.
+    pub(crate) files: HashMap<Cid, u64>,
 }
 
 impl LeafSource {
@@ -49,7 +51,8 @@ impl LeafSource {
     }
 }
 
-/// Cuts a file, or every file below a folder, and notes those of the wanted blocks that are parts of them.
+/// Cuts a file, or every file below a folder, and notes what each is, and those of the wanted blocks that are parts of
+/// it.
 pub(crate) fn search(
     path: &Path,
     profile: &Profile,
@@ -97,7 +100,8 @@ pub(crate) fn search(
             builder.push_leaf(root, &mut keep);
             if chunk.last {
                 let done = std::mem::replace(&mut builder, FileBuilder::new(profile));
-                done.finish(&mut keep);
+                let file = done.finish(&mut keep);
+                found.files.insert(file.cid, file.tsize);
             }
         }
         if let Some(progress) = &options.progress {

@@ -113,24 +113,25 @@ impl ReadCore {
         };
         match self.gone()?.why_not(&place) {
             None => Ok(()),
-            Some(why) => Err(self.refusal(cid, pack, &place.range(), why)),
+            Some(why) => Err(self.refusal(cid.to_string(), 0, pack, &place.range(), why)),
         }
     }
 
     /// The error for a block that is recorded as damaged.
     pub(crate) fn known_damage(&self, cid: &Cid, place: &Place) -> StoreError {
-        self.refusal(cid, place.pack, &place.range(), Why::Damaged)
+        self.refusal(cid.to_string(), 0, place.pack, &place.range(), Why::Damaged)
     }
 
-    /// The error for bytes of an object that are not to be read.
+    /// The error for bytes that are not to be read, which begin at `offset` of the file or block of that name.
     pub(crate) fn refusal(
         &self,
-        cid: &Cid,
+        name: String,
+        offset: u64,
         pack: PackId,
         range: &Range<u64>,
         why: Why,
     ) -> StoreError {
-        let (name, offset, len) = (cid.to_string(), 0, range.end - range.start);
+        let len = range.end - range.start;
         let (pack, pack_offset) = (self.folder.packs().join(pack.file_name()), range.start);
         match why {
             Why::Damaged => StoreError::KnownDamage {

@@ -232,6 +232,35 @@ fn what_the_source_has_nothing_for_stays_where_it_is() {
 }
 
 #[test]
+fn a_pack_keeps_a_block_that_stays_though_as_many_move_as_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    sample(&path);
+    let store = open(&path, Files::real()).unwrap();
+    let single = |seed| Block::new(RAW, HashFunction::Sha2_256, content(seed, 1));
+    let mut blocks = all(&store).unwrap();
+    let in_session = |cid: &Cid| (5..8).any(|seed| single(seed).cid() == cid);
+    blocks.retain(|(cid, _)| in_session(cid));
+    let (stays, place) = blocks.pop().unwrap();
+    // Where a table lost a row, that is healed too.
+    let lost = single(9);
+    let beyond = Place {
+        offset: place.offset + (64 << 20),
+        ..place
+    };
+    blocks.push((*lost.cid(), beyond));
+    let blocks = arrange(&store.core, blocks).unwrap();
+    let source = |block: &Relocated, _: &Holder| match block.cid == *lost.cid() {
+        true => Ok(Some(Good::Block(lost.clone()))),
+        false => from_its_place(&store, block),
+    };
+    let relocation = relocate(&store, &blocks, &source, None).unwrap();
+    assert_eq!((relocation.moved.len(), relocation.roots), (3, 1));
+    collect(&store);
+    assert_eq!(store.place(stays.hash()).unwrap(), Some(place));
+}
+
+#[test]
 fn an_operation_that_fails_leaves_roots_that_are_old_or_new_and_whole() {
     let dir = scratch();
     let template = dir.path().join("template");

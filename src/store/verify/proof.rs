@@ -380,6 +380,11 @@ impl<'a, 'w> Proof<'a, 'w> {
                 if found.any(|row| row.cid.0.hash() == cid.hash()) {
                     return Ok(Some(pack));
                 }
+                if tables::is_free(&rows, &place) {
+                    let found = "nothing: the table of its pack has no block there".into();
+                    self.missing(cid, place, path, found);
+                    return Ok(None);
+                }
                 let Place { offset, len, .. } = place;
                 let expected = format!("{cid} at {offset} of {}", pack.path().display());
                 let other = other.unwrap_or_else(|| format!("no block of {len} bytes"));

@@ -75,8 +75,8 @@ pub enum FindingKind {
     CorruptBlock,
     /// The disk does not give a block's bytes.
     UnreadableBlock,
-    /// A block lies in a pack that is missing or that cannot be opened, or a root places it where a collection gave the
-    /// bytes back.
+    /// A block lies in a pack that is missing or that cannot be opened, or a root places it where the table of its pack
+    /// has none, or where a collection gave the bytes back.
     MissingBlock,
     /// A pack's header or table is damaged, or the pack is missing.
     Pack,
@@ -127,7 +127,7 @@ pub struct Affected {
 }
 
 /// Something that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Finding {
     /// What it is.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::access::{Access, is_lost};
+use crate::dag::MAX_BLOCK_BYTES;
 use crate::store::error::StoreError;
 use crate::store::pack::{PackFile, PackId, Place, Row};
 
@@ -130,4 +131,16 @@ pub(super) fn at<'r>(rows: &'r [Row], place: &Place) -> impl Iterator<Item = &'r
     let first = rows.partition_point(|row| (row.offset, row.len) < (offset, len));
     let rest = rows[first..].iter();
     rest.take_while(move |row| (row.offset, row.len) == (offset, len))
+}
+
+/// Whether no row lies over any byte of a place: what a root places there is lost, while over the bytes of other blocks
+/// it would contradict the table.
+pub(super) fn is_free(rows: &[Row], place: &Place) -> bool {
+    let range = place.range();
+    let before = &rows[..rows.partition_point(|row| row.offset < range.end)];
+    // None is longer, so what begins further ahead ends before.
+    let may_reach = |row: &&Row| row.offset.saturating_add(MAX_BLOCK_BYTES as u64) > range.start;
+    let mut near = before.iter().rev().take_while(may_reach);
+    range.is_empty()
+        || !near.any(|row| row.len > 0 && row.offset + u64::from(row.len) > range.start)
 }

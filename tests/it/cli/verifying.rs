@@ -168,6 +168,10 @@ fn damaged_blocks_are_healed_from_the_original() {
     assert_eq!(json["left"], serde_json::json!([]));
     assert_eq!(json["healed"][0]["block"], json["findings"][0]["block"]);
     assert_eq!(json["healed"][0]["by"], "file");
+    assert_eq!(json["heal_error"], Value::Null);
+    for field in ["affected", "file", "offset", "len"] {
+        assert_eq!(json["healed"][0][field], json["findings"][0][field]);
+    }
     let from = json["healed"][0]["from"].as_str().unwrap();
     assert!(from.ends_with("model/weights"), "{from}");
     assert_eq!(sandbox.run(&["cat", "m/weights"]).stdout, content);
@@ -179,6 +183,72 @@ fn damaged_blocks_are_healed_from_the_original() {
     sandbox.ok(&["verify"]);
     let text = sandbox.ok(&["verify", "--heal", "model"]);
     assert!(text.contains("healed 0 blocks"), "{text}");
+}
+
+#[test]
+fn what_was_healed_is_named_with_its_file_its_place_and_where_it_came_from() {
+    let (sandbox, _, _) = damaged();
+    let text = sandbox.ok(&["verify", "--heal", "model"]);
+    let healed: Vec<&str> = text.lines().skip(1).collect();
+    assert!(
+        healed[0].starts_with("healed 1 block, 1.0 MiB written"),
+        "{text}"
+    );
+    for column in ["HEALED", "IN", "BLOCK", "WAS", "FROM"] {
+        assert!(healed[1].contains(column), "{text}");
+    }
+    for word in [
+        "corrupt block",
+        "model/weights",
+        ".pack at ",
+        "model/weights",
+    ] {
+        assert!(healed[2].contains(word), "{word}: {text}");
+    }
+    assert!(healed[2].trim_end().ends_with("model/weights"), "{text}");
+}
+
+#[test]
+fn a_source_that_has_nothing_is_named() {
+    let (sandbox, _, _) = damaged();
+    sandbox.write("other/weights", noise(3 << 20, 2));
+    let ran = sandbox.run(&["verify", "--heal", "other"]);
+    assert_eq!(ran.code, Some(1));
+    let note = "note: there are no good bytes for what is left in other: `sync` takes it";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+    let ran = sandbox.run(&["verify", "--heal"]);
+    let note = "note: the store has no other good bytes for what is left; --heal FROM";
+    assert!(ran.stderr.contains(note), "{}", ran.stderr);
+}
+
+#[test]
+fn what_was_found_is_told_though_the_healing_fails() {
+    let (sandbox, cid, content) = damaged();
+    // It passes for a store, and is none that can be read.
+    sandbox.write("broken/FORMAT", "nothing");
+    let ran = sandbox.run(&["verify", "--heal", "broken"]);
+    let text = ran.text();
+    assert_eq!(ran.code, Some(1), "{text} {}", ran.stderr);
+    for word in [
+        "1 finding",
+        "corrupt block",
+        "model/weights",
+        "the healing failed",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(ran.stderr.starts_with("warning: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("broken/FORMAT"), "{}", ran.stderr);
+    let ran = sandbox.run(&["verify", "--heal", "broken", "--json"]);
+    let json: Value = serde_json::from_str(&ran.text()).unwrap();
+    assert_eq!(json["heal_error"]["kind"], "damaged");
+    assert_eq!(
+        (&json["healed"], &json["left"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(json["findings"][0]["affected"][0]["object"], cid.as_str());
+    sandbox.ok(&["verify", "--heal", "model"]);
+    assert_eq!(sandbox.run(&["cat", "m/weights"]).stdout, content);
 }
 
 #[test]
