@@ -283,6 +283,37 @@ fn i4_rebuildable_a_repair_that_meets_a_full_disk_loses_nothing() {
     at_every_operation(&CHANGES, Errno::NOSPC, true);
 }
 
+/// Repairs a store that has space set aside on a disk that is full once. Says how many operations were counted.
+fn with_reserve(nth: u64) -> u64 {
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let content = damaged(&path, Files::real());
+    assert!(path.join("reserve").exists());
+    let fault = Fault {
+        kinds: &WRITES,
+        nth,
+        failure: Failure::Errno(Errno::NOSPC),
+        lasting: false,
+    };
+    let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+    let folder = StoreFolder::on(&path, disk.files());
+    let plan = plan_on(&folder, &RepairOptions::default()).unwrap();
+    let report = apply_on(&folder, &plan).unwrap_or_else(|e| panic!("write {nth}: {e}"));
+    assert_eq!(report.left(), 0, "write {nth}");
+    assert!(path.join("reserve").exists(), "taken again");
+    check(&path, &content).unwrap();
+    disk.counted()
+}
+
+/// What a full disk refuses.
+const WRITES: [Kind; 4] = [Kind::Create, Kind::Write, Kind::Rename, Kind::Link];
+
+#[test]
+fn i6_safe_a_repair_on_a_full_disk_takes_the_space_that_was_set_aside() {
+    let points = (1..).take_while(|nth| with_reserve(*nth) >= *nth);
+    assert!(points.count() > 15);
+}
+
 /// Removes everything and collects it on a disk with a fault, then looks what a repair would say. Says how many
 /// operations were counted.
 fn collected(fault: Fault) -> u64 {
