@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use ipfs_accelerate::{
-    AddOptions, RemoveOptions, RepairOptions, Store, apply_repair, plan_repair,
-};
+use ipfs_accelerate::{AddOptions, RemoveOptions, RepairOptions, Store, apply_repair, plan_repair};
 
 use super::gc::gc;
 use super::store_kit::*;

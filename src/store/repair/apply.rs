@@ -84,7 +84,7 @@ fn carry_out(
     if !steps.folders.is_empty() {
         files.sync_dir(folder.path())?;
     }
-    folder.refuse_links()?;
+    folder.refuse_others()?;
     folder.empty_tmp()?;
     if let Some(bytes) = &steps.format {
         with_space(folder, || folder.publish(&folder.format(), bytes))?;
@@ -141,7 +141,9 @@ fn mend_pack(folder: &StoreFolder, step: &PackStep) -> Result<(), StoreError> {
             files.set_len(&file, *len, path)?;
             files.sync_file(&file, path)?;
         }
-        PackStep::Rebuild { path, rebuilt } => with_space(folder, || rebuild(folder, path, rebuilt))?,
+        PackStep::Rebuild { path, rebuilt } => {
+            with_space(folder, || rebuild(folder, path, rebuilt))?
+        }
     }
     Ok(())
 }
