@@ -370,3 +370,38 @@ fn a_collection_of_everything_that_is_cut_off_leaves_no_roots_to_be_lost() {
     let points = (1..).take_while(|nth| collected(fault(*nth)) >= *nth);
     assert!(points.count() > 10);
 }
+
+#[test]
+fn i6_safe_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one_by_a_repair() {
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let store = Store::create(&path).unwrap();
+    let bytes = text(1, 70_000);
+    store
+        .add_reader(&bytes[..], &AddOptions::default())
+        .unwrap();
+    drop(store);
+    for nth in 1.. {
+        let fault = Fault {
+            kinds: &[Kind::List],
+            nth,
+            failure: Failure::Errno(Errno::ACCESS),
+            lasting: false,
+        };
+        let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+        let plan = plan_on(
+            &StoreFolder::on(&path, disk.files()),
+            &RepairOptions::default(),
+        );
+        if !disk.has_failed() {
+            assert!(nth > 6);
+            return;
+        }
+        let said = match plan {
+            Err(e) => vec![e.to_string()],
+            Ok(plan) => plan.findings.into_iter().map(|f| f.found).collect(),
+        };
+        let is_said = said.iter().any(|text| text.contains("Permission denied"));
+        assert!(is_said, "list {nth}: {said:?}");
+    }
+}
