@@ -206,7 +206,11 @@ fn learn(index: &dyn Index, packs: &dyn PackTables, ids: &[PackId]) -> Result<()
             }
             Err(e) => {
                 let said = advised(&e, "; none of its blocks is known");
-                tracing::warn!(target: DAMAGE_LOG, "{said}")
+                tracing::warn!(target: DAMAGE_LOG, "{said}");
+                // So it goes with the others: they are learned when the store is next opened.
+                if matches!(e, StoreError::File(e) if e.is_of_a_limit()) {
+                    return Ok(());
+                }
             }
         }
     }

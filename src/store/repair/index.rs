@@ -8,7 +8,7 @@ use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::gone::{self, Gone};
-use crate::store::index::{Index, REBUILD_MARK, SledIndex, strange};
+use crate::store::index::{Index, IndexError, REBUILD_MARK, SledIndex, strange};
 use crate::store::inner;
 use crate::store::overlaps;
 use crate::store::pack::{PackFile, PackId, Place, Row};
@@ -59,9 +59,12 @@ pub(super) fn compare(
         }
     }
     let gone = gone::read(folder, store)?;
-    let checked = SledIndex::open(&folder.db())
-        .map_err(|e| e.to_string())
-        .and_then(|index| check(&index, &tables, &gone));
+    let checked = match SledIndex::open(&folder.db()) {
+        // The opening of the store says it; nothing is known of what is in it.
+        Err(IndexError::Refused(_)) => return Ok(None),
+        Err(e) => Err(e.to_string()),
+        Ok(index) => check(&index, &tables, &gone),
+    };
     Ok(checked.err().map(|found| finding(folder, &found)))
 }
 
