@@ -41,6 +41,11 @@ impl FileError {
         move |source| Self::new(action, path, source)
     }
 
+    /// Whether the process, or the machine, has reached a limit. That says nothing of any file.
+    pub(crate) fn is_of_a_limit(&self) -> bool {
+        is_of_a_limit(&self.source)
+    }
+
     /// Whether the disk failed to give the bytes, or ends before them: then they are lost, at least for now. Any
     /// other error says nothing of the bytes.
     pub(crate) fn is_of_the_medium(&self) -> bool {
@@ -68,6 +73,14 @@ impl FileError {
     }
 }
 
+/// See [`FileError::is_of_a_limit`].
+pub(crate) fn is_of_a_limit(error: &io::Error) -> bool {
+    const LIMITS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EFBIG];
+    error
+        .raw_os_error()
+        .is_some_and(|code| LIMITS.contains(&code))
+}
+
 impl Explain for FileError {
     fn kind(&self) -> &'static str {
         match self.source.kind() {
@@ -80,6 +93,18 @@ impl Explain for FileError {
     }
 
     fn hint(&self) -> Option<String> {
+        match self.source.raw_os_error() {
+            Some(libc::EMFILE) => {
+                return Some(
+                    "a limit of the process: raise it (`ulimit -n`, or LimitNOFILE= of a service)"
+                        .into(),
+                );
+            }
+            Some(libc::ENFILE) => {
+                return Some("a limit of the machine: raise it (`sysctl fs.file-max`)".into());
+            }
+            _ => {}
+        }
         match self.source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Some("free space on that file system, or put the store on a larger one".into())
@@ -114,6 +139,18 @@ mod tests {
         assert!(of(io::Error::new(inner.kind(), Outer { source: inner })));
         for code in [libc::EMFILE, libc::ENOMEM, libc::EACCES, libc::ENOENT] {
             assert!(!of(os(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_the_process_is_told_from_what_a_file_is_refused_for() {
+        let of = |code| FileError::new("open", "f", io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE, libc::EFBIG] {
+            assert!(of(code).is_of_a_limit());
+            assert!(of(code).hint().unwrap().contains("raise it"), "{code}");
+        }
+        for code in [libc::EACCES, libc::ENOENT, libc::EIO, libc::ENOSPC] {
+            assert!(!of(code).is_of_a_limit(), "{code}");
         }
     }
 }

@@ -41,26 +41,18 @@ impl Files {
     }
 
     pub(crate) fn open(&self, path: &Path) -> Result<File, FileError> {
-        self.0.open(path).map_err(FileError::at("open", path))
+        self.followed("open", path, self.0.open(path))
     }
 
     /// As [`Files::open`]; none if nothing stands there. A link that leads nowhere is something.
     pub(crate) fn open_if_there(&self, path: &Path) -> Result<Option<File>, FileError> {
-        match self.0.open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => match self.is_symlink(path) {
-                true => Err(Unfit::Kind("a link that leads nowhere").into()),
-                false => Ok(None),
-            }
-            .map_err(FileError::at("open", path)),
-            opened => opened.map(Some).map_err(FileError::at("open", path)),
-        }
+        if_there(self.open(path))
     }
 
     /// For reading and writing, never through a symbolic link; one that is not there is created if a mode
     /// says so.
     pub(crate) fn open_write(&self, path: &Path, create: Option<u32>) -> Result<File, FileError> {
-        let opened = self.0.open_write(path, create);
-        opened.map_err(FileError::at("open", path))
+        self.followed("open", path, self.0.open_write(path, create))
     }
 
     /// Opens a read-only file of ours for punching holes. Its owner may write it only after changing its mode,
@@ -352,6 +344,15 @@ impl Files {
         self.0.list(path).map_err(FileError::at("list", path))
     }
 
+    /// As [`Files::list`]; none where no folder is.
+    pub(crate) fn list_if_there(&self, path: &Path) -> Result<Vec<OsString>, FileError> {
+        match self.list(path) {
+            Err(e) if leads_nowhere(&e.source) => Ok(Vec::new()),
+            Err(e) if e.source.kind() == io::ErrorKind::NotADirectory => Ok(Vec::new()),
+            listed => listed,
+        }
+    }
+
     /// Whether anything stands in a folder.
     pub(crate) fn has_entries(&self, path: &Path) -> Result<bool, FileError> {
         self.0
@@ -375,12 +376,35 @@ impl Files {
         found.map_err(FileError::at("stat", path))
     }
 
-    /// Of what a path leads to; none if nothing stands there.
+    /// Of what a path leads to; none if nothing stands there. A link that leads nowhere is something.
     pub(crate) fn metadata_if_there(&self, path: &Path) -> Result<Option<Metadata>, FileError> {
-        match self.0.metadata(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            found => found.map(Some).map_err(FileError::at("stat", path)),
+        if_there(self.followed("stat", path, self.0.metadata(path)))
+    }
+
+    /// What a path leads to takes on disk; nothing where nothing is, or a link that leads nowhere.
+    pub(crate) fn disk_bytes(&self, path: &Path) -> Result<u64, FileError> {
+        match self.metadata_if_there(path) {
+            Err(e) if Unfit::of(&e.source).is_some() => Ok(0),
+            found => Ok(found?.map_or(0, |found| 512 * found.blocks())),
         }
+    }
+
+    /// Ties what the system said to the path. A link that it could not follow, or was not to, is no file, which is no
+    /// failure of the disk's.
+    fn followed<T>(
+        &self,
+        action: &'static str,
+        path: &Path,
+        done: io::Result<T>,
+    ) -> Result<T, FileError> {
+        done.map_err(|e| {
+            let source = match leads_nowhere(&e) && self.is_symlink(path) {
+                true if self.exists(path) => Unfit::Kind("a symbolic link").into(),
+                true => Unfit::Kind("a link that leads nowhere").into(),
+                false => e,
+            };
+            FileError::new(action, path, source)
+        })
     }
 
     /// Whether a symbolic link stands at a path.
@@ -405,6 +429,19 @@ impl Files {
     }
 }
 
+/// Whether the system found nothing at the end of a path, or only links.
+fn leads_nowhere(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ELOOP)
+}
+
+/// None where nothing stands.
+fn if_there<T>(found: Result<T, FileError>) -> Result<Option<T>, FileError> {
+    match found {
+        Err(e) if e.source.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 /// Whether a folder was not synced because it never can be, by this user or on its file system.
 fn cannot_be_synced(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
@@ -426,6 +463,43 @@ struct ReadAt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_that_leads_nowhere_or_in_a_circle_is_no_file_and_nothing_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let files = Files::real();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(at(to), at(name)).unwrap();
+        link("nothing", "dangling");
+        link("loop", "loop");
+        std::fs::write(at("file"), "x").unwrap();
+        link("file", "link");
+        let said = |error: FileError| match Unfit::of(&error.source) {
+            Some(Unfit::Kind(kind)) => *kind,
+            _ => panic!("{error}"),
+        };
+        for name in ["dangling", "loop"] {
+            let nowhere = "a link that leads nowhere";
+            assert_eq!(said(files.open(&at(name)).unwrap_err()), nowhere);
+            assert_eq!(said(files.open_if_there(&at(name)).unwrap_err()), nowhere);
+            let found = files.metadata_if_there(&at(name));
+            assert_eq!(said(found.unwrap_err()), nowhere);
+            for create in [None, Some(0o644)] {
+                let opened = files.open_write(&at(name), create);
+                assert_eq!(said(opened.unwrap_err()), nowhere);
+            }
+            assert_eq!(files.disk_bytes(&at(name)).unwrap(), 0);
+            assert!(files.list_if_there(&at(name)).unwrap().is_empty());
+        }
+        let opened = files.open_write(&at("link"), None);
+        assert_eq!(said(opened.unwrap_err()), "a symbolic link");
+        files.open(&at("link")).unwrap();
+        assert!(files.open_if_there(&at("nothing")).unwrap().is_none());
+        assert!(files.metadata_if_there(&at("nothing")).unwrap().is_none());
+        for name in ["nothing", "file"] {
+            assert!(files.list_if_there(&at(name)).unwrap().is_empty());
+        }
+    }
 
     #[test]
     fn a_file_is_read_from_its_start_wherever_its_position_is() {

@@ -1,6 +1,7 @@
 //! The folders and fixed files of a store, and the rules for making and recognising one.
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::pack::{self, PackId};
 use super::writer_lock;
 use crate::dag::Profile;
 use crate::error::FileError;
-use crate::fsio::{Files, Locked, TempFile};
+use crate::fsio::{self, Files, Locked, TempFile, Unfit};
 
 /// The format this release writes, and the newest it reads.
 pub(crate) const VERSION: u32 = 1;
@@ -167,7 +168,7 @@ impl StoreFolder {
     /// Whether a store may be made here: the folder is absent, or holds nothing but our own empty folders
     /// and an abandoned lock (a creation that was cut off).
     pub(crate) fn is_vacant(&self) -> Result<bool, StoreError> {
-        Ok(self.foreign_entry()?.is_none() && !self.files.exists(&self.format()))
+        Ok(!self.files.exists(&self.format()) && self.foreign_entry()?.is_none())
     }
 
     /// Makes a store and returns the lock that it was made under. `FORMAT` comes last, so that a creation
@@ -226,66 +227,84 @@ impl StoreFolder {
         Ok(())
     }
 
+    /// Refuses a store in which something else stands for a folder that a writer works in.
+    pub(crate) fn refuse_others(&self) -> Result<(), StoreError> {
+        self.refuse_links()?;
+        for path in [self.tmp(), self.packs(), self.roots(), self.names()] {
+            self.is_there(path)?;
+        }
+        Ok(())
+    }
+
     /// Refuses a store that lacks a folder, or has something else in its place.
     pub(crate) fn check_folders(&self) -> Result<(), StoreError> {
         for path in [self.packs(), self.roots(), self.names()] {
-            match self.files.metadata_if_there(&path)? {
-                None => {
-                    return Err(StoreError::Damaged {
-                        path,
-                        what: "folder",
-                        expected: "a folder of the store's own".into(),
-                        found: "nothing".into(),
-                    });
-                }
-                Some(found) if !found.is_dir() => return Err(not_a_folder(path, "a file")),
-                Some(_) => {}
+            if !self.is_there(path.clone())? {
+                return Err(StoreError::Damaged {
+                    path,
+                    what: "folder",
+                    expected: "a folder of the store's own".into(),
+                    found: "nothing".into(),
+                });
             }
         }
         Ok(())
     }
 
+    /// Whether a folder is there; something else in its place is an error.
+    fn is_there(&self, path: PathBuf) -> Result<bool, StoreError> {
+        match self.files.metadata_if_there(&path) {
+            Ok(Some(found)) if found.is_dir() => Ok(true),
+            Ok(Some(found)) if found.is_file() => Err(not_a_folder(path, "a file")),
+            Ok(Some(found)) => Err(not_a_folder(path, fsio::kind(found.file_type()))),
+            Ok(None) => Ok(false),
+            Err(e) => Err(match Unfit::of(&e.source) {
+                Some(Unfit::Kind(found)) => not_a_folder(path, found),
+                _ => e.into(),
+            }),
+        }
+    }
+
     /// Empties `tmp/`, which only the holder of the lock may; says how many bytes of disk that freed.
     pub(crate) fn empty_tmp(&self) -> Result<u64, StoreError> {
-        let tmp = self.tmp();
-        self.files.make_dir(&tmp)?;
-        let (_, bytes) = self.unfinished()?;
-        for name in self.files.list(&tmp)? {
-            if !name.to_str().is_some_and(Self::is_unfinished) {
-                // Only what bears a name of ours is ever deleted.
-                continue;
-            }
-            match self.files.remove_file(&tmp.join(name)) {
+        self.files.make_dir(&self.tmp())?;
+        let mut bytes = 0;
+        for (path, found) in self.unfinished_files()? {
+            match self.files.remove_file(&path) {
                 Err(e) if e.source.kind() != ErrorKind::NotFound => return Err(e.into()),
-                _ => {}
+                _ => bytes += 512 * found.blocks(),
             }
         }
         Ok(bytes)
     }
 
-    /// How many files of work in progress, or of a writer that was killed, lie in `tmp/`, and what they take on disk.
-    pub(crate) fn unfinished(&self) -> Result<(u64, u64), FileError> {
-        let tmp = self.tmp();
-        let names = match self.files.list(&tmp) {
-            Err(e) if e.source.kind() == ErrorKind::NotFound => return Ok((0, 0)),
-            names => names?,
-        };
-        let (mut count, mut bytes) = (0, 0);
-        for name in names
-            .iter()
-            .filter(|name| name.to_str().is_some_and(Self::is_unfinished))
-        {
-            if let Some(found) = self.files.metadata_if_there(&tmp.join(name))? {
-                count += 1;
-                bytes += 512 * found.blocks();
-            }
-        }
-        Ok((count, bytes))
+    /// What the files of work in progress, or of a writer that was killed, take on disk.
+    pub(crate) fn unfinished_bytes(&self) -> Result<u64, FileError> {
+        let files = self.unfinished_files()?;
+        Ok(files.iter().map(|(_, found)| 512 * found.blocks()).sum())
     }
 
-    /// Whether a name in `tmp/` is one of ours.
-    pub(crate) fn is_unfinished(name: &str) -> bool {
-        format::unhex(name).is_some() || PackId::from_file_name(name).is_some()
+    fn unfinished_files(&self) -> Result<Vec<(PathBuf, Metadata)>, FileError> {
+        let tmp = self.tmp();
+        let mut unfinished = Vec::new();
+        for name in self.files.list_if_there(&tmp)? {
+            let path = tmp.join(&name);
+            let found = match self.files.symlink_metadata(&path) {
+                Err(e) if e.source.kind() == ErrorKind::NotFound => continue,
+                found => found?,
+            };
+            let is_ours = |name| Self::is_unfinished(name, &found);
+            if name.to_str().is_some_and(is_ours) {
+                unfinished.push((path, found));
+            }
+        }
+        Ok(unfinished)
+    }
+
+    /// Whether something in `tmp/` is a file of ours. Nothing else there is ever deleted, whatever it is called.
+    pub(crate) fn is_unfinished(name: &str, found: &Metadata) -> bool {
+        let is_name = format::unhex(name).is_some() || PackId::from_file_name(name).is_some();
+        is_name && found.is_file()
     }
 
     /// Whether a name stands for a file or folder of the store's own, or for what a fresh file system holds.
@@ -350,6 +369,10 @@ impl StoreFolder {
             let text = |name: &OsString| name.to_string_lossy().into_owned();
             Ok(names.iter().map(text).collect())
         };
+        let is_folder = |path: &Path| {
+            let found = self.files.symlink_metadata(path);
+            found.is_ok_and(|found| found.is_dir())
+        };
         for name in list(&self.root)? {
             let path = self.root.join(&name);
             let ours = match name.as_str() {
@@ -359,10 +382,10 @@ impl StoreFolder {
                 // What a fresh file system holds.
                 "lost+found" => true,
                 // An unfinished FORMAT may lie in tmp/, named by 32 hex digits.
-                "tmp" => list(&path)?.iter().all(|n| format::unhex(n).is_some()),
-                known if FOLDERS.contains(&known) => {
-                    self.files.is_dir(&path) && list(&path)?.is_empty()
+                "tmp" => {
+                    is_folder(&path) && list(&path)?.iter().all(|n| format::unhex(n).is_some())
                 }
+                known if FOLDERS.contains(&known) => is_folder(&path) && list(&path)?.is_empty(),
                 _ => false,
             };
             if !ours {

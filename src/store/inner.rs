@@ -67,7 +67,7 @@ impl Inner {
         options: StoreOptions,
         index: impl FnOnce(&StoreFolder) -> IndexSlot,
     ) -> Result<Self, StoreError> {
-        core.folder.refuse_links()?;
+        core.folder.refuse_others()?;
         core.folder.check_folders()?;
         let unfinished = core.folder.empty_tmp()?;
         // What a writer that was killed had renamed may not be durable yet, and from here on it counts.

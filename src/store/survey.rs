@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
@@ -76,7 +77,7 @@ impl Survey {
         Self {
             identity: identity.map(|(version, _, profile)| (version, profile.name().to_owned())),
             reading: StoreReader::open_with(path, options).map(drop),
-            folders: folder.refuse_links(),
+            folders: folder.refuse_others(),
             writer: writer(&folder),
             counts,
             sight,
@@ -135,10 +136,17 @@ fn count(folder: &StoreFolder, store: StoreId) -> Result<Counts, StoreError> {
             Err(e) => counts.damaged.push(e),
         }
     }
-    (counts.unfinished, counts.unfinished_bytes) = folder.unfinished()?;
     for (name, path) in list(folder, &folder.tmp())? {
-        if !StoreFolder::is_unfinished(&name) {
-            counts.foreign.push(path);
+        // A writer may have published or removed it meanwhile.
+        let Ok(found) = folder.files().symlink_metadata(&path) else {
+            continue;
+        };
+        match StoreFolder::is_unfinished(&name, &found) {
+            true => {
+                counts.unfinished += 1;
+                counts.unfinished_bytes += 512 * found.blocks();
+            }
+            false => counts.foreign.push(path),
         }
     }
     for path in &mut counts.foreign {
@@ -152,10 +160,7 @@ fn count(folder: &StoreFolder, store: StoreId) -> Result<Counts, StoreError> {
 
 /// Names, as far as they are text, and paths; nothing where the folder is not there.
 fn list(store: &StoreFolder, folder: &Path) -> Result<Vec<(String, PathBuf)>, FileError> {
-    let names = match store.files().list(folder) {
-        Err(e) if e.source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        names => names?,
-    };
+    let names = store.files().list_if_there(folder)?;
     let named = |name: OsString| {
         let path = folder.join(&name);
         (name.to_string_lossy().into_owned(), path)

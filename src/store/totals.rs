@@ -64,12 +64,7 @@ pub(crate) fn totals(core: &ReadCore) -> Result<StoreTotals, StoreError> {
 /// What a folder's files take on disk.
 fn disk_bytes(files: &Files, folder: &Path) -> Result<u64, StoreError> {
     let mut bytes = 0;
-    let names = match files.list(folder) {
-        Ok(names) => names,
-        Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-        Err(e) => return Err(e.into()),
-    };
-    for name in names {
+    for name in files.list_if_there(folder)? {
         let path = folder.join(name);
         // The writer's database may drop a file meanwhile.
         let Ok(metadata) = files.symlink_metadata(&path) else {

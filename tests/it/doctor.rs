@@ -502,12 +502,17 @@ fn foreign_files_are_named() {
     // These are the store's: of a writer that was killed, and of a fresh file system.
     stage.file(&format!("store/tmp/{}", "0".repeat(32)), b"ours");
     fs::create_dir(stage.path("store/lost+found")).unwrap();
+    // No folder is.
+    fs::create_dir(stage.path("store/tmp").join("1".repeat(32))).unwrap();
     let examined = look(stage.store_path());
     let foreign = check(&examined, "foreign_files");
     assert_eq!(foreign.status, Health::Note);
     assert_eq!(
         foreign.found,
-        "names/.hidden, names/y, notes.txt, packs/readme, roots/x, tmp/z"
+        format!(
+            "names/.hidden, names/y, notes.txt, packs/readme, roots/x, tmp/{}, tmp/z",
+            "1".repeat(32)
+        )
     );
     assert_eq!(check(&examined, "contents").figures["unfinished"], 1);
     for extra in 0..9 {
@@ -515,8 +520,8 @@ fn foreign_files_are_named() {
     }
     let examined = look(stage.store_path());
     let foreign = check(&examined, "foreign_files");
-    assert!(foreign.found.ends_with(", and 7 more"), "{foreign:?}");
-    assert_eq!(foreign.figures["files"], 15);
+    assert!(foreign.found.ends_with(", and 8 more"), "{foreign:?}");
+    assert_eq!(foreign.figures["files"], 16);
     // What is too short to tell may be what is left of a pin, and what may be a root stops every collection.
     fs::write(stage.path("store/names/y"), b"x").unwrap();
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use ipfs_accelerate::{AddOptions, RemoveOptions, Store};
+use ipfs_accelerate::{AddOptions, RemoveOptions, RepairOptions, Store, apply_repair, plan_repair};
 
 use super::gc::gc;
 use super::store_kit::*;
@@ -49,4 +49,32 @@ fn collection_works_on_a_full_disk_and_loses_nothing() {
     // What is a hole is not taken for content.
     assert_eq!(add_bytes(&store, &first).cid, first_cid);
     assert!(read(&store, &of(first_cid)) == first);
+}
+
+#[test]
+fn a_damaged_store_is_repaired_on_a_full_disk_and_then_collected() {
+    let Some(disk) = Disk::new("64m") else {
+        return;
+    };
+    let store = Store::create(disk.store()).unwrap();
+    let kept = bytes(1, 3 << 20);
+    let added = store.add_reader(&kept[..], &AddOptions::default().named("kept"));
+    let kept_cid = added.unwrap().cid;
+    let removed = add_bytes(&store, &bytes(2, 8 << 20)).cid;
+    store
+        .remove(&of(removed), &RemoveOptions::default())
+        .unwrap();
+    drop(store);
+    let root = disk.store().join("roots").join(kept_cid.to_string());
+    let root = fs::File::options().write(true).open(root).unwrap();
+    root.set_len(40).unwrap();
+    drop(root);
+    disk.fill(0);
+    let collected = Store::open(disk.store()).and_then(|store| store.plan_gc(&Default::default()));
+    assert!(collected.is_err(), "it keeps nobody knows what");
+    let plan = plan_repair(disk.store(), &RepairOptions::default()).unwrap();
+    assert_eq!(apply_repair(&plan).unwrap().left(), 0);
+    let store = Store::open(disk.store()).unwrap();
+    assert!(gc(&store).freed_bytes >= 8 << 20);
+    assert!(read(&store, &of(kept_cid)) == kept);
 }

@@ -2,6 +2,7 @@
 //! is healed from.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -16,11 +17,12 @@ use ipfs_accelerate::{
 use super::store_kit::*;
 use super::verify::{damage, verify};
 
-const KINDS: [&str; 3] = ["pipe", "socket", "folder"];
+const KINDS: [&str; 5] = ["pipe", "socket", "dangling", "circle", "folder"];
 
 /// Puts something in a file's place.
 fn intrude(path: &Path, kind: &str) {
     let _ = fs::remove_file(path);
+    let _ = fs::remove_dir_all(path);
     match kind {
         "pipe" => {
             let made = Command::new("mkfifo").arg(path).status().unwrap();
@@ -32,6 +34,9 @@ fn intrude(path: &Path, kind: &str) {
             drop(UnixListener::bind(&bound).unwrap());
             fs::rename(bound, path).unwrap();
         }
+        "dangling" => symlink("/nowhere/at/all", path).unwrap(),
+        "circle" => symlink(path, path).unwrap(),
+        "file" => fs::write(path, b"x").unwrap(),
         _ => fs::create_dir(path).unwrap(),
     }
 }
@@ -147,6 +152,108 @@ fn a_repair_replaces_what_is_no_file_and_no_folder() {
             let store = stage.open();
             assert_eq!(read(&store, &of(cid)), content);
             assert_eq!(store.pins().unwrap().len(), 2);
+        }
+    }
+}
+
+#[test]
+fn a_repair_says_what_stands_in_a_packs_place() {
+    for kind in KINDS {
+        let stage = Stage::new();
+        filled(&stage);
+        let path = stage.store_path();
+        let pack = stage.stored("packs").remove(0);
+        intrude(&pack, kind);
+        let plan = in_time(kind, move || plan_repair(path, &RepairOptions::default()));
+        let plan = plan.unwrap();
+        let of_it = plan.findings.iter().find(|finding| finding.path == pack);
+        let found = of_it.unwrap_or_else(|| panic!("{kind}: {plan:?}"));
+        assert_eq!(
+            (found.defect, found.remedy),
+            (Defect::Foreign, Remedy::Left)
+        );
+    }
+}
+
+#[test]
+fn what_stands_in_a_folders_place_is_said_by_whoever_writes_and_read_beside() {
+    for folder in ["tmp", "packs", "roots", "names", "db"] {
+        for kind in ["file", "pipe", "dangling", "circle"] {
+            let what = format!("{kind} for {folder}");
+            let stage = Stage::new();
+            let (cid, content) = filled(&stage);
+            let path = stage.store_path();
+            intrude(&path.join(folder), kind);
+            let reading = StoreReader::open(&path).and_then(|reader| {
+                reader.totals()?;
+                reader.plan_gc(&Default::default())?;
+                reader.read(&of(cid))
+            });
+            match folder {
+                "tmp" | "db" => assert!(reading.unwrap() == content, "{what}"),
+                _ => assert!(is_no_folder(&reading.unwrap_err()), "{what}"),
+            }
+            let opened = in_time(&what, {
+                let path = path.clone();
+                move || {
+                    let made = Store::open_or_create(&path, Default::default());
+                    let repair = plan_repair(&path, &RepairOptions::default());
+                    [
+                        made.map(drop),
+                        Store::open(&path).map(drop),
+                        repair.map(drop),
+                    ]
+                }
+            });
+            for opened in opened {
+                match folder {
+                    // It is made anew.
+                    "db" => opened.unwrap(),
+                    _ => {
+                        let error = opened.unwrap_err();
+                        assert!(is_no_folder(&error), "{what}: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn is_no_folder(error: &StoreError) -> bool {
+    let is_said = matches!(
+        error,
+        StoreError::Damaged {
+            what: "kind of file",
+            ..
+        }
+    );
+    is_said && error.hint().unwrap().contains("put the folder itself")
+}
+
+#[test]
+fn what_is_no_file_in_tmp_is_left_alone_whatever_it_is_called() {
+    for kind in KINDS {
+        for name in ["f".repeat(32), format!("{}.pack", "f".repeat(32))] {
+            let stage = Stage::new();
+            let (cid, content) = filled(&stage);
+            let path = stage.store_path();
+            let foreign = path.join("tmp").join(name);
+            intrude(&foreign, kind);
+            let store = in_time(kind, move || Store::open(path)).unwrap();
+            add_bytes(&store, b"more");
+            assert_eq!(
+                store
+                    .to_reader()
+                    .plan_gc(&Default::default())
+                    .unwrap()
+                    .unfinished_bytes,
+                0
+            );
+            drop(store);
+            let plan = plan_repair(stage.store_path(), &RepairOptions::default()).unwrap();
+            assert_eq!(apply_repair(&plan).unwrap().findings, [], "{kind}");
+            assert!(fs::symlink_metadata(&foreign).is_ok(), "{kind}");
+            assert!(read(&stage.open(), &of(cid)) == content);
         }
     }
 }

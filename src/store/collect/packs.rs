@@ -195,8 +195,7 @@ pub(crate) fn used_bytes(
     let mut used = 0;
     for id in ids {
         let path = folder.packs().join(id.file_name());
-        let found = folder.files().metadata_if_there(&path)?;
-        used += found.map_or(0, |found| 512 * found.blocks());
+        used += folder.files().disk_bytes(&path)?;
     }
     Ok(used)
 }

@@ -135,7 +135,7 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
         pending_bytes: outlook.pending_bytes(),
         dead_bytes: outlook.freeable_bytes(),
         not_freeable_bytes: outlook.kept.bytes(),
-        unfinished_bytes: core.folder.unfinished()?.1,
+        unfinished_bytes: core.folder.unfinished_bytes()?,
         damaged_bytes,
         overhead_bytes: view.packs.overhead_bytes,
         disk_bytes: view.packs.disk_bytes(),

@@ -18,8 +18,13 @@ use crate::block::Multihash;
 
 /// Why an index did not answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the index failed: {0}")]
-pub(crate) struct IndexError(pub(crate) String);
+pub(crate) enum IndexError {
+    #[error("the index failed: {0}")]
+    Failed(String),
+    /// The system refuses to let it be opened, which says nothing of what is in it.
+    #[error("the index cannot be opened: {0}")]
+    Refused(String),
+}
 
 /// A block's place in another pack, which the index knows when it learns a pack that has the block too.
 #[derive(Clone, Copy, Debug)]

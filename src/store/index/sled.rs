@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Index, IndexError, Rival};
 use crate::block::Multihash;
+use crate::error::is_of_a_limit;
 use crate::store::pack::{PackId, Place, Row};
 
 const BATCH_ROWS: usize = 64;
@@ -40,7 +41,7 @@ impl SledIndex {
                     .map(|db| Self { db })
             });
             match opened {
-                Err(e) if tries > 0 && e.0.contains(LOCKED) => {
+                Err(IndexError::Failed(e)) if tries > 0 && e.contains(LOCKED) => {
                     tries -= 1;
                     std::thread::sleep(LOCK_PAUSE);
                 }
@@ -53,13 +54,16 @@ impl SledIndex {
 /// Turns an error, and a panic inside sled, into a value.
 fn guarded<T>(work: impl FnOnce() -> ::sled::Result<T>) -> Result<T, IndexError> {
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|e| IndexError(e.to_string())),
+        Ok(Err(::sled::Error::Io(e))) if is_of_a_limit(&e) => {
+            Err(IndexError::Refused(e.to_string()))
+        }
+        Ok(result) => result.map_err(|e| IndexError::Failed(e.to_string())),
         Err(panic) => {
             let text = panic
                 .downcast_ref::<&str>()
                 .map(|s| (*s).to_owned())
                 .or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(IndexError(format!(
+            Err(IndexError::Failed(format!(
                 "sled panicked: {}",
                 text.unwrap_or_default()
             )))

@@ -11,7 +11,7 @@ use crate::fsio::Files;
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::pack::{PackFile, PackId, Place, Row};
-use crate::store::repair::DAMAGE_LOG;
+use crate::store::repair::{DAMAGE_LOG, advised};
 
 /// Stands in `db/` from a failure on: whoever opens the store next makes the database anew.
 pub(crate) const REBUILD_MARK: &str = "rebuild";
@@ -23,19 +23,23 @@ pub(crate) struct IndexSlot {
 }
 
 impl IndexSlot {
-    /// Opens the database, making a damaged one anew; where that fails too, memory stands in.
+    /// Opens the database, making a damaged one anew; where that fails too, or it may not be opened now, memory stands in.
     pub(crate) fn open(folder: &StoreFolder) -> Self {
         let (files, db) = (folder.files(), folder.db());
-        let first = if let Some(found) = strange(folder) {
-            Err(IndexError(format!("it is {found}")))
-        } else if files.exists(&db.join(REBUILD_MARK)) {
-            Err(IndexError("it failed before".into()))
-        } else {
-            SledIndex::open(&db)
+        let first = match strange(folder) {
+            Ok(Some(found)) => Err(IndexError::Failed(format!("it is {found}"))),
+            Ok(None) if files.exists(&db.join(REBUILD_MARK)) => {
+                Err(IndexError::Failed("it failed before".into()))
+            }
+            Ok(None) => SledIndex::open(&db),
+            Err(e) => Err(IndexError::Refused(e.to_string())),
         };
         let opened = first.or_else(|first| {
+            if let IndexError::Refused(_) = first {
+                return Err(first);
+            }
             tracing::warn!("{first}; it is rebuilt from the packs");
-            clear(files, &db).map_err(|e| IndexError(e.to_string()))?;
+            clear(files, &db).map_err(|e| IndexError::Failed(e.to_string()))?;
             SledIndex::open(&db)
         });
         let index: Box<dyn Index> = match opened {
@@ -179,7 +183,12 @@ fn learn(index: &dyn Index, packs: &dyn PackTables, ids: &[PackId]) -> Result<()
                 index.insert(id, &table.rows, &|known| packs.rival(known, id))?;
             }
             Err(e) => {
-                tracing::warn!(target: DAMAGE_LOG, "{e}; none of its blocks is known; run `repair`")
+                let said = advised(&e, "; none of its blocks is known");
+                tracing::warn!(target: DAMAGE_LOG, "{said}");
+                // So it goes with the others: they are learned when the store is next opened.
+                if matches!(e, StoreError::File(e) if e.is_of_a_limit()) {
+                    return Ok(());
+                }
             }
         }
     }
@@ -208,7 +217,7 @@ impl IndexSlot {
     /// See [`fill`].
     pub(crate) fn catch_up(&self, packs: &dyn PackTables) -> Result<(), StoreError> {
         self.ask(packs, |index| {
-            fill(index, packs).map_err(|e| IndexError(e.to_string()))
+            fill(index, packs).map_err(|e| IndexError::Failed(e.to_string()))
         })
     }
 }
@@ -240,7 +249,7 @@ mod tests {
 
     impl Index for Failing {
         fn get(&self, _: &Multihash) -> Result<Option<Place>, IndexError> {
-            Err(IndexError("get".into()))
+            Err(IndexError::Failed("get".into()))
         }
         fn insert(
             &self,
@@ -248,20 +257,50 @@ mod tests {
             _: &[Row],
             _: &dyn Fn(&Place) -> Rival,
         ) -> Result<(), IndexError> {
-            Err(IndexError("insert".into()))
+            Err(IndexError::Failed("insert".into()))
         }
         fn marked(&self) -> Result<Vec<PackId>, IndexError> {
-            Err(IndexError("marked".into()))
+            Err(IndexError::Failed("marked".into()))
         }
         fn unmark(&self, _: PackId) -> Result<(), IndexError> {
-            Err(IndexError("unmark".into()))
+            Err(IndexError::Failed("unmark".into()))
         }
         fn remove(&self, _: PackId, _: &[Row]) -> Result<(), IndexError> {
-            Err(IndexError("remove".into()))
+            Err(IndexError::Failed("remove".into()))
         }
         fn len(&self) -> Result<u64, IndexError> {
-            Err(IndexError("len".into()))
+            Err(IndexError::Failed("len".into()))
         }
+    }
+
+    #[test]
+    fn an_index_that_a_limit_of_the_process_keeps_closed_is_left_as_it_is() {
+        use crate::fsio::RealDisk;
+        use crate::store::trials::faults::{Failure, Fault, FaultyDisk, Kind};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = Store::create(&path).unwrap();
+        store
+            .add_reader(&b"content"[..], &AddOptions::default())
+            .unwrap();
+        drop(store);
+        let fault = Fault {
+            kinds: &[Kind::List],
+            nth: 1,
+            failure: Failure::Errno(rustix::io::Errno::MFILE),
+            lasting: true,
+        };
+        let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+        let slot = IndexSlot::open(&StoreFolder::on(&path, disk.files()));
+        assert!(disk.has_failed() && !slot.is_known);
+        drop(slot);
+        let folder = StoreFolder::new(&path);
+        assert!(!folder.db().join(REBUILD_MARK).exists());
+        let slot = IndexSlot::open(&folder);
+        assert!(slot.is_known);
+        let tables = Tables(ReadCore::open(&path).unwrap());
+        let hash = HashFunction::Sha2_256.digest(b"content");
+        assert!(slot.get(&tables, &hash).unwrap().is_some());
     }
 
     struct Tables(ReadCore);

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
+use crate::error::FileError;
 use crate::fsio::Files;
 use crate::store::folder::StoreFolder;
-use crate::store::inner;
-use crate::store::pack::MAX_ROWS;
+use crate::store::pack::{MAX_ROWS, PackId};
 
 /// The row of a table takes more.
 const TABLE_ROW_BYTES: u64 = 40;
@@ -18,24 +18,26 @@ const LOG_BYTES: u64 = 1 << 30;
 const SNAPSHOT_ROW_BYTES: u64 = 16;
 const OTHER_BYTES: u64 = 1 << 20;
 
-/// Why the database is not to be opened.
-pub(crate) fn strange(folder: &StoreFolder) -> Option<String> {
+/// Why the database is not to be opened; an error where the system refuses to let it be looked at.
+pub(crate) fn strange(folder: &StoreFolder) -> Result<Option<String>, FileError> {
     let (files, db) = (folder.files(), folder.db());
     match files.symlink_metadata(&db) {
         // It is made now.
-        Err(_) => return None,
-        Ok(there) if there.is_symlink() => return Some("a symbolic link".into()),
-        Ok(there) if !there.is_dir() => return Some("a file".into()),
+        Err(_) => return Ok(None),
+        Ok(there) if there.is_symlink() => return Ok(Some("a symbolic link".into())),
+        Ok(there) if !there.is_dir() => return Ok(Some("a file".into())),
         Ok(_) => {}
     }
-    let rows = rows_at_most(folder);
-    let blobs = db.join("blobs");
-    strange_in(files, &db, rows).or_else(|| strange_in(files, &blobs, rows))
+    let rows = rows_at_most(folder)?;
+    match strange_in(files, &db, rows)? {
+        None => strange_in(files, &db.join("blobs"), rows),
+        found => Ok(found),
+    }
 }
 
-fn strange_in(files: &Files, folder: &Path, rows: u64) -> Option<String> {
-    let names = files.list(folder).unwrap_or_default();
-    names.iter().find_map(|name| {
+fn strange_in(files: &Files, folder: &Path, rows: u64) -> Result<Option<String>, FileError> {
+    let names = files.list_if_there(folder)?;
+    Ok(names.iter().find_map(|name| {
         let there = files.symlink_metadata(&folder.join(name)).ok()?;
         let name = name.to_string_lossy();
         if there.is_symlink() {
@@ -56,17 +58,17 @@ fn strange_in(files: &Files, folder: &Path, rows: u64) -> Option<String> {
         } else {
             None
         }
-    })
+    }))
 }
 
 /// No more blocks than this are in the tables of all packs.
-fn rows_at_most(folder: &StoreFolder) -> u64 {
-    let files = folder.files();
-    let packs = inner::list(folder).unwrap_or_default();
-    let lengths = packs.iter().filter_map(|id| {
-        let path = folder.packs().join(id.file_name());
-        files.metadata_if_there(&path).ok().flatten()
+fn rows_at_most(folder: &StoreFolder) -> Result<u64, FileError> {
+    let (files, packs) = (folder.files(), folder.packs());
+    let names = files.list_if_there(&packs)?;
+    let lengths = names.iter().filter_map(|name| {
+        PackId::from_file_name(name.to_str()?)?;
+        files.metadata_if_there(&packs.join(name)).ok().flatten()
     });
     let rows = lengths.map(|pack| (pack.len() / TABLE_ROW_BYTES).min(MAX_ROWS as u64));
-    rows.sum()
+    Ok(rows.sum())
 }

@@ -6,13 +6,15 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
+use rustix::process::{Resource, getrlimit};
 
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::pack::{PackFile, PackId, Row};
 
-const OPEN_PACKS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// So many, where the process may have four times as many files open.
+const OPEN_PACKS: u64 = 64;
 /// Tables of reference packs that are kept: at most some 10 MB each.
 const KEPT_TABLES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
@@ -33,7 +35,9 @@ impl PackCache {
         Self {
             folder,
             store,
-            open: Mutex::new(LruCache::new(OPEN_PACKS)),
+            open: Mutex::new(LruCache::new(open_packs(
+                getrlimit(Resource::Nofile).current,
+            ))),
             rows: Mutex::new(LruCache::new(KEPT_TABLES)),
             kinds: Mutex::default(),
         }
@@ -85,6 +89,32 @@ impl PackCache {
     }
 }
 
+/// How many stay open in a process that may have so many files open, or any number. The rest is for roots, the index
+/// and what the caller has.
+fn open_packs(limit: Option<u64>) -> NonZeroUsize {
+    let few = limit.map_or(OPEN_PACKS, |limit| OPEN_PACKS.min(limit / 4));
+    NonZeroUsize::new(few as usize).unwrap_or(NonZeroUsize::MIN)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packs_take_a_quarter_of_the_files_that_a_process_may_have_open() {
+        for (limit, open) in [
+            (None, 64),
+            (Some(1 << 20), 64),
+            (Some(1_024), 64),
+            (Some(128), 32),
+            (Some(20), 5),
+            (Some(3), 1),
+        ] {
+            assert_eq!(open_packs(limit).get(), open, "{limit:?}");
+        }
+    }
 }

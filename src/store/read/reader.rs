@@ -279,7 +279,7 @@ impl StoreReader {
         let mut plan = collect::plan(&self.core, options)?;
         repair::warn_of_damage(&self.core, &HashSet::new());
         if let Writer::Nobody = survey::writer(&self.core.folder)? {
-            plan.unfinished_bytes = self.core.folder.unfinished()?.1;
+            plan.unfinished_bytes = self.core.folder.unfinished_bytes()?;
         }
         Ok(plan)
     }

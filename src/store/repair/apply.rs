@@ -17,14 +17,16 @@ use crate::store::inner::Inner;
 use crate::store::names;
 use crate::store::options::StoreOptions;
 use crate::store::read::ReadCore;
+use crate::store::reserve::with_space;
 use crate::store::root::{self, RootName};
 use crate::store::writer_lock;
 
 /// Carries a plan out, under the writer's lock, and opens the store to see that it does. A store that changed since
 /// the plan was made is looked at anew, and what is found then is what is done.
 ///
-/// Cut off at any moment and begun again it comes to the same end. A load that opens a damaged pack in the moment in
-/// which its header is written may still be told that it is damaged.
+/// On a full disk what it writes takes the space that the store has set aside. Cut off at any moment and begun again it
+/// comes to the same end. A load that opens a damaged pack in the moment in which its header is written may still be
+/// told that it is damaged.
 ///
 /// ```
 /// use ipfs_accelerate::{AddOptions, RepairOptions, Store, StoreReader, apply_repair, plan_repair};
@@ -77,19 +79,20 @@ fn carry_out(
     let mut report = plan.report();
     let (files, steps) = (folder.files(), &plan.steps);
     for path in &steps.folders {
-        files.make_dir(path)?;
+        with_space(folder, || Ok(files.make_dir(path)?))?;
     }
     if !steps.folders.is_empty() {
         files.sync_dir(folder.path())?;
     }
-    folder.refuse_links()?;
+    folder.refuse_others()?;
     folder.empty_tmp()?;
     if let Some(bytes) = &steps.format {
-        folder.publish(&folder.format(), bytes)?;
+        with_space(folder, || folder.publish(&folder.format(), bytes))?;
     }
     // Before the packs, so that a block that is lost is recorded before anything is written where it was.
     if let Some(gone) = &steps.gone {
-        folder.publish(&folder.gone(), &gone.to_bytes(steps.id))?;
+        let bytes = gone.to_bytes(steps.id);
+        with_space(folder, || folder.publish(&folder.gone(), &bytes))?;
     }
     for step in &steps.packs {
         mend_pack(folder, step)?;
@@ -130,7 +133,7 @@ fn mend_pack(folder: &StoreFolder, step: &PackStep) -> Result<(), StoreError> {
     let files = folder.files();
     match step {
         PackStep::Rename { from, to } => {
-            files.rename_new(from, to)?;
+            with_space(folder, || Ok(files.rename_new(from, to)?))?;
             files.sync_dir(&folder.packs())?;
         }
         PackStep::Cut { path, len } => {
@@ -138,7 +141,9 @@ fn mend_pack(folder: &StoreFolder, step: &PackStep) -> Result<(), StoreError> {
             files.set_len(&file, *len, path)?;
             files.sync_file(&file, path)?;
         }
-        PackStep::Rebuild { path, rebuilt } => rebuild(folder, path, rebuilt)?,
+        PackStep::Rebuild { path, rebuilt } => {
+            with_space(folder, || rebuild(folder, path, rebuilt))?
+        }
     }
     Ok(())
 }
@@ -183,16 +188,18 @@ fn publish_root(
     };
     let name = step.path.file_name().and_then(|name| name.to_str());
     if let Some(RootName::Object(cid)) = name.and_then(RootName::parse).filter(|_| is_held) {
-        files.link(&step.path, &root::retired_path(folder, &cid)?)?;
+        let retired = root::retired_path(folder, &cid)?;
+        with_space(folder, || Ok(files.link(&step.path, &retired)?))?;
     }
-    let mut temp = folder.temp_file()?;
-    temp.write_all(&step.record.to_bytes(plan.steps.id))?;
-    Ok(temp.publish(&step.path, 0o644, true)?)
+    let bytes = step.record.to_bytes(plan.steps.id);
+    with_space(folder, || folder.publish(&step.path, &bytes))
 }
 
 fn mend_name(folder: &StoreFolder, plan: &RepairPlan, step: &NameStep) -> Result<(), StoreError> {
     match step {
-        NameStep::Set(pin) => names::prepare(folder, plan.steps.id, pin)?.publish(),
+        NameStep::Set(pin) => with_space(folder, || {
+            names::prepare(folder, plan.steps.id, pin)?.publish()
+        }),
         NameStep::Drop(name) => names::unlink(folder, name),
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::block::Cid;
-use crate::error::FileError;
+use crate::error::{Explain, FileError};
 use crate::store::error::StoreError;
 use crate::store::format::{Envelope, FileKind};
 use crate::store::inner;
@@ -27,13 +27,19 @@ const SMALL_ROOT: u64 = 64 << 10;
 pub const DAMAGE_LOG: &str = "ipfs_accelerate::damage";
 
 /// Warns of the packs, roots and names that are seen to be damaged, and of packs that are missing, a line each; of packs
-/// that were told already not again.
+/// that were told already not again. At a limit of the process it ends: it is no more than a look.
 pub(crate) fn warn_of_damage(core: &ReadCore, told: &HashSet<PackId>) {
+    if let Err(e) = look(core, told) {
+        tracing::warn!(target: DAMAGE_LOG, "{}", advised(&e.into(), ""));
+    }
+}
+
+fn look(core: &ReadCore, told: &HashSet<PackId>) -> Result<(), FileError> {
     let folder = &core.folder;
     let packs = inner::list(folder).unwrap_or_default();
     for id in some(packs.difference(told).copied().collect()) {
         if let Err(e) = core.packs.open(id).map(drop) {
-            warn(&e);
+            warn(e)?;
         }
     }
     let roots = folder.files().list(&folder.roots()).unwrap_or_default();
@@ -42,10 +48,10 @@ pub(crate) fn warn_of_damage(core: &ReadCore, told: &HashSet<PackId>) {
     for name in some(roots).filter(|name| object(name).is_some()) {
         match look_at_root(core, &folder.roots().join(&name), &packs) {
             Ok(Some((record, pack))) if missing.insert(pack) => {
-                warn(&core.pack_missing(&record, pack));
+                warn(core.pack_missing(&record, pack))?;
             }
             Ok(_) => {}
-            Err(e) => warn(&e),
+            Err(e) => warn(e)?,
         }
     }
     for name in some(folder.files().list(&folder.names()).unwrap_or_default()) {
@@ -55,20 +61,35 @@ pub(crate) fn warn_of_damage(core: &ReadCore, told: &HashSet<PackId>) {
                 // It may have been set after the roots were listed.
                 if !folder.files().exists(&root::object_path(folder, &pin.cid)) {
                     let (name, cid) = (pin.name, pin.cid);
-                    warn(&StoreError::NameWithoutRoot { name, cid });
+                    warn(StoreError::NameWithoutRoot { name, cid })?;
                 }
             }
             Ok(_) => {}
-            Err(e) => warn(&e),
+            Err(e) => warn(e)?,
         }
     }
+    Ok(())
 }
 
 /// What went since it was listed is not damaged.
-fn warn(error: &StoreError) {
-    if !super::raw::is_absent(error) {
-        tracing::warn!(target: DAMAGE_LOG, "{error}; run `repair`");
+fn warn(error: StoreError) -> Result<(), FileError> {
+    match error {
+        StoreError::File(e) if e.is_of_a_limit() => return Err(e),
+        e if super::raw::is_absent(&e) => {}
+        e => tracing::warn!(target: DAMAGE_LOG, "{}", advised(&e, "")),
     }
+    Ok(())
+}
+
+/// What is said of an error in passing: what is wrong, what comes of it, and what to do. Damage is what a repair is for;
+/// what the system refuses is not.
+pub(crate) fn advised(error: &StoreError, effect: &str) -> String {
+    let advice = match error {
+        StoreError::File(e) => e.hint(),
+        _ => Some("run `repair`".into()),
+    };
+    let advice = advice.map_or(String::new(), |advice| format!("; {advice}"));
+    format!("{error}{effect}{advice}")
 }
 
 fn some<T>(all: Vec<T>) -> impl Iterator<Item = T> {

@@ -8,7 +8,7 @@ use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::gone::{self, Gone};
-use crate::store::index::{Index, REBUILD_MARK, SledIndex, strange};
+use crate::store::index::{Index, IndexError, REBUILD_MARK, SledIndex, strange};
 use crate::store::inner;
 use crate::store::overlaps;
 use crate::store::pack::{PackFile, PackId, Place, Row};
@@ -16,8 +16,13 @@ use crate::store::pack::{PackFile, PackId, Place, Row};
 /// What can be said of the index without opening it, which would change it.
 pub(super) fn look_at(folder: &StoreFolder, survey: &Survey) -> Option<RepairFinding> {
     let (files, db) = (folder.files(), folder.db());
-    if let Some(found) = strange(folder) {
-        return Some(finding(folder, &found));
+    match strange(folder) {
+        Ok(Some(found)) => return Some(finding(folder, &found)),
+        Err(e) => {
+            let found = format!("what cannot be looked at: {}", e.source);
+            return Some(finding(folder, &found).advised(REFUSED));
+        }
+        Ok(None) => {}
     }
     let found = match files.symlink_metadata(&db) {
         Err(e) if e.source.kind() == std::io::ErrorKind::NotFound => "nothing",
@@ -29,6 +34,10 @@ pub(super) fn look_at(folder: &StoreFolder, survey: &Survey) -> Option<RepairFin
     };
     Some(finding(folder, found))
 }
+
+/// What is done about a database that the system lets nobody look at.
+const REFUSED: &str =
+    "where it cannot be removed the repair ends with that: check who owns it and its permissions";
 
 fn finding(folder: &StoreFolder, found: &str) -> RepairFinding {
     let said = ("index", "a database".to_owned(), found.to_owned());
@@ -50,9 +59,12 @@ pub(super) fn compare(
         }
     }
     let gone = gone::read(folder, store)?;
-    let checked = SledIndex::open(&folder.db())
-        .map_err(|e| e.to_string())
-        .and_then(|index| check(&index, &tables, &gone));
+    let checked = match SledIndex::open(&folder.db()) {
+        // The opening of the store says it; nothing is known of what is in it.
+        Err(IndexError::Refused(_)) => return Ok(None),
+        Err(e) => Err(e.to_string()),
+        Ok(index) => check(&index, &tables, &gone),
+    };
     Ok(checked.err().map(|found| finding(folder, &found)))
 }
 

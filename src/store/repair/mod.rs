@@ -35,7 +35,7 @@ pub(crate) use apply::apply_on;
 pub use apply::apply_repair;
 pub use finding::{Defect, Remedy, RepairFinding, RepairObject};
 pub use glance::DAMAGE_LOG;
-pub(crate) use glance::warn_of_damage;
+pub(crate) use glance::{advised, warn_of_damage};
 pub(crate) use look::{Fault, Sight, look};
 #[cfg(test)]
 pub(crate) use plan::plan as plan_on;

@@ -1,5 +1,6 @@
 //! What a plan does, in the order in which it is done, and what the store looked like when it was made.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -100,7 +101,11 @@ impl Seen {
         paths.sort();
         let mut seen = Vec::with_capacity(paths.len());
         for path in paths {
-            if let Some(found) = files.metadata_if_there(&path)? {
+            let found = match files.symlink_metadata(&path) {
+                Err(e) if e.source.kind() == ErrorKind::NotFound => None,
+                found => Some(found?),
+            };
+            if let Some(found) = found {
                 let is_root = path.parent() == Some(&*folder.roots());
                 let written = found.modified().ok().filter(|_| !is_root);
                 seen.push((path, found.ino(), found.len(), written));

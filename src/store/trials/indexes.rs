@@ -139,7 +139,7 @@ impl FaultyIndex {
     fn meet(&self) -> Result<&MemoryIndex, IndexError> {
         let number = self.counted.fetch_add(1, Ordering::Relaxed) + 1;
         match number == self.nth || (self.lasting && number > self.nth) {
-            true => Err(IndexError(format!("call {number}"))),
+            true => Err(IndexError::Failed(format!("call {number}"))),
             false => Ok(&self.index),
         }
     }

@@ -283,6 +283,37 @@ fn i4_rebuildable_a_repair_that_meets_a_full_disk_loses_nothing() {
     at_every_operation(&CHANGES, Errno::NOSPC, true);
 }
 
+/// Repairs a store that has space set aside on a disk that is full once. Says how many operations were counted.
+fn with_reserve(nth: u64) -> u64 {
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let content = damaged(&path, Files::real());
+    assert!(path.join("reserve").exists());
+    let fault = Fault {
+        kinds: &WRITES,
+        nth,
+        failure: Failure::Errno(Errno::NOSPC),
+        lasting: false,
+    };
+    let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+    let folder = StoreFolder::on(&path, disk.files());
+    let plan = plan_on(&folder, &RepairOptions::default()).unwrap();
+    let report = apply_on(&folder, &plan).unwrap_or_else(|e| panic!("write {nth}: {e}"));
+    assert_eq!(report.left(), 0, "write {nth}");
+    assert!(path.join("reserve").exists(), "taken again");
+    check(&path, &content).unwrap();
+    disk.counted()
+}
+
+/// What a full disk refuses.
+const WRITES: [Kind; 4] = [Kind::Create, Kind::Write, Kind::Rename, Kind::Link];
+
+#[test]
+fn i6_safe_a_repair_on_a_full_disk_takes_the_space_that_was_set_aside() {
+    let points = (1..).take_while(|nth| with_reserve(*nth) >= *nth);
+    assert!(points.count() > 15);
+}
+
 /// Removes everything and collects it on a disk with a fault, then looks what a repair would say. Says how many
 /// operations were counted.
 fn collected(fault: Fault) -> u64 {
@@ -338,4 +369,39 @@ fn a_collection_of_everything_that_is_cut_off_leaves_no_roots_to_be_lost() {
     };
     let points = (1..).take_while(|nth| collected(fault(*nth)) >= *nth);
     assert!(points.count() > 10);
+}
+
+#[test]
+fn i6_safe_a_folder_that_may_not_be_listed_is_not_taken_for_an_empty_one_by_a_repair() {
+    let dir = super::scratch();
+    let path = dir.path().join("store");
+    let store = Store::create(&path).unwrap();
+    let bytes = text(1, 70_000);
+    store
+        .add_reader(&bytes[..], &AddOptions::default())
+        .unwrap();
+    drop(store);
+    for nth in 1.. {
+        let fault = Fault {
+            kinds: &[Kind::List],
+            nth,
+            failure: Failure::Errno(Errno::ACCESS),
+            lasting: false,
+        };
+        let disk = FaultyDisk::new(Arc::new(RealDisk), fault);
+        let plan = plan_on(
+            &StoreFolder::on(&path, disk.files()),
+            &RepairOptions::default(),
+        );
+        if !disk.has_failed() {
+            assert!(nth > 6);
+            return;
+        }
+        let said = match plan {
+            Err(e) => vec![e.to_string()],
+            Ok(plan) => plan.findings.into_iter().map(|f| f.found).collect(),
+        };
+        let is_said = said.iter().any(|text| text.contains("Permission denied"));
+        assert!(is_said, "list {nth}: {said:?}");
+    }
 }

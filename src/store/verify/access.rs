@@ -35,8 +35,9 @@ impl Access<'_> {
             return Ok(store.registry.has_pack(pack));
         }
         let path = self.core.folder.packs().join(pack.file_name());
-        let found = self.core.folder.files().metadata_if_there(&path)?;
-        Ok(found.is_some())
+        let found = self.core.folder.files().metadata_if_there(&path);
+        // What cannot be looked at is not known to be gone.
+        Ok(!matches!(found, Ok(None)))
     }
 
     pub(super) fn resolve(&self, target: &Target) -> Result<Object, StoreError> {

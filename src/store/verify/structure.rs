@@ -127,7 +127,8 @@ impl<'a> Structure<'a> {
         let root = object_path(&core.folder, &pin.cid);
         let there = names::read(&core.folder, core.id, &pin.name)?;
         let is_same = there.is_some_and(|there| there.cid == pin.cid);
-        if is_same && core.folder.files().metadata_if_there(&root)?.is_none() {
+        let found = core.folder.files().metadata_if_there(&root);
+        if is_same && matches!(found, Ok(None)) {
             let path = core.folder.names().join(&pin.name);
             let error = StoreError::NameWithoutRoot {
                 name: pin.name.clone(),

@@ -333,19 +333,7 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     sandbox.write("big", noise(3_000_000, 14));
     let before = super::snapshot(&sandbox.store());
     // A limit on the length of files stands in for the disk. Its signal ends whoever does not ask for errors.
-    let limited = format!(
-        "ulimit -f 1000; exec {} --json add big",
-        env!("CARGO_BIN_EXE_ipfs-accelerate")
-    );
-    let ran = std::process::Command::new("/bin/bash")
-        .args(["-c", &limited])
-        .env_clear()
-        .env("HOME", sandbox.dir.path())
-        .env("IPFS_ACCELERATE_STORE", sandbox.store())
-        .current_dir(sandbox.dir.path())
-        .output()
-        .unwrap();
-    let ran = super::Ran::from(ran);
+    let ran = limited(&sandbox, "ulimit -f 1000", "--json add big");
     assert_eq!(ran.code, Some(2), "{}{}", ran.text(), ran.stderr);
     assert!(
         ran.stderr.starts_with("error: cannot write "),
@@ -354,6 +342,48 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     );
     assert_eq!(super::snapshot(&sandbox.store()), before);
     sandbox.ok(&["add", "big"]);
+}
+
+/// Runs the binary under a limit.
+fn limited(sandbox: &Sandbox, limit: &str, args: &str) -> super::Ran {
+    let bin = env!("CARGO_BIN_EXE_ipfs-accelerate");
+    let ran = std::process::Command::new("/bin/bash")
+        .args(["-c", &format!("{limit}; exec {bin} {args}")])
+        .env_clear()
+        .env("HOME", sandbox.dir.path())
+        .env("IPFS_ACCELERATE_STORE", sandbox.store())
+        .current_dir(sandbox.dir.path())
+        .output()
+        .unwrap();
+    super::Ran::from(ran)
+}
+
+#[test]
+fn what_a_limit_of_the_process_refuses_is_not_taken_for_damage() {
+    let sandbox = with_hello();
+    let db = sandbox.store().join("db/db");
+    for args in ["gc", "repair"] {
+        let ran = limited(&sandbox, "ulimit -f 0", args);
+        assert_eq!(ran.code, Some(0), "{args}: {}", ran.stderr);
+        assert!(ran.stderr.contains("stays in memory"), "{}", ran.stderr);
+        assert!(fs::metadata(&db).unwrap().len() > 0, "{args}");
+    }
+    for number in 0..30 {
+        let name = format!("f{number}");
+        sandbox.write(&name, noise(1_000, number));
+        sandbox.ok(&["add", &name]);
+    }
+    let ran = limited(&sandbox, "ulimit -n 5", "gc");
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("\nhint: a limit of the process"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!ran.stderr.contains("run `repair`"), "{}", ran.stderr);
+    assert!(ran.stderr.lines().count() < 8, "{}", ran.stderr);
+    assert!(fs::metadata(&db).unwrap().len() > 0);
+    assert_eq!(sandbox.ok(&["repair"]), "nothing is wrong\n");
 }
 
 #[test]
