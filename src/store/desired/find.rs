@@ -1,6 +1,6 @@
 //! What there is of a file's entries: in the store, and in what other entries add.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,10 +34,16 @@ pub(crate) fn plan_pins(
         let mut open: Vec<usize> = (0..found.len()).filter(is_open).collect();
         open.sort_by_key(|at| turn(&desired.entries[*at]));
         let mut brought = Brought::default();
+        let there = |found: &&Found| matches!(found, Found::There(_));
+        found
+            .iter()
+            .filter(there)
+            .for_each(|found| brought.note(found));
         for at in open {
             let before = std::mem::replace(&mut found[at], Found::Missing(None));
             let entry = &desired.entries[at];
             found[at] = failed(foresee(store, entry, before, &mut brought, options));
+            brought.note(&found[at]);
         }
     }
     Ok(plan(desired, found, &pins, options.prune))
@@ -154,36 +160,36 @@ fn foresee(
     }
 }
 
-/// What paths that were hashed bring.
+/// What the entries before bring.
 #[derive(Default)]
 struct Brought {
     known: Known,
+    /// Those that are objects of their own then.
+    pinned: HashSet<Cid>,
+    /// Of paths that were hashed, what stands in them.
     objects: Vec<HashMap<String, Cid>>,
     /// Where each CID stands: the object, and the path in it.
     places: HashMap<Cid, (usize, String)>,
 }
 
 impl Brought {
-    /// Objects come before what lies inside others.
+    fn note(&mut self, found: &Found) {
+        if let Found::There(cid) | Found::Missing(Some(cid)) = found {
+            self.pinned.insert(canonical(cid));
+        }
+    }
+
+    fn is_object(&self, cid: &Cid) -> bool {
+        self.pinned.contains(&canonical(cid))
+    }
+
     fn add(&mut self, listing: Listing) {
         let object = self.objects.len();
         for (path, cid) in &listing.entries {
             let place = (object, path.clone());
-            match path.is_empty() {
-                true => {
-                    self.places.insert(canonical(cid), place);
-                }
-                false => {
-                    self.places.entry(canonical(cid)).or_insert(place);
-                }
-            }
+            self.places.entry(canonical(cid)).or_insert(place);
         }
         self.objects.push(listing.entries);
-    }
-
-    fn is_object(&self, cid: &Cid) -> bool {
-        let place = self.places.get(&canonical(cid));
-        place.is_some_and(|(_, path)| path.is_empty())
     }
 
     /// What stands at a path below a CID.
