@@ -16,7 +16,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Note, Output, Table, View};
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, set_total};
 use crate::cli::text;
 
 /// Findings that people are shown; JSON has all.
@@ -199,7 +199,7 @@ fn follow(context: &Context<'_>, options: &mut VerifyOptions) -> Result<Progress
     let progress = context.progress("verifying", &context.store_path()?, Some(0));
     let bar = progress.bar();
     options.progress = Some(Arc::new(move |at: VerifyProgress| {
-        bar.set_length(at.total_bytes);
+        set_total(&bar, at.total_bytes);
         bar.set_position(at.done_bytes);
     }));
     Ok(progress)
@@ -346,7 +346,7 @@ fn notes(report: &VerifyReport, left: &[Finding], store: &Path) -> Vec<String> {
         (false, _) => {}
     }
     if left.iter().any(|one| !one.kind.is_block()) {
-        notes.push("`repair` mends roots, names, and headers and tables of packs".into());
+        notes.push("`repair` mends roots, and headers and tables of packs, and names where one byte is wrong".into());
     }
     if !report.cleared.is_empty() {
         let cleared = text::count(report.cleared.len() as u64, "block");
