@@ -1,6 +1,6 @@
 //! What is parsed: the global flags, the commands, and the grouped help.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -212,12 +212,24 @@ fn hint_of(e: &(dyn std::error::Error + 'static)) -> Option<String> {
     span.or_else(|| e.downcast_ref::<ByteSizeError>().and_then(Explain::hint))
 }
 
+/// Whether a word is a long flag that the next word is the value of.
+fn takes_value(command: &clap::Command, word: &OsStr) -> bool {
+    let name = word.to_str().and_then(|word| word.strip_prefix("--"));
+    name.is_some_and(|name| {
+        let mut flags = command.get_arguments();
+        flags.any(|flag| flag.get_long() == Some(name) && flag.get_action().takes_values())
+    })
+}
+
 /// The command that a command line names; clap does not say it of a value that cannot be read.
 fn command_in(line: impl Iterator<Item = OsString>) -> String {
     let mut command = &Cli::command();
     let mut found = vec!["ipfs-accelerate"];
+    let mut is_value = false;
     for word in line.skip(1) {
-        if let Some(next) = command.find_subcommand(&word) {
+        let next = command.find_subcommand(&word).filter(|_| !is_value);
+        is_value = takes_value(command, &word);
+        if let Some(next) = next {
             found.push(next.get_name());
             command = next;
         }
