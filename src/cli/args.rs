@@ -1,8 +1,10 @@
 //! What is parsed: the global flags, the commands, and the grouped help.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use ipfs_accelerate::{ByteSizeError, Explain, TimeSpanError};
 
 use super::commands;
 
@@ -173,8 +175,8 @@ pub(crate) fn command() -> clap::Command {
     Cli::command().help_template(template)
 }
 
-/// The first paragraph of clap's message without its `error: `, and what it suggests to do.
-pub(crate) fn explain(e: &clap::Error) -> (String, String) {
+/// The first paragraph of clap's message without its `error: `, and what it suggests to do about the command line.
+pub(crate) fn explain(e: &clap::Error, line: impl Iterator<Item = OsString>) -> (String, String) {
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = e.render().to_string();
     let mut paragraphs = text.split("\n\n");
@@ -187,20 +189,82 @@ pub(crate) fn explain(e: &clap::Error) -> (String, String) {
     {
         hint.push_str(&format!("{}; ", one_line(tip)));
     }
+    if let Some(tip) = std::error::Error::source(e).and_then(hint_of) {
+        hint.push_str(&format!("{tip}; "));
+    }
     let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
     // `ipfs-accelerate COMMAND [SUBCOMMAND] …`, as far as it is words.
-    let command: Vec<&str> = usage
-        .unwrap_or("ipfs-accelerate")
-        .split_whitespace()
-        .take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
-        .collect();
-    hint.push_str(&format!("see `{} --help`", command.join(" ")));
+    let command = usage.map_or_else(
+        || command_in(line),
+        |usage| {
+            let words = usage.split_whitespace();
+            let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+            words.take_while(is_name).collect::<Vec<_>>().join(" ")
+        },
+    );
+    hint.push_str(&format!("see `{command} --help`"));
     (message, hint)
+}
+
+/// What to write instead of a value that cannot be read, where its type tells.
+fn hint_of(e: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let span = e.downcast_ref::<TimeSpanError>().and_then(Explain::hint);
+    span.or_else(|| e.downcast_ref::<ByteSizeError>().and_then(Explain::hint))
+}
+
+/// Whether a word is a long flag that the next word is the value of.
+fn takes_value(command: &clap::Command, word: &OsStr) -> bool {
+    let name = word.to_str().and_then(|word| word.strip_prefix("--"));
+    name.is_some_and(|name| {
+        let mut flags = command.get_arguments();
+        flags.any(|flag| flag.get_long() == Some(name) && flag.get_action().takes_values())
+    })
+}
+
+/// The command that a command line names; clap does not say it of a value that cannot be read.
+fn command_in(line: impl Iterator<Item = OsString>) -> String {
+    let mut command = &Cli::command();
+    let mut found = vec!["ipfs-accelerate"];
+    let mut is_value = false;
+    for word in line.skip(1) {
+        let next = command.find_subcommand(&word).filter(|_| !is_value);
+        is_value = takes_value(command, &word);
+        if let Some(next) = next {
+            found.push(next.get_name());
+            command = next;
+        }
+    }
+    found.join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bad_value_leads_to_the_help_of_its_command_and_to_the_units() {
+        for (line, says) in [
+            (
+                "gc --grace 1",
+                "write it as 500ms, 30s, 5m, 24h or 7d, or as a sum such as 1h 30m; see `ipfs-accelerate gc --help`",
+            ),
+            (
+                "--store gc pin rm a --lock-timeout x",
+                "see `ipfs-accelerate pin rm --help`",
+            ),
+            (
+                "verify --sample many",
+                "see `ipfs-accelerate verify --help`",
+            ),
+            ("gc --nothing", "see `ipfs-accelerate gc --help`"),
+        ] {
+            let line = format!("ipfs-accelerate {line}");
+            let words = || line.split(' ').map(OsString::from);
+            let e = command().try_get_matches_from(words()).unwrap_err();
+            let (_, hint) = explain(&e, words());
+            assert!(hint.ends_with(says), "{line}: {hint}");
+        }
+    }
 
     #[test]
     fn the_parser_is_sound() {

@@ -124,6 +124,7 @@ impl<'a> Context<'a> {
                 let folder = TemporaryFolder::new("dry-run")?;
                 let mut options = self.store_options(lock)?;
                 options.profile = profile;
+                options.stands_for = Some(self.store_path()?);
                 let store = Store::create_with(folder.path().join("store"), options)?;
                 (store, Some(folder))
             }

@@ -62,7 +62,7 @@ fn refused(e: &clap::Error) -> ExitCode {
         let _ = e.print();
         return ExitCode::SUCCESS;
     }
-    let (message, hint) = args::explain(e);
+    let (message, hint) = args::explain(e, std::env::args_os());
     if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = e.print();
     } else {

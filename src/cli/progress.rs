@@ -28,7 +28,8 @@ impl Progress {
             false => ProgressDrawTarget::hidden(),
         };
         let bar = ProgressBar::with_draw_target(total_bytes, target);
-        bar.set_style(style(total_bytes.is_some()));
+        // A bar of nothing would be full.
+        bar.set_style(style(total_bytes.is_some_and(|total| total > 0)));
         bar.set_message(message.into());
         if !bar.is_hidden() {
             bar.enable_steady_tick(FIRST_DRAW);
@@ -47,7 +48,7 @@ impl Progress {
         let bar = self.bar();
         Arc::new(move |at: AddProgress| {
             if let Some(total) = at.total_bytes {
-                bar.set_length(total);
+                set_total(&bar, total);
             }
             bar.set_position(at.done_bytes);
             if at.shared_bytes > 0 {
@@ -55,6 +56,14 @@ impl Progress {
                 bar.set_prefix(format!("{shared} shared, {new} new "));
             }
         })
+    }
+}
+
+/// How many bytes there are, once that is known.
+pub(crate) fn set_total(bar: &ProgressBar, total_bytes: u64) {
+    if bar.length() != Some(total_bytes) {
+        bar.set_length(total_bytes);
+        bar.set_style(style(total_bytes > 0));
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn checks(survey: &Survey, max_bytes: Option<u64>) -> Vec<HealthCheck
             packs(&sight.packs),
             roots(sight),
             damage(sight),
-            references(&sight.sources),
+            references(sight),
             quota(sight, max_bytes),
         ]),
         Err(e) => checks.push(HealthCheck::error("files", e)),
@@ -105,8 +105,7 @@ fn held(holder: &Holder, lock: &str) -> HealthCheck {
         pid, host, since, ..
     } = holder;
     let open = format!("open for writing by process {pid} on {host} since {since}");
-    let named = rustix::system::uname().nodename().to_string_lossy() == host.as_str();
-    let lives = named && pid.parse().is_ok_and(is_alive);
+    let lives = holder.is_seen();
     let check = match lives {
         true => HealthCheck::ok("writer", open),
         // The lock is held, whoever holds it: a child of that process, or one that has another number here.
@@ -119,18 +118,6 @@ fn held(holder: &Holder, lock: &str) -> HealthCheck {
         ),
     };
     check.with_figures(&[("held", 1), ("holder_is_alive", u64::from(lives))])
-}
-
-/// Whether there is such a process, one of another user's too.
-fn is_alive(pid: i32) -> bool {
-    use rustix::io::Errno;
-    let pid = rustix::process::Pid::from_raw(pid).filter(|pid| pid.as_raw_nonzero().get() > 0);
-    pid.is_some_and(|pid| {
-        matches!(
-            rustix::process::test_kill_process(pid),
-            Ok(()) | Err(Errno::PERM)
-        )
-    })
 }
 
 fn index(survey: &Survey) -> HealthCheck {
@@ -226,31 +213,39 @@ fn roots(sight: &Sight) -> HealthCheck {
 fn faulty(name: &'static str, faults: &[Fault], advice: impl Fn() -> &'static str) -> HealthCheck {
     let check = match faults {
         [] => HealthCheck::ok(name, "none is damaged or missing"),
-        _ => {
-            let told = faults.iter().map(|fault| match fault.objects.as_slice() {
-                [] => fault.what.clone(),
-                objects => format!("{} (concerns {})", fault.what, objects_text(objects)),
-            });
-            HealthCheck::problem(name, shortened(told, "; "), advice())
-        }
+        _ => HealthCheck::problem(name, told(faults), advice()),
     };
     check.with_figures(&[("faulty", faults.len() as u64)])
+}
+
+/// What is wrong with files, and which objects that concerns.
+fn told(faults: &[Fault]) -> String {
+    let told = faults.iter().map(|fault| match fault.objects.as_slice() {
+        [] => fault.what.clone(),
+        objects => format!("{} (concerns {})", fault.what, objects_text(objects)),
+    });
+    shortened(told, "; ")
 }
 
 fn damage(sight: &Sight) -> HealthCheck {
     let bytes = sight.damaged_bytes;
     let check = match bytes {
         0 => HealthCheck::ok("damage", "none on record"),
+        _ if sight.damaged.is_empty() => HealthCheck::note(
+            "damage",
+            format!(
+                "{} are on record as damaged, and no object has them",
+                ByteSize::new(bytes)
+            ),
+            "nothing needs them: `gc` gives them back with the rest of what was left, once its grace time is over",
+        ),
         _ => HealthCheck::problem(
             "damage",
-            match sight.damaged.as_slice() {
-                [] => format!("{} are on record as damaged", ByteSize::new(bytes)),
-                objects => format!(
-                    "{} are on record as damaged, of {}",
-                    ByteSize::new(bytes),
-                    objects_text(objects)
-                ),
-            },
+            format!(
+                "{} are on record as damaged, of {}",
+                ByteSize::new(bytes),
+                objects_text(&sight.damaged)
+            ),
             "`verify --heal FROM` takes good bytes from a file, a folder or another store, and `verify --heal` those \
              that the store has itself",
         ),
@@ -261,19 +256,27 @@ fn damage(sight: &Sight) -> HealthCheck {
     ])
 }
 
-fn references(faults: &[Fault]) -> HealthCheck {
-    let check = faulty(
-        "references",
-        faults,
-        || "put the files back as they were, or add good copies again; `absorb` makes an object independent of such files",
-    );
-    match faults {
-        [] => HealthCheck {
-            found: "no file that was added by reference is gone or changed".into(),
-            ..check
-        },
-        _ => check,
-    }
+fn references(sight: &Sight) -> HealthCheck {
+    let check = match (&*sight.sources, &*sight.touched) {
+        ([], []) => HealthCheck::ok(
+            "references",
+            "no file that was added by reference is gone or changed",
+        ),
+        ([], touched) => HealthCheck::note(
+            "references",
+            told(touched),
+            "`verify TARGET` says whether the bytes are the same; `add --reference` again then notes the new time",
+        ),
+        (lost, _) => HealthCheck::problem(
+            "references",
+            told(lost),
+            "put the files back as they were, or add good copies again; `absorb` makes an object independent of such files",
+        ),
+    };
+    check.with_figures(&[
+        ("faulty", sight.sources.len() as u64),
+        ("touched", sight.touched.len() as u64),
+    ])
 }
 
 fn quota(sight: &Sight, max_bytes: Option<u64>) -> HealthCheck {

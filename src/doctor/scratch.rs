@@ -1,7 +1,7 @@
 //! What a file system can do is tried, in a scratch file that goes with the look at it.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const HOLE: std::ops::Range<u64> = (64 << 10)..(192 << 10);
 pub(super) fn checks(survey: &Survey, looked_at: &Path) -> Vec<HealthCheck> {
     let path = match scratch_path(survey, looked_at) {
         Ok(path) => path,
-        Err(e) => return untested(survey, &e.to_string()),
+        Err(e) => return untested(survey, &e.to_string(), AGAIN),
     };
     match Scratch::create(path) {
         Ok(scratch) => vec![
@@ -31,7 +31,21 @@ pub(super) fn checks(survey: &Survey, looked_at: &Path) -> Vec<HealthCheck> {
             copies(scratch.copy()),
             maps(map(scratch.file())),
         ],
-        Err(e) => untested(survey, &e.to_string()),
+        Err(e) => untested(survey, &e.to_string(), advice(&e.source)),
+    }
+}
+
+const AGAIN: &str = "see to that, and run it again";
+
+/// What to do where the scratch file could not be written.
+fn advice(e: &io::Error) -> &'static str {
+    match e.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "run it as a user who may write there"
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space there, and run it again",
+        ErrorKind::NotFound => "the next opening for writing makes the folder anew, `gc` for one",
+        _ => AGAIN,
     }
 }
 
@@ -46,10 +60,10 @@ fn scratch_path(survey: &Survey, looked_at: &Path) -> Result<PathBuf, StoreError
 }
 
 /// Without a file of its own, what `FORMAT` allows is looked at: nobody locks it, and it never changes in place.
-fn untested(survey: &Survey, why: &str) -> Vec<HealthCheck> {
+fn untested(survey: &Survey, why: &str, advice: &'static str) -> Vec<HealthCheck> {
     let not = |name| {
         let found = format!("not tried: {why}");
-        HealthCheck::note(name, found, "run it as a user who may write there")
+        HealthCheck::note(name, found, advice)
     };
     let Some(file) = survey
         .identity
@@ -282,5 +296,23 @@ fn maps(tried: io::Result<Option<bool>>) -> HealthCheck {
             format!("files cannot be mapped: {e}"),
             "load with --residency copy, or put the store on another file system",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_goes_by_what_the_system_said() {
+        let of = |code| advice(&io::Error::from_raw_os_error(code));
+        for code in [libc::EACCES, libc::EPERM, libc::EROFS] {
+            assert!(of(code).contains("a user who may write"), "{code}");
+        }
+        for code in [libc::ENOSPC, libc::EDQUOT] {
+            assert!(of(code).contains("free space"), "{code}");
+        }
+        assert!(of(libc::ENOENT).contains("makes the folder anew"));
+        assert_eq!(of(libc::EIO), AGAIN);
     }
 }

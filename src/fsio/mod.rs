@@ -23,7 +23,9 @@ mod writeback;
 pub(crate) use disk::{Disk, RealDisk};
 pub(crate) use file_system::{is_overlay, is_remote, overlay_layer};
 pub(crate) use files::Files;
-pub(crate) use lock::{Locked, lock_shared, try_lock_exclusive, try_lock_shared};
+pub(crate) use lock::{
+    Locked, exclusive_holder, is_alive, lock_shared, try_lock_exclusive, try_lock_shared,
+};
 pub(crate) use map::{MapError, Mapping, Piece, map_budget, stitches};
 pub(crate) use memory::{Finished, Memory, Part, parts};
 pub(crate) use mount::Mount;

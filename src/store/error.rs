@@ -71,8 +71,8 @@ pub enum StoreError {
     },
     /// Another process has the store open for writing.
     #[error(
-        "the store at {} is open for writing by process {pid} on {host} since {since}{}",
-        path.display(), waiting(*waited)
+        "the store at {} is {}{}",
+        path.display(), holding([pid, host, since], *is_writer, *holder), waiting(*waited)
     )]
     Locked {
         /// The store's folder.
@@ -83,6 +83,11 @@ pub enum StoreError {
         host: String,
         /// When it opened the store, in UTC.
         since: String,
+        /// Whether the lock is held by that process, as far as can be told from here. If not, the process is what the
+        /// last writer noted, and whoever holds the lock has not opened the store for writing.
+        is_writer: bool,
+        /// The process that holds the lock, where the system tells.
+        holder: Option<u32>,
         /// How long it was waited for; zero where it was not.
         waited: Duration,
     },
@@ -252,7 +257,7 @@ pub enum StoreError {
         hint: &'static str,
     },
     /// No published object is, or contains, the CID.
-    #[error("{cid} is not published in the store at {}", path.display())]
+    #[error("{cid} is not in the store at {}", path.display())]
     NotPublished {
         /// The CID that was asked for.
         cid: Cid,
@@ -512,6 +517,17 @@ impl From<FileError> for StoreError {
             expected,
             found,
         }
+    }
+}
+
+/// Who holds the lock of a store.
+fn holding([pid, host, since]: [&str; 3], is_writer: bool, holder: Option<u32>) -> String {
+    match (is_writer, holder) {
+        (true, _) => format!("open for writing by process {pid} on {host} since {since}"),
+        (false, Some(holder)) => {
+            format!("locked by process {holder}, which has not opened it for writing")
+        }
+        (false, None) => "locked by a process that has not opened it for writing".into(),
     }
 }
 

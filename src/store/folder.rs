@@ -27,6 +27,8 @@ const SMALL_FILE_LIMIT: u64 = 1 << 20;
 pub(crate) struct StoreFolder {
     root: PathBuf,
     files: Files,
+    /// The store that it stands in for, which is not made yet.
+    stands_for: Option<PathBuf>,
 }
 
 /// What `FORMAT` says.
@@ -88,7 +90,18 @@ impl StoreFolder {
         Self {
             root: root.to_path_buf(),
             files,
+            stands_for: None,
         }
+    }
+
+    /// Named for another store where it says that something is not in it.
+    pub(crate) fn standing_for(self, stands_for: Option<PathBuf>) -> Self {
+        Self { stands_for, ..self }
+    }
+
+    /// The folder to name where something is not in the store.
+    pub(crate) fn shown(&self) -> &Path {
+        self.stands_for.as_deref().unwrap_or(&self.root)
     }
 
     pub(crate) fn files(&self) -> &Files {

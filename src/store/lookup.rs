@@ -45,7 +45,7 @@ pub(crate) fn get_block(inner: &Inner, cid: &Cid) -> Result<Block, StoreError> {
 fn block_absent(inner: &Inner, cid: &Cid) -> StoreError {
     StoreError::BlockAbsent {
         cid: *cid,
-        path: inner.folder().path().to_path_buf(),
+        path: inner.folder().shown().to_path_buf(),
     }
 }
 

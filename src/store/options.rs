@@ -1,5 +1,6 @@
 //! How a store works.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub struct StoreOptions {
     /// Nobody removes content from the store below the overlay file system that it is seen through; see
     /// [`StoreError::Overlay`](super::StoreError::Overlay). Of no effect elsewhere.
     pub nobody_collects: bool,
+    /// The folder that is named where something is not in the store: for an empty store that stands in for one that
+    /// is not made yet. The store's own unless set.
+    pub stands_for: Option<PathBuf>,
 }
 
 impl Default for StoreOptions {
@@ -48,6 +52,7 @@ impl Default for StoreOptions {
             lock_timeout: Duration::ZERO,
             cancel: None,
             nobody_collects: false,
+            stands_for: None,
         }
     }
 }

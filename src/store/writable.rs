@@ -114,7 +114,8 @@ impl Store {
     }
 
     fn open_locked(path: &Path, lock: Locked, options: StoreOptions) -> Result<Self, StoreError> {
-        let core = ReadCore::open(path)?;
+        let folder = StoreFolder::new(path).standing_for(options.stands_for.clone());
+        let core = ReadCore::on(folder)?;
         Ok(Self {
             inner: Arc::new(Inner::open(core, lock, options)?),
         })

@@ -35,6 +35,25 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
+    /// Whether that process is on this host, and lives.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.is_here() && self.pid.parse().is_ok_and(fsio::is_alive)
+    }
+
+    fn is_here(&self) -> bool {
+        rustix::system::uname().nodename().to_string_lossy() == self.host.as_str()
+    }
+
+    /// Whether it may be the one that holds the lock. The system lists the process that took it, also where that is
+    /// gone and a child has it; what runs elsewhere cannot be seen from here.
+    fn may_hold(&self, holder: Option<u32>) -> bool {
+        match holder {
+            _ if !self.is_here() => true,
+            Some(holder) => self.pid == holder.to_string(),
+            None => self.is_seen(),
+        }
+    }
+
     fn unknown() -> Self {
         let unknown = || "unknown".to_owned();
         Self {
@@ -157,12 +176,16 @@ pub(crate) fn last_holder(folder: &StoreFolder) -> Option<Holder> {
 }
 
 fn locked(folder: &StoreFolder, waited: Duration) -> StoreError {
-    let holder = last_holder(folder).unwrap_or_else(Holder::unknown);
+    let noted = last_holder(folder).unwrap_or_else(Holder::unknown);
+    let file = folder.files().open(&folder.lock());
+    let holder = file.ok().and_then(|file| fsio::exclusive_holder(&file));
     StoreError::Locked {
         path: folder.path().to_path_buf(),
-        pid: holder.pid,
-        host: holder.host,
-        since: holder.since,
+        is_writer: noted.may_hold(holder),
+        holder,
+        pid: noted.pid,
+        host: noted.host,
+        since: noted.since,
         waited,
     }
 }

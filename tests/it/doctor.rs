@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipfs_accelerate::{
-    AddOptions, Examination, ExamineOptions, Health, HealthCheck, Profile, Store, VerifyOptions,
-    examine,
+    AddOptions, Block, Examination, ExamineOptions, HashFunction, Health, HealthCheck, Profile,
+    RAW, Store, VerifyOptions, examine,
 };
 
 use super::store_kit::*;
@@ -555,4 +555,46 @@ fn looking_over_and_over_and_opening_over_and_over_disturb_each_other_not() {
         }
     });
     assert!(stage.stored("tmp").is_empty());
+}
+
+#[test]
+fn a_copy_without_its_folder_for_work_in_progress_can_be_written() {
+    let stage = Stage::new();
+    drop(store_with_content(&stage.store_path()));
+    fs::remove_dir(stage.store_path().join("tmp")).unwrap();
+    let examined = look(stage.store_path());
+    assert_eq!(check(&examined, "access").status, Health::Ok);
+    for name in ["holes", "copies"] {
+        let check = check(&examined, name);
+        assert!(check.found.contains("tmp"), "{check:?}");
+        assert!(
+            check
+                .advice
+                .as_ref()
+                .unwrap()
+                .contains("makes the folder anew"),
+            "{check:?}"
+        );
+    }
+    drop(stage.open());
+    assert_eq!(with(&look(stage.store_path()), Health::Note), [""; 0]);
+}
+
+#[test]
+fn damage_that_no_object_has_is_a_note() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let content = bytes(7, 200_000);
+    let block = Block::new(RAW, HashFunction::Sha2_256, &content[..]);
+    let mut session = store.session();
+    session.put_block(&block).unwrap();
+    session.commit().unwrap();
+    super::verify::damage(&stage, &content);
+    store.verify(&VerifyOptions::default()).unwrap();
+    drop(store);
+    let examined = look(stage.store_path());
+    assert_eq!(with(&examined, Health::Problem), [""; 0]);
+    let check = check(&examined, "damage");
+    assert_eq!((check.status, check.figures["objects"]), (Health::Note, 0));
+    assert!(check.found.contains("no object has them"), "{check:?}");
 }

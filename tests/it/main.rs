@@ -49,6 +49,7 @@ mod store_copies;
 mod store_damage;
 mod store_desired;
 mod store_desired_file;
+mod store_desired_order;
 mod store_export;
 mod store_hamt;
 mod store_index;

@@ -9,10 +9,12 @@ use std::process::Command;
 
 use ipfs_accelerate::checkpoint::{LoadOptions, Residency, load_checkpoint_and_dispatch};
 use ipfs_accelerate::{
-    AddOptions, Cid, Explain, ExportOptions, Profile, ReaderOptions, Store, StoreError,
+    AddOptions, Cid, Explain, ExportOptions, Health, Profile, ReaderOptions, Store, StoreError,
     StoreReader, Target,
 };
 
+use super::doctor::{check, look};
+use super::gc::gc;
 use super::load_files::{SINGLE, load_error, shards_of};
 use super::refs::{by_reference, refer};
 use super::store_kit::*;
@@ -362,4 +364,49 @@ fn a_file_that_changes_while_it_is_added_by_reference_is_refused() {
     }));
     let error = refused(&stage, || store.add_path(&path, &options));
     assert!(matches!(error, StoreError::SourceChanged { .. }), "{error}");
+}
+
+/// Only touched, it has the same bytes: adding it again notes the new time, and `doctor` has nothing to say.
+#[test]
+fn a_file_that_was_only_touched_is_a_note_until_it_is_added_again() {
+    let Referenced {
+        stage,
+        store,
+        path,
+        content,
+        cid,
+    } = referenced();
+    let touch = |second| {
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    let reference_of = |status| {
+        let examined = look(stage.store_path());
+        let check = check(&examined, "references");
+        assert_eq!(check.status, status, "{check:?}");
+        check.found.clone()
+    };
+    reference_of(Health::Ok);
+    for second in [1_000, 2_000] {
+        touch(second);
+        let found = reference_of(Health::Note);
+        assert!(found.contains("was written to since"), "{found}");
+        let added = store.add_path(stage.path("m"), &by_reference()).unwrap();
+        assert_eq!((added.cid, added.new_bytes), (cid, 0));
+        reference_of(Health::Ok);
+    }
+    // Nothing new is written where nothing is new.
+    let before = stage.stored("packs");
+    store.add_path(stage.path("m"), &by_reference()).unwrap();
+    assert_eq!(stage.stored("packs"), before);
+    assert!(read(&store, &target(format!("{cid}/model"))) == content);
+    // The places of before go with the roots that had them, and the index is made again without them.
+    gc(&store);
+    assert!(stage.stored("packs").len() < before.len());
+    drop(store);
+    fs::remove_dir_all(stage.store_path().join("db")).unwrap();
+    let store = stage.open();
+    assert!(read(&store, &target(format!("{cid}/model"))) == content);
+    reference_of(Health::Ok);
 }

@@ -370,3 +370,39 @@ fn a_look_at_the_lock_does_not_turn_a_writer_away() {
         }
     });
 }
+
+/// As `flock STORE/lock cp -a STORE COPY` does, after the process that is noted in the lock has ended.
+#[test]
+fn a_lock_that_no_writer_holds_is_not_said_to_be_the_last_ones() {
+    let stage = Stage::new();
+    drop(stage.create());
+    let path = stage.store_path().join("lock");
+    let lock = fs::File::open(&path).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().into_owned();
+    let (own, nobody) = (std::process::id(), i32::MAX);
+    for (pid, on, said) in [
+        (nobody as u32, host.clone(), "has not opened it for writing"),
+        (
+            own,
+            host.clone(),
+            &*format!("open for writing by process {own} on "),
+        ),
+        // What runs there cannot be seen from here.
+        (
+            nobody as u32,
+            format!("not-{host}"),
+            &*format!("open for writing by process {nobody} on "),
+        ),
+    ] {
+        fs::write(&path, format!("pid {pid}\nhost {on}\nsince then\n")).unwrap();
+        let error = Store::open(stage.store_path()).unwrap_err();
+        assert_eq!(error.kind(), "locked");
+        let StoreError::Locked { holder, .. } = &error else {
+            panic!("{error}")
+        };
+        assert!(holder.is_none_or(|holder| holder == own), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}

@@ -130,7 +130,7 @@ fn the_files_of_a_store_are_reached_through_its_disk_only() {
             "asks the kernel who holds a lock",
         ),
         (
-            "src/store/desired/apply.rs",
+            "src/store/desired/find.rs",
             "looks whether what is to be added is there",
         ),
         ("src/store/ingest/walk.rs", "walks what is added"),

@@ -13,6 +13,7 @@ use super::plan::CheckpointArgs;
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::output::{Note, Output, Table, View};
+use crate::cli::progress::set_total;
 use crate::cli::text;
 
 /// Load a checkpoint, dispatch its tensors, report and exit
@@ -144,7 +145,7 @@ pub(crate) fn run(args: LoadArgs, context: &Context<'_>) -> Result<Output, CliEr
     let most = AtomicU64::new(0);
     options.progress = Some(Arc::new(move |at: LoadProgress| {
         let so_far = most.fetch_max(at.bytes, Ordering::Relaxed).max(at.bytes);
-        bar.set_length(at.total_bytes);
+        set_total(&bar, at.total_bytes);
         bar.set_position(so_far);
     }));
     let loaded = load_checkpoint_and_dispatch(&reader, &target, options)?;

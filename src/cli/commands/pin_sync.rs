@@ -190,11 +190,15 @@ fn output(args: &PinSyncArgs, changes: &[&PinChange], unlisted: u64, begun: Inst
         error.is_some_and(|error| matches!(error, StoreError::Cancelled))
     };
     let is_stopped = changes.iter().any(is_cancelled);
-    output
-        .line(said.join(", "))
-        .no(failed > 0 && !is_stopped)
-        .stopped(is_stopped)
+    output = output.line(said.join(", "));
+    if is_stopped {
+        output = output.line(STOPPED);
+    }
+    output.no(failed > 0 && !is_stopped).stopped(is_stopped)
 }
+
+const STOPPED: &str =
+    "stopped before the end: what was done stays so, and the same command again does what is left";
 
 fn row(change: &PinChange) -> Vec<String> {
     let text = |cid: &Option<Cid>| cid.as_ref().map(Cid::to_string).unwrap_or_default();

@@ -14,6 +14,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Note, Output};
+use crate::cli::progress::set_total;
 use crate::cli::text;
 
 /// Find what is wrong with the store, and repair it
@@ -137,7 +138,7 @@ pub(crate) fn run(args: RepairArgs, context: &Context<'_>) -> Result<Output, Cli
     let progress = context.progress("reading", &store, Some(0));
     let bar = progress.bar();
     options.progress = Some(Arc::new(move |at: RepairProgress| {
-        bar.set_length(at.total_bytes);
+        set_total(&bar, at.total_bytes);
         bar.set_position(at.done_bytes);
     }));
     let plan = plan_repair(&store, &options)?;

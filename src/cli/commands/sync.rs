@@ -15,6 +15,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::lock_args::LockArgs;
 use crate::cli::output::{Fault, Note, Output};
+use crate::cli::progress::set_total;
 use crate::cli::text;
 
 /// Copy objects and pins from another store into this one
@@ -158,7 +159,7 @@ pub(crate) fn run(args: SyncArgs, context: &Context<'_>) -> Result<Output, CliEr
     let progress = context.progress("copying from", &args.source, Some(0));
     let bar = progress.bar();
     options.progress = Some(Arc::new(move |at: SyncProgress| {
-        bar.set_length(at.total_bytes);
+        set_total(&bar, at.total_bytes);
         bar.set_position(at.done_bytes);
         bar.set_prefix(format!(
             "{} of {} objects, {} new, ",

@@ -18,7 +18,7 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::lock_args::LockArgs;
 use crate::cli::output::Output;
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, set_total};
 
 /// Hash everything again and find what is damaged
 ///
@@ -147,7 +147,7 @@ fn follow(context: &Context<'_>, options: &mut VerifyOptions) -> Result<Progress
     let progress = context.progress("verifying", &context.store_path()?, Some(0));
     let bar = progress.bar();
     options.progress = Some(Arc::new(move |at: VerifyProgress| {
-        bar.set_length(at.total_bytes);
+        set_total(&bar, at.total_bytes);
         bar.set_position(at.done_bytes);
     }));
     Ok(progress)

@@ -63,7 +63,7 @@ pub enum PinAction {
     Keep,
     /// The pin is not in the file, and is removed.
     Unpin,
-    /// The entry could not be met.
+    /// The entry could not be met. Of a plan that has not hashed paths, it may be met by what another entry adds.
     Failed,
 }
 
@@ -100,8 +100,10 @@ pub struct PinChange {
 /// What has to be done, in its order.
 #[derive(Debug)]
 pub struct PinPlan {
+    /// About the entries of the file, and then about the pins that are removed if all of them are met.
     pub(super) steps: Vec<Step>,
-    pub(super) prune: Prune,
+    /// Pins that the file does not list.
+    pub(super) unlisted: u64,
 }
 
 #[derive(Debug)]
@@ -109,25 +111,26 @@ pub(super) struct Step {
     pub(super) change: PinChange,
     /// What the file says; none of a pin that is to be removed.
     pub(super) entry: Option<DesiredPin>,
-}
-
-/// The pins that the file does not list.
-#[derive(Debug)]
-pub(super) struct Prune {
-    pub(super) unlisted: u64,
-    pub(super) is_wanted: bool,
+    /// What the name is before.
+    pub(super) pin: Option<Pin>,
 }
 
 impl PinPlan {
     /// What is to be done about each entry of the file, and then about the pins that are removed.
     pub fn changes(&self) -> impl ExactSizeIterator<Item = &PinChange> {
-        self.steps.iter().map(|step| &step.change)
+        let is_entry = |step: &&Step| step.entry.is_some();
+        let has_failed = |step: &Step| step.change.action == PinAction::Failed;
+        let count = match self.steps.iter().any(has_failed) {
+            true => self.steps.iter().take_while(is_entry).count(),
+            false => self.steps.len(),
+        };
+        self.steps[..count].iter().map(|step| &step.change)
     }
 
     /// How many pins the file does not list, and stay: all of them without `prune`, or when an entry fails.
     pub fn unlisted(&self) -> u64 {
         let unpinned = self.changes().filter(|c| c.action == PinAction::Unpin);
-        self.prune.unlisted - unpinned.count() as u64
+        self.unlisted - unpinned.count() as u64
     }
 }
 
@@ -170,9 +173,13 @@ pub(super) fn plan(desired: &DesiredPins, found: Vec<Found>, pins: &[Pin], prune
         .entries
         .iter()
         .zip(found)
-        .map(|(entry, found)| Step {
-            change: change(entry, found, by_name.get(&*entry.name).copied()),
-            entry: Some(entry.clone()),
+        .map(|(entry, found)| {
+            let pin = by_name.get(&*entry.name).copied();
+            Step {
+                change: change(&entry.name, found, pin),
+                entry: Some(entry.clone()),
+                pin: pin.cloned(),
+            }
         })
         .collect();
     let listed: HashSet<&str> = desired.entries.iter().map(|entry| &*entry.name).collect();
@@ -180,14 +187,8 @@ pub(super) fn plan(desired: &DesiredPins, found: Vec<Found>, pins: &[Pin], prune
         .iter()
         .filter(|pin| !listed.contains(&*pin.name))
         .collect();
-    let has_failed = steps
-        .iter()
-        .any(|step| step.change.action == PinAction::Failed);
-    let prune = Prune {
-        unlisted: unlisted.len() as u64,
-        is_wanted: prune && !has_failed,
-    };
-    if prune.is_wanted {
+    let count = unlisted.len() as u64;
+    if prune {
         let unpin = |pin: &Pin| Step {
             change: PinChange {
                 name: pin.name.clone(),
@@ -197,13 +198,18 @@ pub(super) fn plan(desired: &DesiredPins, found: Vec<Found>, pins: &[Pin], prune
                 error: None,
             },
             entry: None,
+            pin: Some(pin.clone()),
         };
         steps.extend(unlisted.into_iter().map(unpin));
     }
-    PinPlan { steps, prune }
+    PinPlan {
+        steps,
+        unlisted: count,
+    }
 }
 
-fn change(entry: &DesiredPin, found: Found, pin: Option<&Pin>) -> PinChange {
+/// What has to be done about a name, which is a pin now or none.
+pub(super) fn change(name: &str, found: Found, pin: Option<&Pin>) -> PinChange {
     let points_to = |cid: &Cid| {
         pin.is_some_and(|pin| pin.cid == canonical(cid) && pin.kind == PinKind::Recursive)
     };
@@ -218,7 +224,7 @@ fn change(entry: &DesiredPin, found: Found, pin: Option<&Pin>) -> PinChange {
     };
     let was = pin.map(|pin| pin.cid);
     PinChange {
-        name: entry.name.clone(),
+        name: name.to_owned(),
         action,
         was: was.filter(|was| cid.is_none_or(|cid| canonical(&cid) != *was)),
         cid,

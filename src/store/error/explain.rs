@@ -1,5 +1,7 @@
 //! Kinds and hints of a store's errors.
 
+use std::path::Path;
+
 use super::{NOT_A_FILE, StoreError};
 use crate::error::Explain;
 
@@ -98,6 +100,10 @@ impl Explain for StoreError {
                 what: NOT_A_FILE, ..
             } => {
                 "move it out of the store: `repair` makes again what is missing then, as far as that can be"
+            }
+            Self::Damaged { path, .. } if is_name(path) => {
+                "`repair` puts it right where that can be told (one changed byte); `repair --drop-names` removes it, and \
+                 `pin add` sets the name anew"
             }
             Self::Damaged { .. } => {
                 "`repair` makes it again from the rest of the store, as far as that can be; `repair --dry-run` says \
@@ -202,6 +208,12 @@ impl Explain for StoreError {
         };
         Some(text.to_owned())
     }
+}
+
+/// Whether a file of a store is that of a pin.
+fn is_name(path: &Path) -> bool {
+    let folder = path.parent().and_then(Path::file_name);
+    folder.is_some_and(|folder| folder == "names")
 }
 
 fn shortened(names: &[String]) -> String {

@@ -143,6 +143,7 @@ pub(super) fn report(walk: &Walk, built: &Built, bytes: Bytes, committed: Commit
             .cloned()
             .chain(committed.made_room)
             .collect(),
+        was_there: committed.was_there,
     }
 }
 
@@ -152,6 +153,7 @@ pub(crate) struct Committed {
     pin: Option<String>,
     shared_most_with: Option<SharedWith>,
     made_room: Option<AddNote>,
+    was_there: bool,
 }
 
 /// Publishes the last pack, the root and the pin, in this order.
@@ -179,8 +181,8 @@ pub(crate) fn commit(
         Some(name) => Some(prepare_pin(store, name, &cid, PinKind::Recursive)?),
         None => None,
     };
-    let is_new = match publish_root(store, &record) {
-        Ok(is_new) => is_new,
+    let before = match publish_root(store, &record) {
+        Ok(before) => before,
         Err(e) => {
             // Where only the sync after the rename failed, the object is there, and keeps its packs. One that cannot
             // be looked at may be there.
@@ -192,6 +194,7 @@ pub(crate) fn commit(
             return Err(e);
         }
     };
+    let is_new = before == Before::Nothing;
     let pinned = match pin {
         Some(SetPin::Prepared(pin, _)) => store.durable(pin.publish()),
         Some(SetPin::There(_)) | None => Ok(()),
@@ -224,6 +227,7 @@ pub(crate) fn commit(
     Ok(Committed {
         pin: name,
         made_room,
+        was_there: before == Before::Whole,
         shared_most_with: match is_new {
             true => shared_most_with(store, &record, &own),
             false => None,
@@ -244,20 +248,36 @@ fn made_room(objects: Vec<GcObject>) -> Option<AddNote> {
     Some(AddNote::MadeRoom { objects, example })
 }
 
+/// What stood where a root was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    Nothing,
+    /// The object as one of its own, all of which could be read as far as is known.
+    Whole,
+    /// A single block, or what cannot be read.
+    Less,
+}
+
 /// THE COMMIT: one rename makes the object exist. One that is there whole stays as it is.
-/// Says whether there was none before.
-pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, StoreError> {
+/// Says what was there before.
+pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<Before, StoreError> {
     let cid = record.head.cid.0;
     let path = root::object_path(store.folder(), &cid);
-    let is_new = match store.core.open_root(&cid, true) {
-        Ok(None) => true,
+    let there = store.core.open_root(&cid, true);
+    let before = match &there {
+        Ok(None) => Before::Nothing,
+        Ok(Some(there)) if is_whole_object(store, &there.record) => Before::Whole,
+        _ => Before::Less,
+    };
+    match there {
+        Ok(None) => {}
         Ok(Some(there))
             if is_whole(store, &there.record)
                 && there.record.head.kind == record.head.kind
                 && (has_same_places(&there.record, record) || !refers(store, &there.record)) =>
         {
             there.lease.use_now();
-            return Ok(false);
+            return Ok(before);
         }
         // A root that is damaged, or over packs that are gone, makes way for the new one; those who read
         // through it keep it. So does one over files of the user's: the new one has payload where there is any,
@@ -266,17 +286,21 @@ pub(crate) fn publish_root(store: &Inner, record: &RootRecord) -> Result<bool, S
             let retired = root::retired_path(store.folder(), &cid)?;
             store.folder().files().link(&path, &retired)?;
             store.count_retirement();
-            false
         }
         Err(e) => return Err(e),
-    };
+    }
     write_root(store, record, &path)?;
     tracing::debug!(
         "published {cid}: {} bytes in {} blocks",
         record.head.size,
         record.head.blocks
     );
-    Ok(is_new)
+    Ok(before)
+}
+
+/// Whether a root is that of a file or folder, and not of a single block, and whole.
+pub(crate) fn is_whole_object(store: &Inner, record: &RootRecord) -> bool {
+    record.head.kind != ObjectKind::Block && is_whole(store, record)
 }
 
 /// Whether a root rests on files outside the store.

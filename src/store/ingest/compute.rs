@@ -1,5 +1,6 @@
 //! The CIDs of content under several profiles, from one reading of it and without a store.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -10,9 +11,10 @@ use super::add::{Committed, report};
 use super::cuts::{Cutting, PiecePlan};
 use super::hash::Bytes;
 use super::options::{AddOptions, AddProgress, AddReport};
-use super::tree::{Built, Nowhere, Tree};
+use super::tree::{Built, NodeSink, Nowhere, Tree};
 use super::walk::{Walk, walk};
 use super::window::{FileWindows, StreamWindows, Windows};
+use crate::block::{Block, Cid};
 use crate::dag::{FileBuilder, FileRoot, LeafHash, Profile};
 use crate::store::error::StoreError;
 use crate::store::inner::build_pool;
@@ -35,6 +37,43 @@ pub(crate) fn hash_reader(
     report_of(&walk, &built[0], options)
 }
 
+/// As [`hash_path`], with everything that the object consists of.
+pub(crate) fn list_path(path: &Path, options: &AddOptions) -> Result<Listing, StoreError> {
+    let profile = std::slice::from_ref(&options.profile);
+    let mut files = Vec::new();
+    let mut on_file = |path: &str, roots: &[FileRoot]| files.push((path.to_owned(), roots[0].cid));
+    let mut rest = Rest(Vec::new());
+    let (walk, built) = compute_nodes(path, profile, options, &mut on_file, &mut rest)?;
+    options.check_expected(&walk.name, &built[0].cid)?;
+    let entries = files.into_iter().chain(rest.0).collect();
+    let cid = built[0].cid;
+    Ok(Listing { cid, entries })
+}
+
+/// An object that was computed.
+pub(crate) struct Listing {
+    pub(crate) cid: Cid,
+    /// Its files, folders and links by their paths below the top, whose own is empty.
+    pub(crate) entries: HashMap<String, Cid>,
+}
+
+/// What is no file.
+struct Rest(Vec<(String, Cid)>);
+
+impl NodeSink for Rest {
+    fn node(&mut self, _: Block) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn symlink(&mut self, path: &str, cid: Cid, _: &str) {
+        self.0.push((path.to_owned(), cid));
+    }
+
+    fn folder(&mut self, path: &str, cid: Cid, _: u64) {
+        self.0.push((path.to_owned(), cid));
+    }
+}
+
 fn report_of(walk: &Walk, built: &Built, options: &AddOptions) -> Result<AddReport, StoreError> {
     options.check_expected(&walk.name, &built.cid)?;
     let bytes = Bytes {
@@ -52,11 +91,22 @@ pub(crate) fn compute_path(
     options: &AddOptions,
     on_file: &mut OnFile<'_>,
 ) -> Result<(Walk, Vec<Built>), StoreError> {
+    compute_nodes(path, profiles, options, on_file, &mut Nowhere)
+}
+
+fn compute_nodes(
+    path: &Path,
+    profiles: &[Profile],
+    options: &AddOptions,
+    on_file: &mut OnFile<'_>,
+    nodes: &mut dyn NodeSink,
+) -> Result<(Walk, Vec<Built>), StoreError> {
     let mut walk = walk(path, options)?;
     // Handed over: each file is closed once it is read, however many there are.
     let mut windows = FileWindows::new(std::mem::take(&mut walk.files), profiles);
     let total = Some(walk.total_bytes);
-    let built = compute(&walk, &mut windows, profiles, options, total, on_file)?;
+    let mut told = Told { on_file, nodes };
+    let built = compute(&walk, &mut windows, profiles, options, total, &mut told)?;
     Ok((walk, built))
 }
 
@@ -69,8 +119,16 @@ pub(crate) fn compute_reader(
 ) -> Result<(Walk, Vec<Built>), StoreError> {
     let walk = Walk::of_stream();
     let mut windows = StreamWindows::new(reader, profiles, options);
-    let built = compute(&walk, &mut windows, profiles, options, None, on_file)?;
+    let nodes = &mut Nowhere;
+    let mut told = Told { on_file, nodes };
+    let built = compute(&walk, &mut windows, profiles, options, None, &mut told)?;
     Ok((walk, built))
+}
+
+/// Who is told of what was computed: of the files, and of the folders and links.
+struct Told<'t, 'f> {
+    on_file: &'t mut OnFile<'f>,
+    nodes: &'t mut dyn NodeSink,
 }
 
 fn compute(
@@ -79,10 +137,10 @@ fn compute(
     profiles: &[Profile],
     options: &AddOptions,
     total_bytes: Option<u64>,
-    on_file: &mut OnFile<'_>,
+    told: &mut Told<'_, '_>,
 ) -> Result<Vec<Built>, StoreError> {
     let pool = build_pool(0)?;
-    let mut objects = Objects::new(walk, profiles)?;
+    let mut objects = Objects::new(walk, profiles, told.nodes)?;
     let mut cutting = Cutting::new(profiles);
     let mut done_bytes = 0;
     let mut window = windows.next(&[], Vec::new(), &pool)?;
@@ -100,7 +158,7 @@ fn compute(
         };
         let (hashes, next) = beside(&pool, hash, || windows.next(carry, spare, &pool));
         for piece in &plan.pieces {
-            objects.take(piece, &hashes, on_file)?;
+            objects.take(piece, &hashes, told)?;
         }
         done_bytes += window.new_bytes;
         if let Some(progress) = &options.progress {
@@ -141,10 +199,14 @@ struct Objects<'w> {
 }
 
 impl<'w> Objects<'w> {
-    fn new(walk: &'w Walk, profiles: &'w [Profile]) -> Result<Self, StoreError> {
+    fn new(
+        walk: &'w Walk,
+        profiles: &'w [Profile],
+        nodes: &mut dyn NodeSink,
+    ) -> Result<Self, StoreError> {
         let trees = profiles.iter().map(|profile| {
             let mut tree = Tree::new(&walk.steps, profile);
-            tree.build_up_to_a_file(&mut Nowhere).map(|()| tree)
+            tree.build_up_to_a_file(nodes).map(|()| tree)
         });
         Ok(Self {
             profiles,
@@ -158,7 +220,7 @@ impl<'w> Objects<'w> {
         &mut self,
         piece: &PiecePlan,
         hashes: &[LeafHash],
-        on_file: &mut OnFile<'_>,
+        told: &mut Told<'_, '_>,
     ) -> Result<(), StoreError> {
         if self.file.is_empty() {
             let builder = |profile| (FileBuilder::new(profile), 0);
@@ -179,10 +241,10 @@ impl<'w> Objects<'w> {
             for ((builder, mut blocks), tree) in self.file.drain(..).zip(&mut self.trees) {
                 let root = builder.finish(&mut |_| blocks += 1);
                 tree.file(root, blocks);
-                tree.build_up_to_a_file(&mut Nowhere)?;
+                tree.build_up_to_a_file(told.nodes)?;
                 roots.push(root);
             }
-            on_file(self.paths.next().unwrap_or_default(), &roots);
+            (told.on_file)(self.paths.next().unwrap_or_default(), &roots);
         }
         Ok(())
     }

@@ -20,8 +20,12 @@ mod walk;
 mod window;
 mod writer;
 
-pub(crate) use add::{add_path, add_reader, commit, is_whole, publish_root, refers, sync_folder};
-pub(crate) use compute::{compute_path, compute_reader, hash_path, hash_reader};
+pub(crate) use add::{
+    add_path, add_reader, commit, is_whole, is_whole_object, publish_root, refers, sync_folder,
+};
+pub(crate) use compute::{
+    Listing, compute_path, compute_reader, hash_path, hash_reader, list_path,
+};
 pub(crate) use hash::Buffers;
 pub(crate) use left::LeftRoots;
 pub use options::{AddNote, AddOptions, AddProgress, AddReport, PinAs, SharedWith};

@@ -283,4 +283,6 @@ pub struct AddReport {
     pub pin: Option<String>,
     /// What the user will want to know.
     pub notes: Vec<AddNote>,
+    /// Whether the object was there as one of its own, whole.
+    pub(crate) was_there: bool,
 }

@@ -117,8 +117,10 @@ pub(super) fn find(
         Err(StoreError::Damaged { .. }) => return Ok(None),
         rows => drop(rows?),
     }
-    let is_origin =
-        source.path() == origin.file.real_path()? && place.offset - source.base == origin.offset;
+    // With another time, the file has a new source once it was read again: what is noted of it is as it was read last.
+    let is_origin = source.path() == origin.file.real_path()?
+        && source.has_stamp(origin.file.size, origin.file.modified())
+        && place.offset - source.base == origin.offset;
     Ok(is_origin.then_some(place))
 }
 

@@ -26,7 +26,7 @@ mod writer;
 pub(crate) use file::{MAX_TABLE_BYTES, PackFile, read_table};
 pub(crate) use header::{Header, MAGIC, PackKind};
 pub(crate) use references::ReferenceWriter;
-pub(crate) use sources::{Source, SourceReader, Sources};
+pub(crate) use sources::{Source, SourceFault, SourceReader, Sources};
 pub(crate) use table::{ObjectNote, Row, Table};
 pub(crate) use writer::{MAX_ROWS, PackWriter, SMALL_ALIGN, SealedPack, is_padding};
 

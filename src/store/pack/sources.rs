@@ -44,6 +44,15 @@ pub(crate) struct Source {
     path: Vec<u8>,
 }
 
+/// How a file differs from what was added, for messages.
+#[derive(Debug)]
+pub(crate) enum SourceFault {
+    /// It is not there, or not as long as it was.
+    Lost(String),
+    /// It was written to; its bytes may be the same.
+    Touched(String),
+}
+
 impl Source {
     pub(crate) fn new(base: u64, path: &Path, len: u64, modified: (i64, i64)) -> Self {
         Self {
@@ -70,14 +79,20 @@ impl Source {
         now.is_ok_and(|now| now.is_some_and(|now| self.is_like(&now)))
     }
 
-    /// What is wrong with the file, as far as its length and time tell.
-    pub(crate) fn fault(&self) -> Option<String> {
-        match Files::real().metadata_if_there(self.path()) {
-            Ok(None) => Some("is gone".into()),
-            Ok(Some(now)) if self.is_like(&now) => None,
-            Ok(Some(now)) => Some(format!("is changed: {}", self.difference(&now))),
-            Err(e) => Some(format!("cannot be looked at: {}", e.source)),
-        }
+    /// Whether it was added with this length and time.
+    pub(crate) fn has_stamp(&self, len: u64, modified: (i64, i64)) -> bool {
+        (self.len, self.modified) == (len, modified)
+    }
+
+    /// How the file differs from what was added, as far as its length and time tell.
+    pub(crate) fn fault(&self) -> Option<SourceFault> {
+        Some(match Files::real().metadata_if_there(self.path()) {
+            Ok(None) => SourceFault::Lost("is gone".into()),
+            Ok(Some(now)) if self.is_like(&now) => return None,
+            Ok(Some(now)) if now.len() == self.len => SourceFault::Touched(self.difference(&now)),
+            Ok(Some(now)) => SourceFault::Lost(format!("is changed: {}", self.difference(&now))),
+            Err(e) => SourceFault::Lost(format!("cannot be looked at: {}", e.source)),
+        })
     }
 
     fn is_like(&self, now: &Metadata) -> bool {

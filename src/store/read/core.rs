@@ -158,7 +158,7 @@ impl ReadCore {
     pub(crate) fn not_published(&self, cid: &Cid) -> StoreError {
         StoreError::NotPublished {
             cid: *cid,
-            path: self.folder.path().to_path_buf(),
+            path: self.folder.shown().to_path_buf(),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::gone::Gone;
-use crate::store::pack::PackId;
+use crate::store::pack::{PackId, SourceFault};
 use crate::store::root::{self, RootName};
 
 /// How often a store that another process changes meanwhile is looked at anew.
@@ -45,8 +45,10 @@ pub(crate) struct Sight {
     /// Bytes that are recorded as damaged, of those that something covers that was not removed.
     pub(crate) damaged_bytes: u64,
     pub(crate) damaged: Vec<RepairObject>,
-    /// Files that were added by reference and are gone, or look changed.
+    /// Files that were added by reference and are gone, or have another length.
     pub(crate) sources: Vec<Fault>,
+    /// Files that were added by reference and were written to since; their bytes may be the same.
+    pub(crate) touched: Vec<Fault>,
     /// What the packs take on disk, and how much of their bytes pinned objects cover.
     pub(crate) used_bytes: u64,
     pub(crate) pinned_bytes: u64,
@@ -81,9 +83,9 @@ fn of(survey: &Survey) -> Result<Sight, StoreError> {
     let mut sight = Sight {
         packs: packs(survey),
         roots: roots(survey),
-        sources: sources(survey)?,
         ..Sight::default()
     };
+    sources(survey, &mut sight)?;
     unrooted(survey, &mut sight);
     record(survey, &mut sight);
     let ids = survey.packs.keys().copied();
@@ -240,9 +242,11 @@ fn record(survey: &Survey, sight: &mut Sight) {
         .sort_by_cached_key(|object| object.cid.to_string());
 }
 
-fn sources(survey: &Survey) -> Result<Vec<Fault>, StoreError> {
+/// Files that were added by reference and do not look as they did.
+fn sources(survey: &Survey, sight: &mut Sight) -> Result<(), StoreError> {
     let users = Users::of(survey);
-    let mut faults: BTreeMap<PathBuf, Fault> = BTreeMap::new();
+    let mut lost: BTreeMap<PathBuf, Fault> = BTreeMap::new();
+    let mut touched: BTreeMap<PathBuf, Fault> = BTreeMap::new();
     let listed = |pack: &&Pack| pack.is_reference() && pack.is_readable();
     for pack in survey.packs.values().filter(listed) {
         let objects = users.objects(survey, pack.id);
@@ -251,7 +255,11 @@ fn sources(survey: &Survey) -> Result<Vec<Fault>, StoreError> {
         }
         let list = references::sources(survey.reader.open(pack.id)?.as_ref())?;
         for source in list.list() {
-            let Some(how) = source.fault() else { continue };
+            let (faults, how) = match source.fault() {
+                None => continue,
+                Some(SourceFault::Lost(how)) => (&mut lost, how),
+                Some(SourceFault::Touched(how)) => (&mut touched, how),
+            };
             let fault = Fault {
                 what: format!("{} {how}", source.path().display()),
                 objects: objects.clone(),
@@ -259,5 +267,7 @@ fn sources(survey: &Survey) -> Result<Vec<Fault>, StoreError> {
             faults.insert(source.path().to_path_buf(), fault);
         }
     }
-    Ok(faults.into_values().collect())
+    sight.sources = lost.into_values().collect();
+    sight.touched = touched.into_values().collect();
+    Ok(())
 }

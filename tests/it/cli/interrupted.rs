@@ -118,6 +118,11 @@ fn a_signal_during_a_pin_sync_is_no_entry_that_could_not_be_met() {
         "{}",
         ran.text()
     );
+    let child = spawn(&sandbox, &["pin", "sync", "pins.toml"]);
+    wait_for_work(&sandbox.store());
+    signal(&child, Signal::INT);
+    let said = wait(child).text();
+    assert!(said.contains("\nstopped before the end: "), "{said}");
 }
 
 /// Runs a command that works for some time, with a signal sooner or later, until `is_it` says that it came in between.

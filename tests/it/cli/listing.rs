@@ -229,6 +229,8 @@ fn one_damaged_file_does_not_hide_the_rest_of_a_listing() {
     let listed = json(&["ls"]);
     assert_eq!(listed["entries"].as_array().unwrap().len(), 2);
     assert_eq!(listed["damaged"][0]["kind"], "damaged");
+    let hint = listed["damaged"][0]["hint"].as_str().unwrap();
+    assert!(hint.contains("`repair --drop-names`"), "{hint}");
     assert_eq!(json(&["pin", "ls"])["entries"][0]["name"], "greeting");
     // A name that is wrong is guessed at all the same.
     let ran = sandbox.run(&["cat", "greetin"]);

@@ -186,3 +186,14 @@ fn an_entry_that_cannot_be_met_stands_in_the_table_too() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.text().contains("failed  lost"), "{}", ran.text());
 }
+
+#[test]
+fn a_dry_run_without_a_store_names_the_one_that_is_meant() {
+    let sandbox = Sandbox::new();
+    sandbox.write("pins.toml", format!("[pins]\nx = '{HELLO}'\n"));
+    let ran = sandbox.run(&["pin", "sync", "pins.toml", "--dry-run"]);
+    assert_eq!(ran.code, Some(1));
+    let said = format!("is not in the store at {}", sandbox.store().display());
+    assert!(ran.stderr.contains(&said), "{}", ran.stderr);
+    assert!(!sandbox.store().exists());
+}

@@ -36,7 +36,10 @@ pub(super) fn notes(
         (false, _) => {}
     }
     if left.iter().any(|one| !one.kind.is_block()) {
-        notes.push("`repair` mends roots, names, and headers and tables of packs".into());
+        notes.push(
+            "`repair` mends roots, and headers and tables of packs, and names where one byte is wrong"
+                .into(),
+        );
     }
     if !report.cleared.is_empty() {
         let cleared = text::count(report.cleared.len() as u64, "block");
