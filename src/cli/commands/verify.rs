@@ -38,7 +38,7 @@ const SHOWN: usize = 40;
 ///
 /// With --json: blocks, of_blocks, bytes, objects, packs, findings [{kind, affected [{object, name, path}],
 /// block, file, offset, len, expected, found}], cleared [{block, file, offset}], unused_damaged, recorded,
-/// complete, healed [{block, by, from}] and left [as findings] with --heal, seconds; kinds are corrupt_block,
+/// complete, healed [{block, by, from}] and left [as findings] with --heal, notes, seconds; kinds are corrupt_block,
 /// unreadable_block, missing_block, pack, root, name, structure and unrooted_pack. With -q: the CIDs of what is concerned still.
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -98,6 +98,7 @@ struct Verified<'a> {
     complete: bool,
     healed: Option<Vec<Healed>>,
     left: Option<Vec<Found<'a>>>,
+    notes: Vec<String>,
     seconds: f64,
 }
 
@@ -150,6 +151,7 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
             &report,
             None,
             args.sample,
+            Vec::new(),
             begun,
             &context.store_path()?,
         ));
@@ -165,7 +167,8 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
         healed => (healed?, false),
     };
     let store = context.store_path()?;
-    let output = output(&report, healed.as_ref(), args.sample, begun, &store);
+    let (healed, made_room) = (healed.as_ref(), context.made_room());
+    let output = output(&report, healed, args.sample, made_room, begun, &store);
     Ok(match is_stopped {
         true => output.line(STOPPED).stopped(true),
         false => output,
@@ -209,6 +212,7 @@ fn output(
     report: &VerifyReport,
     healed: Option<&HealReport>,
     sample: Option<f64>,
+    made_room: Vec<String>,
     begun: Instant,
     store: &Path,
 ) -> Output {
@@ -226,6 +230,7 @@ fn output(
         complete: report.is_complete,
         healed: healed.map(|healed| healed.healed.iter().map(healed_block).collect()),
         left: healed.map(|healed| healed.remaining.iter().map(found).collect()),
+        notes: made_room.clone(),
         seconds,
     });
     let found = grouped(&report.findings, store).len();
@@ -262,7 +267,7 @@ fn output(
     notes(report, left, store)
         .into_iter()
         .map(Note::Note)
-        .fold(output, Output::note)
+        .fold(output.notes(made_room), Output::note)
         .no(!left.is_empty())
         .stopped(!report.is_complete)
 }
