@@ -148,6 +148,7 @@ impl<'a> Context<'a> {
         options.memory_bytes = self.config.cache.budget().bytes();
         options.lock_timeout = self.lock_timeout(lock);
         options.max_bytes = self.config.store.max_size.map(|size| size.bytes());
+        options.made_way = Some(self.printer.room().follow());
         options.grace = self.config.store.grace.duration();
         options.cancel = Some(self.cancel()?);
         options.nobody_collects = self.nobody_collects();
@@ -181,6 +182,11 @@ impl<'a> Context<'a> {
             .to_string_lossy();
         let message = super::text::harmless(&format!("{message} {name}"));
         Progress::new(!self.printer.is_quiet(), message, total_bytes)
+    }
+
+    /// What made way since this was asked last, as notes.
+    pub(crate) fn made_room(&self) -> Vec<String> {
+        self.printer.room().say()
     }
 
     /// Prints one of several outputs as soon as it is there.

@@ -56,6 +56,9 @@ pub(crate) enum CliError {
     },
     #[error("no tensor is left by --include and --exclude")]
     NothingSelected,
+    /// `add` was told to stop.
+    #[error("cancelled; nothing of {} was kept", path.display())]
+    AddCancelled { path: PathBuf, is_first: bool },
     /// Whoever read the output has gone, which is no error.
     #[error("standard output was closed")]
     ClosedPipe,
@@ -99,6 +102,7 @@ impl Explain for CliError {
             }
             Self::Glob { .. } => "bad_pattern",
             Self::NothingSelected => "nothing_selected",
+            Self::AddCancelled { .. } => "cancelled",
             Self::ClosedPipe => "closed_pipe",
             Self::Stdout(_) => "stdout",
             Self::Signals(_) => "signals",
@@ -132,7 +136,10 @@ impl Explain for CliError {
             Self::NothingSelected => "`plan TARGET --json` lists the names of the tensors",
             Self::Stdout(_) => "free space there, or write elsewhere",
             Self::Demo { .. } => "this is a bug; please report it",
-            Self::ClosedPipe | Self::Signals(_) => return None,
+            Self::AddCancelled {
+                is_first: false, ..
+            } => "the paths before it are added and stay",
+            Self::AddCancelled { .. } | Self::ClosedPipe | Self::Signals(_) => return None,
         };
         Some(text.to_owned())
     }

@@ -14,6 +14,7 @@ mod log;
 mod output;
 mod profile_args;
 mod progress;
+mod room;
 mod signals;
 mod stdin;
 mod temporary;
@@ -73,7 +74,7 @@ fn refused(e: &clap::Error) -> ExitCode {
         .take_while(|arg| arg != "--")
         .any(is_json)
     {
-        output::print_json_error("usage", &message, Some(&hint));
+        output::print_json_error("usage", &message, Some(&hint), &[]);
     }
     ExitCode::from(2)
 }

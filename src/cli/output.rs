@@ -6,7 +6,7 @@
 //! | command | fields |
 //! |---|---|
 //! | `add` | `cid`, `name`, `kind`, `size`, `new_bytes`, `shared_bytes`, `referenced_bytes`, `shared_most_with: {cid, name, bytes}`, `blocks`, `files`, `pin`, `profile`, `stored`, `notes`, `seconds` |
-//! | `absorb` | `cid`, `referenced_bytes`, `copied_bytes`, `objects`, `seconds` |
+//! | `absorb` | `cid`, `referenced_bytes`, `copied_bytes`, `objects`, `notes`, `seconds` |
 //! | `get` | `cid`, `output`, `kind`, `files`, `bytes`, `skipped_links`, `seconds`; nothing with `-o -` |
 //! | `cat` | the file's bytes and nothing else |
 //! | `ls` | `entries: [{cid, name, kind, size, profile, pinned, pins, created, last_used, damaged_bytes}]`, `damaged: [{kind, message, hint}]` |
@@ -16,14 +16,14 @@
 //! | `has` | `has`, `target`, `damaged_bytes` |
 //! | `check` | `match`, `profile`, `cid`, `name`, `kind`, `size`, `files`, `computed: {profile: cid}`, `differences: [{path, difference, stored, found, offset}]` with `{kind, size, target}` or null for `stored` and `found`, `notes`, `seconds` |
 //! | `rm` | `cid`, `unpinned`, `freeable_bytes`, `shared_bytes`, `pending_bytes`, `not_freeable_bytes`, `freed_bytes` (always 0: `gc` frees) |
-//! | `gc` | `dry_run`, `objects: [{cid, name, reason, last_used, exclusive_bytes, shared_bytes}]` (`cid` is null for single blocks; `reason` is `removed`, `replaced`, `expired`, `unpinned` or `quota`), `freeable_bytes`, `freed_bytes`, `linked_bytes` (of those, what a snapshot by hard links has too), `unfinished_bytes`, `packs`, `ranges`, `pending: [{cid, name, bytes, holders: [{pid, command}]}]`, `not_freeable: [{reason, bytes}]` (`partial_pages`, `no_holes` or `hard_linked`), `unrooted_packs` and `unrooted_bytes` (packs that no root names, left alone until a repair), `used_bytes` |
-//! | `df` | `entries: [{cid, name, kind, size, pins, last_used, exclusive_bytes, shared_bytes, damaged_bytes}]`, `live_bytes`, `loose_bytes`, `pending_bytes`, `dead_bytes`, `not_freeable_bytes`, `unfinished_bytes`, `damaged_bytes`, `overhead_bytes`, `disk_bytes`, `max_size` |
+//! | `gc` | `dry_run`, `objects: [{cid, name, reason, last_used, exclusive_bytes, shared_bytes}]` (`cid` is null for single blocks; `reason` is `removed`, `replaced`, `expired`, `unpinned` or `quota`), `freeable_bytes`, `freed_bytes`, `linked_bytes` (of those, what a snapshot by hard links has too), `unfinished_bytes`, `packs`, `ranges`, `pending: [{cid, name, bytes, holders: [{pid, command}]}]`, `not_freeable: [{reason, bytes}]` (`partial_pages`, `no_holes` or `hard_linked`), `unrooted_packs` and `unrooted_bytes` (packs that no root names, left alone until a repair), `spared` (objects without a pin that the grace time spares), `used_bytes`, `max_size` |
+//! | `df` | `entries: [{cid, name, kind, size, pins, last_used, exclusive_bytes, shared_bytes, damaged_bytes}]`, `live_bytes`, `loose_bytes`, `remains_bytes` (of what a repair left), `pending_bytes`, `dead_bytes`, `not_freeable_bytes`, `unfinished_bytes`, `damaged_bytes`, `unrooted_packs` and `unrooted_bytes` as with `gc`, `unreadable_packs` and `unreadable_bytes` (packs that cannot be read), `overhead_bytes`, `disk_bytes`, `referenced_bytes`, `max_size` |
 //! | `df TARGET…` | `targets`, `freeable_bytes`, `shared_bytes`, `pending_bytes`, `not_freeable_bytes` |
 //! | `pin add`, `pin rm` | `name`, `cid`, `kind`, `created` |
 //! | `pin ls` | `entries: [{name, cid, kind, created}]`, `damaged` as with `ls` |
-//! | `pin sync` | `file`, `dry_run`, `entries: [{name, action, cid, was, error: {kind, message, hint}}]`, `changed`, `kept`, `failed`, `unlisted`, `seconds`; `action` is `add`, `pin`, `move`, `keep`, `unpin` or `failed` |
-//! | `sync` | `source`, `dry_run`, `objects: [{cid, name, kind, size, state, new_blocks, new_bytes, there_blocks, there_bytes, pins: [{name, change, was, error}], error: {kind, message, hint}}]`, `copied`, `there`, `failed`, `new_blocks`, `new_bytes`, `there_blocks`, `there_bytes`, `seconds`; `state` is `copied`, `there` or `failed`, `change` is `set`, `kept`, `moved` or `failed` |
-//! | `verify` | `blocks`, `of_blocks`, `bytes`, `objects`, `packs`, `findings: [{kind, affected: [{object, name, path}], block, file, offset, len, expected, found}]`, `cleared: [{block, file, offset}]`, `unused_damaged`, `recorded`, `complete`, `healed: [{block, by, from, affected, file, offset, len}]`, `left` as `findings`, `heal_error: {kind, message, hint}`, `seconds` |
+//! | `pin sync` | `file`, `dry_run`, `entries: [{name, action, cid, was, error: {kind, message, hint}}]`, `changed`, `kept`, `failed`, `unlisted`, `notes`, `seconds`; `action` is `add`, `pin`, `move`, `keep`, `unpin` or `failed` |
+//! | `sync` | `source`, `dry_run`, `objects: [{cid, name, kind, size, state, new_blocks, new_bytes, there_blocks, there_bytes, pins: [{name, change, was, error}], error: {kind, message, hint}}]`, `copied`, `there`, `failed`, `new_blocks`, `new_bytes`, `there_blocks`, `there_bytes`, `notes`, `seconds`; `state` is `copied`, `there` or `failed`, `change` is `set`, `kept`, `moved` or `failed` |
+//! | `verify` | `blocks`, `of_blocks`, `bytes`, `objects`, `packs`, `findings: [{kind, affected: [{object, name, path}], block, file, offset, len, expected, found}]`, `cleared: [{block, file, offset}]`, `unused_damaged`, `recorded`, `complete`, `healed: [{block, by, from, affected, file, offset, len}]`, `left` as `findings`, `heal_error: {kind, message, hint}`, `notes`, `seconds` |
 //! | `plan` | `tensors`, `bytes`, `device_map: {tensor: device}`, `devices: {name: {tensors, bytes, limit}}` |
 //! | `load` | `tensors`, `bytes`, `zero_copy_bytes`, `copied_bytes`, `copies: {reason: bytes}`, `residency`, `populated_bytes`, `lazy_bytes`, `verified_bytes`, `seconds`, `stages: {resolve, headers, plan, execute}`, `shards`, `devices: {name: {tensors, bytes, limit, thread_seconds}}` |
 //! | `dedup` | `a`, `b`: `{target, cid, object, kind, profile, files, tensors, content_bytes, shared_content_bytes, stored_bytes, only_bytes, totals: {same_name, other_name, partly, alone: {parts, bytes, shared_bytes}}}`, `shared_bytes`, `stored_bytes`, `by`, `parts: [{name, a, b: {bytes, shared_bytes, same_as}}]` |
@@ -35,7 +35,7 @@
 //! | `doctor` | `store`, `looked_at`, `problems`, `notes`, `checks: [{name, status, found, advice, figures: {name: number}}]` |
 //! | `completions` | `shell`, `script` |
 //! | `demo` | `parts: [{part, …}]`, `seconds` |
-//! | an error | `status: "error"`, `kind`, `message`, `hint` |
+//! | an error | `status: "error"`, `kind`, `message`, `hint`, `notes` |
 
 use std::cell::Cell;
 use std::fs::File;
@@ -47,6 +47,7 @@ use ipfs_accelerate::Explain;
 use serde::Serialize;
 
 use super::error::CliError;
+use super::room::Room;
 use super::text::{harmless, message};
 
 /// What a command has to say.
@@ -122,6 +123,7 @@ struct Failure<'a> {
     kind: &'a str,
     message: &'a str,
     hint: Option<&'a str>,
+    notes: &'a [String],
 }
 
 impl Output {
@@ -174,6 +176,12 @@ impl Output {
         self
     }
 
+    /// Notes that stand in the JSON as well.
+    #[must_use]
+    pub(crate) fn notes(self, notes: Vec<String>) -> Self {
+        notes.into_iter().map(Note::Note).fold(self, Self::note)
+    }
+
     /// The answer is no: exit code 1.
     #[must_use]
     pub(crate) fn no(mut self, no: bool) -> Self {
@@ -213,6 +221,7 @@ pub(crate) struct Printer {
     is_quiet: bool,
     /// Once content is on standard output, JSON would be read as a part of it.
     content: Cell<bool>,
+    room: Room,
 }
 
 /// Whether colours are wanted on a stream that is, or is not, a terminal.
@@ -240,11 +249,16 @@ impl Printer {
             mode,
             is_quiet,
             content: Cell::new(false),
+            room: Room::default(),
         }
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
         self.is_quiet
+    }
+
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Standard output for the content of a file.
@@ -292,12 +306,16 @@ impl Printer {
         }
     }
 
-    /// The line on standard error, the hint below it, and the object on standard output.
+    /// The line on standard error, the hint and what made way below it, and the object on standard output.
     pub(crate) fn error(&self, error: &CliError) {
         let (message, hint) = (error.to_string(), error.hint());
+        let notes = self.room.say();
         say_error(&message, hint.as_deref());
+        for note in &notes {
+            self.note(&Note::Note(note.clone()));
+        }
         if self.mode == Mode::Json && !self.content.get() {
-            print_json_error(error.kind(), &message, hint.as_deref());
+            print_json_error(error.kind(), &message, hint.as_deref(), &notes);
         }
     }
 }
@@ -311,12 +329,13 @@ pub(crate) fn say_error(message: &str, hint: Option<&str>) {
 }
 
 /// The error object on standard output.
-pub(crate) fn print_json_error(kind: &str, message: &str, hint: Option<&str>) {
+pub(crate) fn print_json_error(kind: &str, message: &str, hint: Option<&str>, notes: &[String]) {
     let failure = Failure {
         status: "error",
         kind,
         message,
         hint,
+        notes,
     };
     let json = serde_json::to_string(&failure).unwrap_or_default();
     // There is nobody left to tell if this fails; the line on standard error was written.

@@ -1,6 +1,6 @@
 //! Sizes, times and untrusted names as text for people.
 
-use ipfs_accelerate::{ByteSize, Cid, canonical};
+use ipfs_accelerate::{ByteSize, Cid, canonical, utc_text};
 
 /// `1.2 MiB`
 pub(crate) fn size(bytes: u64) -> String {
@@ -18,6 +18,12 @@ pub(crate) fn outlook(says: &str, freeable_bytes: u64, rest: &[(u64, &str)]) -> 
         text.push_str(&format!("; {} {what}", size(*bytes)));
     }
     text
+}
+
+/// `2026-11-22 21:57`
+pub(crate) fn minute(unix_ms: u64) -> String {
+    let whole = utc_text(unix_ms);
+    whole.get(..16).unwrap_or(&whole).replace('T', " ")
 }
 
 /// `3.4 ms`, `1.25 s`, `2 min 5 s`

@@ -381,14 +381,6 @@ impl Files {
         if_there(self.followed("stat", path, self.0.metadata(path)))
     }
 
-    /// What a path leads to takes on disk; nothing where nothing is, or a link that leads nowhere.
-    pub(crate) fn disk_bytes(&self, path: &Path) -> Result<u64, FileError> {
-        match self.metadata_if_there(path) {
-            Err(e) if Unfit::of(&e.source).is_some() => Ok(0),
-            found => Ok(found?.map_or(0, |found| 512 * found.blocks())),
-        }
-    }
-
     /// Ties what the system said to the path. A link that it could not follow, or was not to, is no file, which is no
     /// failure of the disk's.
     fn followed<T>(
@@ -488,7 +480,6 @@ mod tests {
                 let opened = files.open_write(&at(name), create);
                 assert_eq!(said(opened.unwrap_err()), nowhere);
             }
-            assert_eq!(files.disk_bytes(&at(name)).unwrap(), 0);
             assert!(files.list_if_there(&at(name)).unwrap().is_empty());
         }
         let opened = files.open_write(&at("link"), None);

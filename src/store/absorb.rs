@@ -20,7 +20,8 @@ use crate::block::{Block, Cid};
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct AbsorbOptions {
-    /// Checked as it goes; once set, it stops and the store is as it was.
+    /// Checked as it goes; once set, it stops and the store is as it was, but for what made way under a
+    /// quota.
     pub cancel: Option<Arc<AtomicBool>>,
     /// Told how many more bytes are in, as it goes.
     pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,

@@ -491,8 +491,9 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// The caller asked to stop.
-    #[error("cancelled; nothing was changed")]
+    /// The caller asked to stop. Nothing is kept of what was at work; what had made way for it under a quota is gone
+    /// ([`StoreOptions::made_way`](crate::StoreOptions::made_way)).
+    #[error("cancelled; nothing of it was kept")]
     Cancelled,
 }
 

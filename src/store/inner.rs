@@ -15,7 +15,7 @@ use super::format::{StoreId, StoredCid};
 use super::gone;
 use super::index::{Forgotten, IndexSlot, PackTables, Rival};
 use super::ingest::LeftRoots;
-use super::options::StoreOptions;
+use super::options::{StoreOptions, ToldOfRoom};
 use super::pack::{PackFile, PackId, Place, Row, SealedPack};
 use super::quota::Quota;
 use super::read::ReadCore;
@@ -147,6 +147,11 @@ impl Inner {
     /// How long what no object took up stays when room is made.
     pub(crate) fn grace(&self) -> Duration {
         self.options.grace
+    }
+
+    /// Who is told of what made way.
+    pub(crate) fn told_of_room(&self) -> Option<&ToldOfRoom> {
+        self.options.made_way.as_deref()
     }
 
     /// The file that the lock of the one writer is on.

@@ -1,15 +1,19 @@
 //! How a store works.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::collect::GcOptions;
+use super::collect::{GcObject, GcOptions};
 use crate::dag::Profile;
 
+/// Told of an object that made way for something else.
+pub(crate) type ToldOfRoom = dyn Fn(&GcObject) + Send + Sync;
+
 /// How a [`Store`](super::Store) works.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct StoreOptions {
     /// Budget of the memory tier in bytes; zero keeps nothing. 500 MB unless set.
@@ -21,6 +25,9 @@ pub struct StoreOptions {
     /// The most bytes of disk that the packs may take; unbounded unless set. An add that needs room takes what
     /// nobody has pinned, those objects first that were used least recently, and is refused when that is not enough.
     pub max_bytes: Option<u64>,
+    /// Told of each object that makes way under `max_bytes` once it has, whatever becomes of what it made way for; what
+    /// is added then says so too ([`AddNote::MadeRoom`](crate::AddNote::MadeRoom)).
+    pub made_way: Option<Arc<dyn Fn(&GcObject) + Send + Sync>>,
     /// How long single blocks, and what an import left that was cut off, stay when room is made under `max_bytes`
     /// and something else can go. A day unless set, as [`GcOptions::grace`].
     pub grace: Duration,
@@ -47,6 +54,7 @@ impl Default for StoreOptions {
             threads: 0,
             pack_bytes: 4 << 30,
             max_bytes: None,
+            made_way: None,
             grace: GcOptions::default().grace,
             profile: Profile::default(),
             lock_timeout: Duration::ZERO,
@@ -54,5 +62,20 @@ impl Default for StoreOptions {
             nobody_collects: false,
             stands_for: None,
         }
+    }
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("memory_bytes", &self.memory_bytes)
+            .field("threads", &self.threads)
+            .field("pack_bytes", &self.pack_bytes)
+            .field("max_bytes", &self.max_bytes)
+            .field("grace", &self.grace)
+            .field("profile", &self.profile)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("nobody_collects", &self.nobody_collects)
+            .finish_non_exhaustive()
     }
 }

@@ -155,7 +155,10 @@ fn make_room(
         let report = collect::collect(store, &plan)?;
         tracing::debug!("made room for {bytes} bytes: {} freed", report.freed_bytes);
         let by_quota = |object: &GcObject| object.reason == GcReason::Quota;
-        let went = report.objects.into_iter().filter(by_quota);
+        let went: Vec<GcObject> = report.objects.into_iter().filter(by_quota).collect();
+        if let Some(told) = store.told_of_room() {
+            went.iter().for_each(|object| told(object));
+        }
         taken.made_way.extend(went);
         missed = plan.freeable_bytes.saturating_sub(report.freed_bytes);
     }

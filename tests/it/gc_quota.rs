@@ -1,9 +1,11 @@
 //! The quota: an add takes room as it writes, unpinned content makes way, and pinned content never.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ipfs_accelerate::{
-    AddOptions, Block, Explain, HashFunction, RAW, Store, StoreError, StoreOptions,
+    AddOptions, Block, Cid, Explain, GcObject, HashFunction, RAW, Store, StoreError, StoreOptions,
 };
 
 use super::gc::{age, disk_bytes};
@@ -75,6 +77,48 @@ fn an_add_that_finds_no_room_stops_and_leaves_nothing() {
         assert!(disk_bytes(&stage) <= 20 << 20);
     }
     assert_eq!(read(&store, &of(pinned.cid)), kept);
+}
+
+/// A store of 20 MiB with 8 MiB that may make way, and what is told of it; `then` is done when something has.
+fn told(stage: &Stage, then: impl Fn() + Send + Sync + 'static) -> (Store, Arc<Mutex<Vec<Cid>>>) {
+    let went = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&went);
+    let mut options = quota(20 << 20);
+    options.made_way = Some(Arc::new(move |object: &GcObject| {
+        told.lock().unwrap().extend(object.cid);
+        then();
+    }));
+    (stage.create_with(options), went)
+}
+
+#[test]
+fn what_made_way_is_told_though_the_add_is_refused_in_the_end() {
+    let stage = Stage::new();
+    let (store, went) = told(&stage, || {});
+    let old = add_bytes(&store, &bytes(1, 8 << 20)).cid;
+    let error = store
+        .add_reader(&bytes(2, 30 << 20)[..], &unpinned())
+        .unwrap_err();
+    assert_eq!(error.kind(), "quota_exceeded");
+    assert_eq!(*went.lock().unwrap(), [old]);
+    assert!(!store.has(&of(old)).unwrap());
+}
+
+#[test]
+fn what_made_way_is_told_though_the_add_is_cancelled() {
+    let stage = Stage::new();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&cancel);
+    let (store, went) = told(&stage, move || flag.store(true, Ordering::Relaxed));
+    let old = add_bytes(&store, &bytes(1, 8 << 20)).cid;
+    let mut options = unpinned();
+    options.cancel = Some(cancel);
+    let error = store
+        .add_reader(&bytes(2, 18 << 20)[..], &options)
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Cancelled), "{error}");
+    assert_eq!(*went.lock().unwrap(), [old]);
+    assert!(!error.to_string().contains("nothing was changed"));
 }
 
 #[test]

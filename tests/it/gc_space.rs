@@ -1,7 +1,7 @@
 //! Whose bytes the space holds.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use ipfs_accelerate::{
@@ -260,6 +260,89 @@ fn collected_as_foretold(stage: &Stage, store: &Store, bytes: u64) {
     assert_eq!(before - disk_bytes(stage), bytes);
     assert_eq!((plan().freeable_bytes, dead()), (0, 0));
     assert_eq!(gc(store).freed_bytes, 0);
+}
+
+/// What an object covers is its own, though a root of it that was removed or replaced stands there still.
+#[test]
+fn what_only_a_removed_root_covers_besides_is_the_objects_own() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let content = bytes(1, 2 << 20);
+    let cid = add_bytes(&store, &content).cid;
+    let reader = StoreReader::open(stage.store_path()).unwrap();
+    let own = || {
+        let space = reader.space().unwrap();
+        let [object] = &space.objects[..] else {
+            panic!("{space:?}");
+        };
+        (object.exclusive_bytes, object.shared_bytes)
+    };
+    let alone = own();
+    assert!((2 * MIB..2 * MIB + 4_096).contains(&alone.0));
+    let file = reader.open_file(&of(cid)).unwrap();
+    remove(&store, cid);
+    assert_eq!(add_bytes(&store, &content).new_bytes, 0);
+    assert_eq!(own(), alone, "while the removed root is held");
+    let plan = reader.plan_gc(&GcOptions::default()).unwrap();
+    let [object] = &plan.objects[..] else {
+        panic!("{plan:?}");
+    };
+    assert!(object.in_use, "{plan:?}");
+    drop(file);
+    assert_eq!(own(), alone);
+    let freeable = reader.space_of_removal(&[of(cid)]).unwrap().freeable_bytes;
+    assert!(freeable >= alone.0, "{freeable}");
+    let plan = reader.plan_gc(&GcOptions::default()).unwrap();
+    assert!(!plan.objects[0].in_use, "{plan:?}");
+}
+
+#[test]
+fn packs_that_cannot_be_read_or_have_lost_their_roots_are_in_the_accounts() {
+    let stage = Stage::new();
+    let store = stage.create();
+    for (seed, name) in [(1, "kept"), (2, "damaged"), (3, "lost")] {
+        let options = AddOptions::default().named(name);
+        let content = bytes(seed, (seed as usize) << 20);
+        let cid = store.add_reader(&content[..], &options).unwrap().cid;
+        if name == "lost" {
+            fs::remove_file(stage.store_path().join("names").join(name)).unwrap();
+            fs::remove_file(stage.store_path().join("roots").join(cid.to_string())).unwrap();
+        }
+    }
+    drop(store);
+    let on_disk = |mib: u64, bytes: u64| (mib * MIB..mib * MIB + 131_072).contains(&bytes);
+    let packs = stage.stored("packs");
+    let len = |pack: &&std::path::PathBuf| fs::metadata(pack).unwrap().len();
+    let damaged = packs.iter().find(|pack| on_disk(2, len(pack))).unwrap();
+    fs::set_permissions(damaged, fs::Permissions::from_mode(0o644)).unwrap();
+    let file = fs::File::options().write(true).open(damaged).unwrap();
+    file.set_len(MIB).unwrap();
+
+    let reader = StoreReader::open(stage.store_path()).unwrap();
+    let space = reader.space().unwrap();
+    let unreadable = 512 * fs::metadata(damaged).unwrap().blocks();
+    let found = (space.unreadable_packs, space.unreadable_bytes);
+    assert_eq!(found, (1, unreadable));
+    assert_eq!(space.unrooted_packs, 1, "{space:?}");
+    assert!(on_disk(3, space.unrooted_bytes), "{space:?}");
+    assert_eq!(space.disk_bytes, disk_bytes(&stage));
+    let plan = reader.plan_gc(&GcOptions::default()).unwrap();
+    assert_eq!(plan.used_bytes, space.disk_bytes);
+    assert_eq!(plan.unrooted_bytes, space.unrooted_bytes);
+    let report = gc(&stage.open());
+    assert_eq!(report.used_bytes, space.disk_bytes);
+}
+
+#[test]
+fn what_is_referenced_is_in_the_accounts() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let file = stage.file("weights.bin", &bytes(1, 300_000));
+    let mut options = AddOptions::default();
+    options.reference = true;
+    store.add_path(&file, &options).unwrap();
+    let space = store.to_reader().space().unwrap();
+    assert_eq!(space.referenced_bytes, 300_000, "{space:?}");
 }
 
 #[test]

@@ -19,9 +19,9 @@ use crate::cli::text;
 /// Blocks that lie in files outside the store are read, checked and written into it; what the store has already is
 /// not written again. Other objects that refer to the same places of these files are rewritten with it. A file
 /// that is gone, cut off or changed is an error that names it, and then nothing is kept. SIGINT and SIGTERM leave
-/// the store as it was. The files themselves are left alone.
+/// the object as it was. What made way under `max_size` is said. The files themselves are left alone.
 ///
-/// With --json: cid, referenced_bytes, copied_bytes, objects, seconds. With -q: nothing.
+/// With --json: cid, referenced_bytes, copied_bytes, objects, notes, seconds. With -q: nothing.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -42,6 +42,7 @@ struct Absorbed {
     referenced_bytes: u64,
     copied_bytes: u64,
     objects: u64,
+    notes: Vec<String>,
     seconds: f64,
 }
 
@@ -71,12 +72,15 @@ pub(crate) fn run(args: AbsorbArgs, context: &Context<'_>) -> Result<Output, Cli
             format!("{cid}  ({copied} copied{there}, {objects} rewritten, {seconds})")
         }
     };
+    let notes = context.made_room();
     Ok(Output::new(&Absorbed {
         cid,
         referenced_bytes: report.referenced_bytes,
         copied_bytes: report.copied_bytes,
         objects: report.objects,
+        notes: notes.clone(),
         seconds,
     })
-    .line(line))
+    .line(line)
+    .notes(notes))
 }

@@ -30,7 +30,8 @@ use crate::cli::walk_args::WalkArgs;
 ///
 /// The store is created if its folder is absent or empty. All paths are looked at before the first one is
 /// added. They are added in turn, each in one step: when one fails, those before it stay, it and those
-/// after it are not added. SIGINT and SIGTERM leave the store as it was before the current path.
+/// after it are not added. SIGINT and SIGTERM keep nothing of the current path. What made way for a path under
+/// `max_size` is said, also where the path is not added in the end.
 ///
 /// --reference leaves the bytes of files where they are: the store notes where each block lies and keeps only
 /// the nodes of the DAG, so nothing is on the disk twice. Such files must stay as they are: what is read of them is
@@ -153,7 +154,19 @@ pub(crate) fn run(args: AddArgs, context: &Context<'_>) -> Result<Output, CliErr
                 Err(e) => return Err(e),
             }
         }
-        let (cid, output) = add(context, store.as_ref(), path, &options, &cancel)?;
+        let added = add(context, store.as_ref(), path, &options, &cancel);
+        let (cid, output) = added.map_err(|e| match e {
+            CliError::Store(StoreError::Cancelled) => CliError::AddCancelled {
+                path: match is_stdin(path) {
+                    true => "standard input".into(),
+                    false => path.clone(),
+                },
+                is_first: i == 0,
+            },
+            e => e,
+        })?;
+        // The report of each path has it.
+        drop(context.made_room());
         // Nothing that this command prints makes way for what it adds next.
         spared.iter_mut().for_each(|spared| spared.add(&cid));
         last = output;

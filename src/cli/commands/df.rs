@@ -13,13 +13,15 @@ use crate::cli::text;
 ///
 /// For each object the bytes that it has for itself, and those that it shares with others; then what nothing needs
 /// any more, and what is only still in use. With TARGETs: what `gc` would free once they are removed, all of them
-/// together. What is on disk is what the packs take; what is unfinished lies beside them.
+/// together. What is on disk is what the packs take; what is unfinished lies beside them, and what is
+/// referenced in files outside the store.
 ///
 /// Works beside a writer.
 ///
 /// With --json: entries, a list of {cid, name, kind, size, pins, last_used, exclusive_bytes, shared_bytes,
-/// damaged_bytes}; live_bytes, loose_bytes, pending_bytes, dead_bytes, not_freeable_bytes, unfinished_bytes,
-/// damaged_bytes, overhead_bytes, disk_bytes, max_size. With TARGETs: targets, freeable_bytes, shared_bytes,
+/// damaged_bytes}; live_bytes, loose_bytes, remains_bytes, pending_bytes, dead_bytes, not_freeable_bytes,
+/// unfinished_bytes, damaged_bytes, unrooted_packs, unrooted_bytes, unreadable_packs, unreadable_bytes, overhead_bytes,
+/// disk_bytes, referenced_bytes, max_size. With TARGETs: targets, freeable_bytes, shared_bytes,
 /// pending_bytes, not_freeable_bytes. With -q: the bytes that would be free, with TARGETs.
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -37,13 +39,19 @@ struct Space<'a> {
     entries: Vec<Object<'a>>,
     live_bytes: u64,
     loose_bytes: u64,
+    remains_bytes: u64,
     pending_bytes: u64,
     dead_bytes: u64,
     not_freeable_bytes: u64,
     unfinished_bytes: u64,
     damaged_bytes: u64,
+    unrooted_packs: u64,
+    unrooted_bytes: u64,
+    unreadable_packs: u64,
+    unreadable_bytes: u64,
     overhead_bytes: u64,
     disk_bytes: u64,
+    referenced_bytes: u64,
     max_size: Option<u64>,
 }
 
@@ -119,13 +127,19 @@ fn whole(space: &SpaceReport, max_size: Option<u64>) -> Output {
         entries: entries.collect(),
         live_bytes: space.live_bytes,
         loose_bytes: space.loose_bytes,
+        remains_bytes: space.remains_bytes,
         pending_bytes: space.pending_bytes,
         dead_bytes: space.dead_bytes,
         not_freeable_bytes: space.not_freeable_bytes,
         unfinished_bytes: space.unfinished_bytes,
         damaged_bytes: space.damaged_bytes,
+        unrooted_packs: space.unrooted_packs,
+        unrooted_bytes: space.unrooted_bytes,
+        unreadable_packs: space.unreadable_packs,
+        unreadable_bytes: space.unreadable_bytes,
         overhead_bytes: space.overhead_bytes,
         disk_bytes: space.disk_bytes,
+        referenced_bytes: space.referenced_bytes,
         max_size,
     });
     let row = |object: &ObjectSpace| {
@@ -146,6 +160,11 @@ fn whole(space: &SpaceReport, max_size: Option<u64>) -> Output {
             "kept until the grace time is over",
         ),
         (
+            "remains",
+            space.remains_bytes,
+            "what a repair could not put together; goes as an object without a pin",
+        ),
+        (
             "in use",
             space.pending_bytes,
             "removed, and free once nobody reads it",
@@ -162,7 +181,22 @@ fn whole(space: &SpaceReport, max_size: Option<u64>) -> Output {
             "in tmp/, of an add at work or one that was killed: `gc` removes that",
         ),
         ("damaged", space.damaged_bytes, "see `verify --heal`"),
+        (
+            "without a root",
+            space.unrooted_bytes,
+            "in packs whose roots are lost: run `repair`",
+        ),
+        (
+            "unreadable",
+            space.unreadable_bytes,
+            "packs that cannot be read: `repair` says why",
+        ),
         ("overhead", space.overhead_bytes, ""),
+        (
+            "referenced",
+            space.referenced_bytes,
+            "in files outside the store",
+        ),
     ];
     let shown = fields
         .into_iter()

@@ -26,7 +26,8 @@ use crate::cli::text;
 ///
 /// With --json: dry_run, objects, a list of {cid, name, reason, last_used, exclusive_bytes, shared_bytes};
 /// freeable_bytes, freed_bytes, linked_bytes, unfinished_bytes, packs, ranges; pending, a list of {cid, name, bytes, holders: [{pid, command}]};
-/// not_freeable, a list of {reason, bytes}; unrooted_packs, unrooted_bytes, used_bytes. With -q: the bytes that were freed, or would be.
+/// not_freeable, a list of {reason, bytes}; unrooted_packs, unrooted_bytes, spared, used_bytes, max_size. What is in use is
+/// among pending and not among objects. With -q: the bytes that were freed, or would be.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -63,7 +64,9 @@ struct Collected<'a> {
     not_freeable: Vec<Kept>,
     unrooted_packs: u64,
     unrooted_bytes: u64,
+    spared: u64,
     used_bytes: u64,
+    max_size: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -104,14 +107,15 @@ pub(crate) fn run(args: GcArgs, context: &Context<'_>) -> Result<Output, CliErro
     if args.dry_run {
         let plan = context.reader()?.plan_gc(&options)?;
         let after = plan.used_bytes.saturating_sub(plan.freeable_bytes);
-        return Ok(spared(planned(&plan), &plan, after, options.max_bytes));
+        let output = planned(&plan, options.max_bytes);
+        return Ok(spared(output, &plan, after, options.max_bytes));
     }
     // Held through: what has begun is finished.
     let _cancel = context.cancel()?;
     let store = context.writer(&args.lock)?;
     let plan = store.plan_gc(&options)?;
     let report = store.apply_gc(&plan)?;
-    let output = collected(&plan, &report);
+    let output = collected(&plan, &report, options.max_bytes);
     Ok(spared(output, &plan, report.used_bytes, options.max_bytes))
 }
 
@@ -137,27 +141,31 @@ fn spared(output: Output, plan: &GcPlan, used_bytes: u64, max_bytes: Option<u64>
     }
 }
 
-fn planned(plan: &GcPlan) -> Output {
+fn planned(plan: &GcPlan, max_size: Option<u64>) -> Output {
+    let goes = plan.objects.iter().filter(|object| !object.in_use);
+    let goes: Vec<&GcObject> = goes.collect();
     let output = Output::new(&Collected {
         dry_run: true,
-        objects: plan.objects.iter().map(object).collect(),
+        objects: goes.iter().copied().map(object).collect(),
         freeable_bytes: plan.freeable_bytes,
         freed_bytes: 0,
         linked_bytes: plan.linked_bytes,
         unfinished_bytes: plan.unfinished_bytes,
         packs: plan.packs,
         ranges: 0,
-        pending: plan.pending.iter().map(pending).collect(),
+        pending: in_use(&plan.pending).map(pending).collect(),
         not_freeable: plan.not_freeable.iter().map(not_freeable).collect(),
         unrooted_packs: plan.unrooted_packs,
         unrooted_bytes: plan.unrooted_bytes,
+        spared: plan.spared,
         used_bytes: plan.used_bytes,
+        max_size,
     });
     let packs = match plan.packs {
         0 => String::new(),
         packs => format!(", {} as a whole", text::count(packs, "pack")),
     };
-    let output = objects(output, &plan.objects)
+    let output = objects(output, &goes)
         .line(format!(
             "would free {} of {}{packs}",
             text::size(plan.freeable_bytes),
@@ -170,23 +178,26 @@ fn planned(plan: &GcPlan) -> Output {
     kept(output, &plan.pending, &plan.not_freeable)
 }
 
-fn collected(plan: &GcPlan, report: &GcReport) -> Output {
+fn collected(plan: &GcPlan, report: &GcReport, max_size: Option<u64>) -> Output {
+    let went: Vec<&GcObject> = report.objects.iter().collect();
     let output = Output::new(&Collected {
         dry_run: false,
-        objects: report.objects.iter().map(object).collect(),
+        objects: went.iter().copied().map(object).collect(),
         freeable_bytes: plan.freeable_bytes,
         freed_bytes: report.freed_bytes,
         linked_bytes: report.linked_bytes,
         unfinished_bytes: report.unfinished_bytes,
         packs: report.packs,
         ranges: report.ranges,
-        pending: report.pending.iter().map(pending).collect(),
+        pending: in_use(&report.pending).map(pending).collect(),
         not_freeable: report.not_freeable.iter().map(not_freeable).collect(),
         unrooted_packs: report.unrooted_packs,
         unrooted_bytes: report.unrooted_bytes,
+        spared: plan.spared,
         used_bytes: report.used_bytes,
+        max_size,
     });
-    let output = objects(output, &report.objects)
+    let output = objects(output, &went)
         .line(format!(
             "freed {}: {} unlinked, {} given back; the packs take {} now",
             text::size(report.freed_bytes),
@@ -237,11 +248,11 @@ fn unrooted(output: Output, packs: u64, bytes: u64) -> Output {
 
 /// What goes and keeps its space.
 fn kept(mut output: Output, pending: &[GcPending], not_freeable: &[(NotFreeable, u64)]) -> Output {
-    for pending in pending {
+    for pending in in_use(pending) {
         output = output.line(format!(
             "pending {}: {}",
             text::size(pending.bytes),
-            in_use(pending)
+            user(pending)
         ));
     }
     for (reason, bytes) in not_freeable {
@@ -257,6 +268,11 @@ fn kept(mut output: Output, pending: &[GcPending], not_freeable: &[(NotFreeable,
         ));
     }
     output
+}
+
+/// What keeps space by being in use; what others cover too would free none.
+fn in_use(pending: &[GcPending]) -> impl Iterator<Item = &GcPending> {
+    pending.iter().filter(|pending| pending.bytes > 0)
 }
 
 fn pending(pending: &GcPending) -> Pending<'_> {
@@ -279,7 +295,8 @@ fn not_freeable((reason, bytes): &(NotFreeable, u64)) -> Kept {
     }
 }
 
-fn in_use(pending: &GcPending) -> String {
+/// Who uses it.
+fn user(pending: &GcPending) -> String {
     let holders: Vec<String> = pending
         .holders
         .iter()
@@ -299,11 +316,11 @@ fn in_use(pending: &GcPending) -> String {
     }
 }
 
-fn objects(output: Output, objects: &[GcObject]) -> Output {
+fn objects(output: Output, objects: &[&GcObject]) -> Output {
     if objects.is_empty() {
         return output;
     }
-    let row = |object: &GcObject| {
+    let row = |object: &&GcObject| {
         vec![
             object
                 .cid
@@ -312,7 +329,7 @@ fn objects(output: Output, objects: &[GcObject]) -> Output {
             object.reason.name().to_owned(),
             text::size(object.exclusive_bytes),
             text::size(object.shared_bytes),
-            utc_text(object.last_used_ms),
+            text::minute(object.last_used_ms),
         ]
     };
     output.view(View::Table(Table {

@@ -1,7 +1,9 @@
 //! `ls`: the objects of the store, or what stands in a folder.
 
 use clap::Args;
-use ipfs_accelerate::{Entry, Listing, ObjectInfo, StoreError, Target, utc_text};
+use ipfs_accelerate::{
+    Entry, Listing, ObjectInfo, SpaceReport, StoreError, StoreReader, Target, utc_text,
+};
 use serde::Serialize;
 
 use crate::cli::context::Context;
@@ -14,7 +16,8 @@ use crate::cli::text;
 /// Without TARGET: every object with its CID, the name it was added under, its size, its pins and when it
 /// was last used (to the hour). With TARGET: what stands in that folder.
 ///
-/// A root or a name that cannot be read is said and left out, and the exit code is 1.
+/// A root or a name that cannot be read, or a name whose object has lost its root, is said and left out, and the exit
+/// code is 1.
 ///
 /// Works beside a writer.
 ///
@@ -72,20 +75,33 @@ pub(crate) fn run(args: LsArgs, context: &Context<'_>) -> Result<Output, CliErro
     let reader = context.reader()?;
     Ok(match target {
         None => {
-            let listing = reader.list_objects()?;
+            let mut listing = reader.list_objects()?;
             // What cannot be read is listed, and may be what names them.
             let lost = match listing.damaged.is_empty() {
-                true => reader.unrooted_packs()?,
+                true => lost_packs(&reader, &mut listing.damaged)?,
                 false => 0,
             };
+            let is_empty = listing.entries.is_empty() && listing.damaged.is_empty();
             let output = objects(&listing, lost);
             match lost {
+                0 if is_empty => output.line(without_objects(&reader.space()?)),
                 0 => output,
                 _ => output.no(true),
             }
         }
         Some(target) => folder(&reader.list(&target)?),
     })
+}
+
+/// How many packs no root names. A name whose object has no root is said as one is that cannot be read.
+fn lost_packs(reader: &StoreReader, damaged: &mut Vec<StoreError>) -> Result<u64, StoreError> {
+    match reader.unrooted_packs() {
+        Err(e @ StoreError::NameWithoutRoot { .. }) => {
+            damaged.push(e);
+            Ok(0)
+        }
+        packs => packs,
+    }
 }
 
 /// No root names `lost` packs.
@@ -97,7 +113,7 @@ fn objects(listing: &Listing<ObjectInfo>, lost: u64) -> Output {
             named(&object.name).to_owned(),
             text::size(object.size),
             pins(object),
-            minute(object.last_used_ms),
+            text::minute(object.last_used_ms),
         ]
     };
     let entries = objects.iter().map(|object| ObjectEntry {
@@ -115,18 +131,16 @@ fn objects(listing: &Listing<ObjectInfo>, lost: u64) -> Output {
     let output = Output::new(&Objects {
         entries: entries.collect(),
         damaged: faults(&listing.damaged),
-    })
-    .view(View::Table(Table {
+    });
+    let table = Table {
         columns: &["CID", "NAME", ">SIZE", "PINNED", "LAST USED"],
         rows: objects.iter().map(entry).collect(),
-        empty: match lost {
-            0 => "The store is empty.",
-            _ => "Nothing is listed, and there are packs: their roots are lost. Run `repair`.",
-        },
-    }));
+        empty: "Nothing is listed, and there are packs: their roots are lost. Run `repair`.",
+    };
     let output = match (lost, objects.is_empty()) {
-        (0, _) | (_, true) => output,
-        (packs, false) => output.note(Note::Warning(format!(
+        (0, true) => output,
+        (0, false) | (_, true) => output.view(View::Table(table)),
+        (packs, false) => output.view(View::Table(table)).note(Note::Warning(format!(
             "The roots of {} are lost: run `repair`.",
             text::count(packs, "pack")
         ))),
@@ -143,6 +157,22 @@ fn objects(listing: &Listing<ObjectInfo>, lost: u64) -> Output {
     objects.iter().fold(output, |output, object| {
         output.quiet(object.cid.to_string())
     })
+}
+
+/// What there is where no object is.
+fn without_objects(space: &SpaceReport) -> String {
+    let size = text::size;
+    match (space.disk_bytes, space.remains_bytes) {
+        (0, _) => "The store is empty.".to_owned(),
+        (_, 0) => format!(
+            "There is no object; the packs take {}, and `df` says what for.",
+            size(space.disk_bytes)
+        ),
+        (_, remains) => format!(
+            "There is no object, and {} of what a repair could not put together: `repair` says what is lacking.",
+            size(remains)
+        ),
+    }
 }
 
 pub(super) fn faults(damaged: &[StoreError]) -> Vec<Fault> {
@@ -203,10 +233,4 @@ fn pins(object: &ObjectInfo) -> String {
         (false, true) => "yes".into(),
         (false, false) => names.join(", "),
     }
-}
-
-/// `2026-11-22 21:57`
-fn minute(unix_ms: u64) -> String {
-    let whole = utc_text(unix_ms);
-    whole.get(..16).unwrap_or(&whole).replace('T', " ")
 }

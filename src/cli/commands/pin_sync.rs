@@ -33,7 +33,7 @@ use crate::cli::text;
 /// makes the exit code 1; changes alone do not, in a dry run neither.
 ///
 /// With --json: file, dry_run, entries, a list of {name, action, cid, was, error}, and changed, kept, failed,
-/// unlisted, seconds; the action is add, pin, move, keep, unpin or failed, and unlisted counts the pins that FILE
+/// unlisted, notes, seconds; the action is add, pin, move, keep, unpin or failed, and unlisted counts the pins that FILE
 /// does not list and that are still there. With -q: the names that changed.
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -72,6 +72,7 @@ struct Synced<'a> {
     kept: u64,
     failed: u64,
     unlisted: u64,
+    notes: Vec<String>,
     seconds: f64,
 }
 
@@ -118,17 +119,23 @@ pub(crate) fn run(args: &PinSyncArgs, context: &Context<'_>) -> Result<Output, C
     let plan = target.store.plan_pins(&desired, &options)?;
     let output = if args.dry_run {
         let changes: Vec<&PinChange> = plan.changes().collect();
-        output(args, &changes, plan.unlisted(), begun)
+        output(args, &changes, plan.unlisted(), Vec::new(), begun)
     } else {
         let report = target.store.apply_pins(plan, &options)?;
         let changes: Vec<&PinChange> = report.changes.iter().collect();
-        output(args, &changes, report.unlisted, begun)
+        output(args, &changes, report.unlisted, context.made_room(), begun)
     };
     drop(progress);
     Ok(output)
 }
 
-fn output(args: &PinSyncArgs, changes: &[&PinChange], unlisted: u64, begun: Instant) -> Output {
+fn output(
+    args: &PinSyncArgs,
+    changes: &[&PinChange],
+    unlisted: u64,
+    notes: Vec<String>,
+    begun: Instant,
+) -> Output {
     let count = |action| changes.iter().filter(|c| c.action == action).count() as u64;
     let (kept, failed) = (count(PinAction::Keep), count(PinAction::Failed));
     let changed = changes.len() as u64 - kept - failed;
@@ -141,6 +148,7 @@ fn output(args: &PinSyncArgs, changes: &[&PinChange], unlisted: u64, begun: Inst
         kept,
         failed,
         unlisted,
+        notes: notes.clone(),
         seconds,
     });
     let mut rows = Vec::new();
@@ -190,7 +198,7 @@ fn output(args: &PinSyncArgs, changes: &[&PinChange], unlisted: u64, begun: Inst
         error.is_some_and(|error| matches!(error, StoreError::Cancelled))
     };
     let is_stopped = changes.iter().any(is_cancelled);
-    output = output.line(said.join(", "));
+    output = output.line(said.join(", ")).notes(notes);
     if is_stopped {
         output = output.line(STOPPED);
     }

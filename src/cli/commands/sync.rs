@@ -31,7 +31,7 @@ use crate::cli::text;
 ///
 /// With --json: source, dry_run, objects, a list of {cid, name, kind, size, state, new_blocks, new_bytes,
 /// there_blocks, there_bytes, pins, error}, and copied, there, failed, new_blocks, new_bytes, there_blocks,
-/// there_bytes, seconds. The state is copied, there or failed; pins are {name, change, was, error}, the change
+/// there_bytes, notes, seconds. The state is copied, there or failed; pins are {name, change, was, error}, the change
 /// set, kept, moved or failed. With -q: the CIDs of what was copied.
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -73,6 +73,7 @@ struct Synced<'a> {
     new_bytes: u64,
     there_blocks: u64,
     there_bytes: u64,
+    notes: Vec<String>,
     seconds: f64,
 }
 
@@ -170,10 +171,11 @@ pub(crate) fn run(args: SyncArgs, context: &Context<'_>) -> Result<Output, CliEr
     }));
     let report = target.store.sync_from(&source, &options)?;
     drop(progress);
-    Ok(output(&args, &report, begun.elapsed().as_secs_f64()))
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(output(&args, &report, context.made_room(), seconds))
 }
 
-fn output(args: &SyncArgs, report: &SyncReport, seconds: f64) -> Output {
+fn output(args: &SyncArgs, report: &SyncReport, notes: Vec<String>, seconds: f64) -> Output {
     let counts = report.counts();
     let mut output = Output::new(&Synced {
         source: args.source.display().to_string(),
@@ -186,6 +188,7 @@ fn output(args: &SyncArgs, report: &SyncReport, seconds: f64) -> Output {
         new_bytes: counts.new_bytes,
         there_blocks: counts.there_blocks,
         there_bytes: counts.there_bytes,
+        notes: notes.clone(),
         seconds,
     });
     for object in &report.objects {
@@ -206,6 +209,7 @@ fn output(args: &SyncArgs, report: &SyncReport, seconds: f64) -> Output {
     }
     output
         .line(summary(args, report, seconds))
+        .notes(notes)
         .no(!report.is_complete())
 }
 

@@ -39,7 +39,7 @@ use crate::cli::progress::{Progress, set_total};
 /// With --json: blocks, of_blocks, bytes, objects, packs, findings [{kind, affected [{object, name, path}],
 /// block, file, offset, len, expected, found}], cleared [{block, file, offset}], unused_damaged, recorded,
 /// complete, healed [{block, by, from, affected, file, offset, len}], left [as findings] and heal_error {kind, message,
-/// hint} with --heal, seconds; kinds are corrupt_block, unreadable_block, missing_block, pack, root, name, structure and
+/// hint} with --heal, notes, seconds; kinds are corrupt_block, unreadable_block, missing_block, pack, root, name, structure and
 /// unrooted_pack. With -q: the CIDs of what is concerned still.
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -101,6 +101,7 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
             &report,
             None,
             args.sample,
+            Vec::new(),
             begun,
             &context.store_path()?,
         ));
@@ -117,6 +118,7 @@ pub(crate) fn run(args: VerifyArgs, context: &Context<'_>) -> Result<Output, Cli
         &report,
         healing.as_ref(),
         args.sample,
+        context.made_room(),
         begun,
         &store,
     ))

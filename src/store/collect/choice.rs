@@ -91,7 +91,7 @@ impl<'a> Choice<'a> {
                     };
                     self.take(index, reason);
                     if self.is_held(root)? {
-                        self.put_back(index);
+                        self.stays_for_now(index);
                     }
                 }
                 RootName::Loose if root.is_of_lost() => {}
@@ -174,6 +174,14 @@ impl<'a> Choice<'a> {
         self.taken.push((index, object));
     }
 
+    /// What was taken last is in use: it is part of the plan, and frees nothing before it is let go.
+    fn stays_for_now(&mut self, index: usize) {
+        self.put_back(index);
+        let last = self.taken.last_mut();
+        last.into_iter()
+            .for_each(|(_, object)| object.in_use = true);
+    }
+
     fn put_back(&mut self, index: usize) {
         self.census.put_back(index);
         self.reckoning.put_back(index);
@@ -205,6 +213,7 @@ fn object(root: &Rooted, reason: GcReason, exclusive_bytes: u64, shared_bytes: u
         used: root.used,
         exclusive_bytes,
         shared_bytes,
+        in_use: false,
         root: root.path.clone(),
     }
 }

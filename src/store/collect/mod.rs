@@ -104,6 +104,8 @@ pub struct GcObject {
     pub exclusive_bytes: u64,
     /// Bytes that something else covers still.
     pub shared_bytes: u64,
+    /// Somebody uses it, as a plan finds it: it is [`GcPlan::pending`], and goes once it is let go.
+    pub in_use: bool,
     /// Where its root is.
     pub(crate) root: PathBuf,
     /// When it was last used, exactly: after another use it is not the same plan.

@@ -11,20 +11,41 @@ use std::sync::Arc;
 use super::NotFreeable;
 use super::sweep::PackShape;
 use crate::error::FileError;
-use crate::fsio::{self, Files};
+use crate::fsio::{self, Files, Unfit};
 use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::inner::{self, Inner};
-use crate::store::pack::{PackFile, PackId};
+use crate::store::pack::{PackFile, PackId, Sources};
 use crate::store::read::ReadCore;
 
-/// The packs that can be read.
+/// The packs that can be read, and what the others take.
 pub(super) struct Packs {
     /// Those that a collection looks at.
     pub(super) shapes: Vec<PackShape>,
     pub(super) space: HashMap<PackId, PackSpace>,
     /// Headers and tables.
     pub(super) overhead_bytes: u64,
+    /// Bytes of files outside the store that they refer to.
+    pub(super) referenced_bytes: u64,
+    pub(super) unreadable: Unreadable,
+}
+
+/// The packs that cannot be read. They take their space all the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unreadable {
+    pub(super) packs: u64,
+    pub(super) disk_bytes: u64,
+}
+
+impl Unreadable {
+    /// Counts a pack, unless it went meanwhile.
+    fn count(&mut self, folder: &StoreFolder, id: PackId) -> Result<(), StoreError> {
+        if let Some(bytes) = disk_bytes(folder, id)? {
+            self.packs += 1;
+            self.disk_bytes += bytes;
+        }
+        Ok(())
+    }
 }
 
 impl Packs {
@@ -33,24 +54,30 @@ impl Packs {
             shapes: Vec::new(),
             space: HashMap::new(),
             overhead_bytes: 0,
+            referenced_bytes: 0,
+            unreadable: Unreadable::default(),
         };
         let can_punch = can_punch(core, writer);
         let mut ids: Vec<PackId> = inner::list(&core.folder)?.into_iter().collect();
         ids.sort();
         for id in ids {
             let Some(pack) = open(core, id)? else {
+                all.unreadable.count(&core.folder, id)?;
                 continue;
             };
             let space = PackSpace::of(core, &pack, can_punch)?;
             all.overhead_bytes += space.overhead_bytes;
+            all.referenced_bytes += pack.sources().map_or(0, Sources::referenced_bytes);
             all.space.insert(id, space);
             all.shapes.push(PackShape::of(&pack));
         }
         Ok(all)
     }
 
+    /// What all of them take, as [`used_bytes`] says, those included that cannot be read.
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.space.values().map(|space| space.disk_bytes).sum()
+        let read: u64 = self.space.values().map(|space| space.disk_bytes).sum();
+        read + self.unreadable.disk_bytes
     }
 }
 
@@ -194,10 +221,19 @@ pub(crate) fn used_bytes(
 ) -> Result<u64, StoreError> {
     let mut used = 0;
     for id in ids {
-        let path = folder.packs().join(id.file_name());
-        used += folder.files().disk_bytes(&path)?;
+        used += disk_bytes(folder, id)?.unwrap_or(0);
     }
     Ok(used)
+}
+
+/// What a pack takes on disk; none where there is none.
+fn disk_bytes(folder: &StoreFolder, id: PackId) -> Result<Option<u64>, StoreError> {
+    let path = folder.packs().join(id.file_name());
+    match folder.files().metadata_if_there(&path) {
+        // A link that leads nowhere is one that takes nothing.
+        Err(e) if Unfit::of(&e.source).is_some() => Ok(Some(0)),
+        found => Ok(found?.map(|found| 512 * found.blocks())),
+    }
 }
 
 /// Whether the file system punches holes, as far as that can be told: it is asked for one far behind the end of the

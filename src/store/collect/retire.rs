@@ -12,7 +12,7 @@ use super::holders;
 use super::{GcHolder, GcObject, GcOptions, GcReason};
 use crate::block::Cid;
 use crate::error::FileError;
-use crate::fsio::{self, Files, Locked};
+use crate::fsio::{self, Files, Locked, Unfit};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
 use crate::store::format;
@@ -227,12 +227,13 @@ pub(super) fn holders(files: &Files, path: &Path) -> Result<Option<Vec<GcHolder>
 /// For writing where it may be: over NFS the exclusive lock needs that.
 fn open(files: &Files, path: &Path) -> Result<File, FileError> {
     match files.open_write(path, None) {
-        // Another uid, or a mount for reading.
+        // Another uid, a mount for reading, or a link, which is followed for reading only.
         Err(e)
-            if matches!(
-                e.source.kind(),
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-            ) =>
+            if Unfit::of(&e.source).is_some()
+                || matches!(
+                    e.source.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
+                ) =>
         {
             files.open(path)
         }

@@ -22,6 +22,9 @@ pub struct SpaceReport {
     pub live_bytes: u64,
     /// Bytes that only blocks of sessions and of unfinished imports cover.
     pub loose_bytes: u64,
+    /// Bytes that only what a repair left covers, which it could not put together: they go as an object without a pin
+    /// does.
+    pub remains_bytes: u64,
     /// Bytes that only removed objects cover which somebody still uses.
     pub pending_bytes: u64,
     /// Bytes of disk that a collection would give back: nothing covers them, or only what was removed and is not in
@@ -34,10 +37,20 @@ pub struct SpaceReport {
     pub unfinished_bytes: u64,
     /// Bytes that are recorded as damaged, of those that something covers that was not removed.
     pub damaged_bytes: u64,
+    /// Packs that no root names: their roots are lost, and nothing of them goes until `repair` has put roots together.
+    pub unrooted_packs: u64,
+    /// Bytes of disk that those take.
+    pub unrooted_bytes: u64,
+    /// Packs that cannot be read.
+    pub unreadable_packs: u64,
+    /// Bytes of disk that those take.
+    pub unreadable_bytes: u64,
     /// Headers and tables of the packs.
     pub overhead_bytes: u64,
-    /// What the packs take on disk.
+    /// What all packs take on disk, those included that cannot be read.
     pub disk_bytes: u64,
+    /// Bytes of files outside the store that its packs refer to.
+    pub referenced_bytes: u64,
 }
 
 /// The space of one object.
@@ -56,9 +69,10 @@ pub struct ObjectSpace {
     pub pins: Vec<String>,
     /// When it was last used, in milliseconds since 1970.
     pub last_used_ms: u64,
-    /// Bytes that nothing else covers: what its removal would free.
+    /// Bytes that nothing else covers but what was removed or replaced: what its removal would free, once nobody uses
+    /// it any more.
     pub exclusive_bytes: u64,
-    /// Bytes that something else covers too.
+    /// Bytes that something else covers too, which was not removed.
     pub shared_bytes: u64,
     /// Bytes of it that are recorded as damaged.
     pub damaged_bytes: u64,
@@ -89,6 +103,12 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
         damaged.iter().map(within).sum::<u64>()
     };
     let mut census = Census::new(&all.roots);
+    // What is covered by the weaker claims alone goes as they are taken away, the weakest first.
+    let removed = retired(all);
+    let outlook = view.when_gone(&removed)?;
+    removed.iter().for_each(|&index| {
+        census.remove(index);
+    });
     let mut objects = Vec::new();
     for (index, root) in all.roots.iter().enumerate() {
         let RootName::Object(cid) = root.name else {
@@ -109,18 +129,20 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
     }
     objects.sort_by_key(|object| (std::cmp::Reverse(object.exclusive_bytes), object.cid));
 
-    // What is covered by the weaker claims alone goes as they are taken away, the weakest first.
-    let removed = retired(all);
-    let outlook = view.when_gone(&removed)?;
-    removed.iter().for_each(|&index| {
-        census.remove(index);
-    });
-    let mut loose_bytes = 0;
+    let (mut loose_bytes, mut remains_bytes) = (0, 0);
     for (index, root) in all.roots.iter().enumerate() {
-        if root.name == RootName::Loose {
-            loose_bytes += census.remove(index);
+        if root.name != RootName::Loose {
+            continue;
+        }
+        let bytes = census.remove(index);
+        match (root.is_of_lost(), root.is_remains()) {
+            // These are counted as whole packs.
+            (true, _) => {}
+            (false, true) => remains_bytes += bytes,
+            (false, false) => loose_bytes += bytes,
         }
     }
+    let (unrooted_packs, unrooted_bytes) = view.lost(&[]);
     let mut kept = Coverage::default();
     let is_kept = |root: &&Rooted| !matches!(root.name, RootName::Retired(_));
     let roots = all.roots.iter().filter(is_kept);
@@ -132,13 +154,19 @@ pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
         objects,
         live_bytes: census.total(),
         loose_bytes,
+        remains_bytes,
         pending_bytes: outlook.pending_bytes(),
         dead_bytes: outlook.freeable_bytes(),
         not_freeable_bytes: outlook.kept.bytes(),
         unfinished_bytes: core.folder.unfinished_bytes()?,
         damaged_bytes,
+        unrooted_packs,
+        unrooted_bytes,
+        unreadable_packs: view.packs.unreadable.packs,
+        unreadable_bytes: view.packs.unreadable.disk_bytes,
         overhead_bytes: view.packs.overhead_bytes,
         disk_bytes: view.packs.disk_bytes(),
+        referenced_bytes: view.packs.referenced_bytes,
     })
 }
 

@@ -15,7 +15,6 @@ use super::tree::{Built, Tree};
 use super::walk::{Walk, walk};
 use super::writer::{BlockWriter, write_root};
 use crate::block::canonical;
-use crate::store::collect::GcObject;
 use crate::store::error::StoreError;
 use crate::store::format::StoredCid;
 use crate::store::inner::Inner;
@@ -221,7 +220,7 @@ pub(crate) fn commit(
     }
     drop(guard);
     let own = writer.sealed();
-    let made_room = made_room(writer.made_way());
+    let made_room = AddNote::made_room(&writer.made_way());
     writer.finish();
     pinned?;
     Ok(Committed {
@@ -233,19 +232,6 @@ pub(crate) fn commit(
             false => None,
         },
     })
-}
-
-/// What made way for an add, if anything did.
-fn made_room(objects: Vec<GcObject>) -> Option<AddNote> {
-    let example = objects
-        .first()
-        .map(|object| match (&object.cid, &*object.name) {
-            (_, name) if !name.is_empty() => name.to_owned(),
-            (Some(cid), _) => cid.to_string(),
-            (None, _) => "single blocks".to_owned(),
-        })?;
-    let objects = objects.len() as u64;
-    Some(AddNote::MadeRoom { objects, example })
 }
 
 /// What stood where a root was published.

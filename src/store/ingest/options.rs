@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::block::{Cid, canonical};
 use crate::dag::Profile;
+use crate::store::collect::GcObject;
 use crate::store::error::StoreError;
 use crate::store::read::EntryType;
 
@@ -171,6 +172,20 @@ pub enum AddNote {
         /// One of them: its name, or its CID.
         example: String,
     },
+}
+
+impl AddNote {
+    /// Says what made way, as [`StoreOptions::made_way`](crate::StoreOptions::made_way) was told; none if nothing did.
+    pub fn made_room(objects: &[GcObject]) -> Option<Self> {
+        let first = objects.first()?;
+        let example = match (&first.cid, &*first.name) {
+            (_, name) if !name.is_empty() => name.to_owned(),
+            (Some(cid), _) => cid.to_string(),
+            (None, _) => "single blocks".to_owned(),
+        };
+        let objects = objects.len() as u64;
+        Some(Self::MadeRoom { objects, example })
+    }
 }
 
 impl fmt::Display for AddNote {

@@ -285,15 +285,12 @@ impl StoreReader {
     }
 
     /// How many packs no root names: their roots are lost, and [`apply_repair`](crate::apply_repair) puts together
-    /// again what lies in them. None where a name has lost its root, which [`StoreReader::objects`] says.
+    /// again what lies in them.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] for a root or a name that cannot be read.
+    /// [`StoreError::Damaged`] for a root or a name that cannot be read, and [`StoreError::NameWithoutRoot`].
     pub fn unrooted_packs(&self) -> Result<u64, StoreError> {
-        match collect::unrooted_packs(&self.core, None) {
-            Err(StoreError::NameWithoutRoot { .. }) => Ok(0),
-            packs => Ok(packs?.len() as u64),
-        }
+        Ok(collect::unrooted_packs(&self.core, None)?.len() as u64)
     }
 
     /// All pins, in the order of their names.

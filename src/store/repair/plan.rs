@@ -18,7 +18,7 @@ use super::watch::Watch;
 use super::{RepairOptions, RepairPlan, index, objects, references};
 use crate::store::coverage::Coverage;
 use crate::store::error::StoreError;
-use crate::store::folder::{FOLDERS, StoreFolder, not_a_folder};
+use crate::store::folder::{FOLDERS, StoreFolder};
 use crate::store::gone::outside;
 use crate::store::inner::build_pool;
 use crate::store::pack::PackId;
@@ -58,7 +58,7 @@ pub(crate) fn plan(
 ) -> Result<RepairPlan, StoreError> {
     let seen = Seen::of(folder)?;
     let identity = identify(folder)?;
-    check_folders(folder)?;
+    folder.refuse_others()?;
     let watch = Watch::of(options);
     let mut planner = Planner {
         options,
@@ -106,18 +106,6 @@ pub(crate) fn plan(
         steps: planner.steps,
         seen,
     })
-}
-
-/// Refuses a store in which something else stands for a folder.
-fn check_folders(folder: &StoreFolder) -> Result<(), StoreError> {
-    folder.refuse_links()?;
-    for path in [folder.packs(), folder.roots(), folder.names(), folder.tmp()] {
-        let there = folder.files().metadata_if_there(&path)?;
-        if there.is_some_and(|found| !found.is_dir()) {
-            return Err(not_a_folder(path, "a file"));
-        }
-    }
-    Ok(())
 }
 
 /// A plan under way.

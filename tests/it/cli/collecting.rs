@@ -1,8 +1,9 @@
 //! `gc` and `df`.
 
+use ipfs_accelerate::StoreReader;
 use serde_json::{Value, json};
 
-use super::{Sandbox, noise};
+use super::{Ran, Sandbox, noise};
 
 const MIB: u64 = 1 << 20;
 
@@ -76,6 +77,11 @@ fn gc_takes_unpinned_objects_only_when_told_and_only_after_the_grace_time() {
     assert_eq!(sandbox.ok(&["has", &b]), "yes\n", "it was used today");
     let spared = "1 object without a pin was used within the grace time and stays";
     assert!(said.contains(spared), "{said}");
+    for args in [&["gc", "--unpinned"][..], &["gc", "--unpinned", "-n"]] {
+        let said = sandbox.json(args);
+        assert_eq!(said["spared"], 1, "{said}");
+        assert_eq!(said["max_size"], Value::Null, "{said}");
+    }
     sandbox.refused(&["gc", "--grace", "30"], "usage");
     let done = sandbox.json(&["gc", "--unpinned", "--grace", "0"]);
     assert_eq!(done["objects"][0]["reason"], "unpinned");
@@ -118,6 +124,9 @@ fn the_grace_time_and_the_quota_come_from_the_configuration() {
         said.contains("of the 1.0 MiB that max_size allows"),
         "{said}"
     );
+    let said = sandbox.json(&["gc"]);
+    assert_eq!(said["max_size"], MIB);
+    assert!(number(&said, "used_bytes") > MIB, "{said}");
     let doctor = sandbox.run(&["doctor", "-q"]);
     assert!(
         doctor.text().lines().any(|line| line == "quota"),
@@ -180,4 +189,87 @@ fn df_tells_exclusive_and_shared_bytes_and_what_a_removal_would_free() {
     );
     assert!(said.contains("on disk"), "{said}");
     sandbox.refused(&["df", "nobody"], "no_such_name");
+}
+
+#[test]
+fn what_is_in_use_is_pending_before_and_after_a_collection() {
+    let sandbox = Sandbox::new();
+    let (_, b) = two(&sandbox);
+    let reader = StoreReader::open(sandbox.store()).unwrap();
+    let file = reader.open_file(&b.parse().unwrap()).unwrap();
+    sandbox.ok(&["rm", &b]);
+    let is_pending = |said: &Value| {
+        assert_eq!(said["objects"], json!([]), "{said}");
+        assert_eq!(said["pending"][0]["cid"], b.as_str(), "{said}");
+        assert!(number(&said["pending"][0], "bytes") >= 2 * MIB, "{said}");
+    };
+    is_pending(&sandbox.json(&["gc", "-n"]));
+    is_pending(&sandbox.json(&["gc"]));
+    // What is there again keeps all of it, so that what is held keeps nothing.
+    sandbox.add(&["b", "--no-pin"]);
+    for args in [&["gc", "-n"][..], &["gc"]] {
+        let said = sandbox.json(args);
+        assert_eq!(
+            (&said["objects"], &said["pending"]),
+            (&json!([]), &json!([]))
+        );
+        assert!(!sandbox.ok(args).contains("pending"), "{args:?}");
+    }
+    drop(file);
+    let said = sandbox.ok(&["gc", "-n"]);
+    let now = sandbox.json(&["ls"])["entries"][0]["last_used"].clone();
+    let day = &now.as_str().unwrap()[..11].replace('T', " ");
+    assert!(said.contains("replaced") && said.contains(day), "{said}");
+}
+
+/// What a command says that made something make way: its notes, which stand on standard error too.
+fn notes(ran: &Ran) -> Vec<String> {
+    let said: Value = serde_json::from_str(&ran.text()).unwrap();
+    let notes = said["notes"].as_array().unwrap_or_else(|| panic!("{said}"));
+    let notes = notes.iter().map(|note| note.as_str().unwrap().to_owned());
+    let notes: Vec<String> = notes.collect();
+    for note in &notes {
+        assert!(
+            ran.stderr.contains(&format!("note: {note}\n")),
+            "{}",
+            ran.stderr
+        );
+    }
+    notes
+}
+
+#[test]
+fn what_made_way_is_said_by_whatever_it_made_way_for() {
+    let sandbox = Sandbox::new();
+    let other = sandbox.path("other").display().to_string();
+    sandbox.write("new", noise(8 << 20, 1));
+    sandbox.write("pins.toml", "[pins]\nnew = \"new\"\n");
+    sandbox.ok(&["--store", &other, "add", "new"]);
+    sandbox.ok(&["config", "set", "store.max_size", "12MiB"]);
+    sandbox.write("huge", noise(30 << 20, 2));
+    let cid = sandbox.json(&["add", "new", "--only-hash"])["cid"].clone();
+    let cid = cid.as_str().unwrap();
+    let makes_room = |args: &[&str], code: i32| {
+        let _ = std::fs::remove_dir_all(sandbox.store());
+        sandbox.write("old", noise(6 << 20, 3));
+        sandbox.add(&["old", "--no-pin"]);
+        if args[0] == "absorb" {
+            sandbox.add(&["new", "--reference"]);
+        }
+        let ran = sandbox.run(&[args, &["--json"]].concat());
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
+        let notes = notes(&ran);
+        let [note] = &notes[..] else {
+            panic!("{args:?}: {notes:?}");
+        };
+        assert!(
+            note.starts_with("1 unpinned object made room (old)"),
+            "{note}"
+        );
+    };
+    makes_room(&["add", "new"], 0);
+    makes_room(&["add", "huge"], 2);
+    makes_room(&["absorb", cid], 0);
+    makes_room(&["sync", &other], 0);
+    makes_room(&["pin", "sync", "pins.toml"], 0);
 }

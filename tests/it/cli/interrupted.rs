@@ -73,9 +73,32 @@ fn a_signal_during_a_large_add_leaves_the_store_as_it_was() {
         signal(&child, which);
         let ran = wait(child);
         assert_eq!((ran.code, ran.text().as_str()), (Some(2), ""));
-        assert_eq!(ran.stderr, "error: cancelled; nothing was changed\n");
+        assert_eq!(ran.stderr, "error: cancelled; nothing of large was kept\n");
         assert_eq!(snapshot(&sandbox.store()), before);
     }
+    assert_eq!(sandbox.ok(&["ls", "-q"]), format!("{HELLO}\n"));
+}
+
+#[test]
+fn a_signal_during_the_second_path_says_that_the_first_stays() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    large(&sandbox);
+    let child = spawn(&sandbox, &["add", "hello.txt", "large", "-q"]);
+    let begun = Instant::now();
+    let pinned = || fs::read_dir(sandbox.store().join("names")).map_or(0, Iterator::count);
+    while pinned() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "nothing was pinned");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    wait_for_work(&sandbox.store());
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, Signal::INT);
+    let ran = wait(child);
+    assert_eq!((ran.code, ran.text()), (Some(2), format!("{HELLO}\n")));
+    let expected = "error: cancelled; nothing of large was kept\n\
+                    hint: the paths before it are added and stay\n";
+    assert_eq!(ran.stderr, expected);
     assert_eq!(sandbox.ok(&["ls", "-q"]), format!("{HELLO}\n"));
 }
 
@@ -204,7 +227,11 @@ fn a_repair_and_an_absorption_that_are_stopped_changed_nothing() {
     let args = ["repair", "--rehash", "--json"];
     let ran = stopped_once(&sandbox, &args, is_cancelled);
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-    assert!(ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("nothing of it was kept"),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(snapshot(&sandbox.store()), before);
 
     let is_stopped = |ran: &Ran| {
@@ -231,7 +258,7 @@ fn a_signal_ends_a_check() {
     let ran = wait(child);
     drop(stdin);
     assert_eq!((ran.code, ran.text().as_str()), (Some(2), ""));
-    assert_eq!(ran.stderr, "error: cancelled; nothing was changed\n");
+    assert_eq!(ran.stderr, "error: cancelled; nothing of it was kept\n");
 
     // Of a file, over and over until the signal comes while it is read and not before.
     large(&sandbox);
@@ -244,7 +271,7 @@ fn a_signal_ends_a_check() {
         let ran = wait(child);
         if ran.code.is_some() {
             assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-            assert_eq!(ran.stderr, "error: cancelled; nothing was changed\n");
+            assert_eq!(ran.stderr, "error: cancelled; nothing of it was kept\n");
             return;
         }
     }
@@ -277,7 +304,7 @@ fn a_signal_during_get_leaves_the_output_whole_or_not_at_all() {
         assert_eq!(fs::metadata(sandbox.path("out")).unwrap().len(), 1 << 30);
         fs::remove_file(sandbox.path("out")).unwrap();
     } else {
-        assert_eq!(ran.stderr, "error: cancelled; nothing was changed\n");
+        assert_eq!(ran.stderr, "error: cancelled; nothing of it was kept\n");
     }
     assert_eq!(snapshot(sandbox.dir.path()), before);
 }

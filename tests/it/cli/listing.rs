@@ -308,3 +308,23 @@ fn an_object_has_the_cid_that_add_gave_it_in_every_command() {
     let found = sandbox.run(&["repair", "--dry-run"]).text();
     assert!(found.contains(&format!("\"d\" ({cid})")), "{found}");
 }
+
+#[test]
+fn a_name_whose_object_has_lost_its_root_is_said_by_a_listing() {
+    let sandbox = Sandbox::new();
+    sandbox.write("hello.txt", "hello world");
+    sandbox.add(&["hello.txt", "--pin-name", "greeting"]);
+    fs::remove_file(sandbox.store().join("roots").join(HELLO)).unwrap();
+    let is_said = |objects: usize| {
+        let ran = sandbox.run(&["ls", "--json"]);
+        assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+        let said: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
+        assert_eq!(said["entries"].as_array().unwrap().len(), objects);
+        assert_eq!(said["damaged"][0]["kind"], "name_without_root", "{said}");
+        assert!(!sandbox.run(&["ls"]).text().contains("empty"));
+    };
+    is_said(0);
+    sandbox.write("other.txt", "another one");
+    sandbox.run(&["add", "other.txt"]);
+    is_said(1);
+}

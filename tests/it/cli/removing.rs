@@ -23,6 +23,9 @@ fn rm_refuses_what_is_pinned_and_names_the_pin() {
         "{planned}"
     );
     assert_eq!(sandbox.run(&["has", HELLO]).code, Some(1));
+    let said = "There is no object; the packs take 4.0 KiB, and `df` says what for.\n";
+    assert_eq!(sandbox.ok(&["ls"]), said);
+    sandbox.ok(&["gc"]);
     assert_eq!(sandbox.ok(&["ls"]), "The store is empty.\n");
 }
 

@@ -1,5 +1,7 @@
 //! `repair`: what it prints, and its exit codes.
 
+use std::os::unix::fs::{FileExt, PermissionsExt};
+
 use super::*;
 
 fn filled() -> (Sandbox, String) {
@@ -92,4 +94,28 @@ fn repair_of_no_store_is_refused() {
     sandbox.refused(&["repair"], "no_store");
     sandbox.write("store/notes.txt", "notes");
     sandbox.refused(&["repair"], "not_a_store");
+}
+
+#[test]
+fn what_a_repair_could_not_put_together_is_no_empty_store() {
+    let sandbox = Sandbox::new();
+    sandbox.write("content", noise(300_000, 1));
+    sandbox.add(&["content", "--chunker", "size-65536"]);
+    let pack = fs::read_dir(sandbox.store().join("packs")).unwrap().next();
+    let pack = pack.unwrap().unwrap().path();
+    fs::set_permissions(&pack, fs::Permissions::from_mode(0o644)).unwrap();
+    let file = fs::File::options().write(true).open(&pack).unwrap();
+    file.write_all_at(b"damage", 70_000).unwrap();
+    assert_eq!(sandbox.run(&["verify"]).code, Some(1));
+    for folder in ["roots", "names"] {
+        for entry in fs::read_dir(sandbox.store().join(folder)).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+    }
+    assert_eq!(sandbox.run(&["repair"]).code, Some(1));
+    let said = sandbox.ok(&["ls"]);
+    assert!(said.contains("a repair could not put together"), "{said}");
+    let space = sandbox.run(&["df"]).text();
+    assert!(space.contains("remains"), "{space}");
+    assert!(!space.contains("single blocks"), "{space}");
 }

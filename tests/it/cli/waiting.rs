@@ -200,7 +200,7 @@ fn a_signal_ends_the_wait() {
             let ran = Ran::from(child.wait_with_output().unwrap());
             assert!(begun.elapsed() < Duration::from_secs(60));
             assert_eq!((ran.code, ran.text().as_str()), (Some(2), ""), "{args:?}");
-            assert_eq!(rest(), "error: cancelled; nothing was changed\n");
+            assert_eq!(rest(), "error: cancelled; nothing of it was kept\n");
             assert_eq!(snapshot(&sandbox.store()), before);
         }
     }

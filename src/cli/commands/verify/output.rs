@@ -42,6 +42,7 @@ struct Verified<'a> {
     healed: Option<Vec<Healed<'a>>>,
     left: Option<Vec<Found<'a>>>,
     heal_error: Option<Fault>,
+    notes: Vec<String>,
     seconds: f64,
 }
 
@@ -86,6 +87,7 @@ pub(super) fn output(
     report: &VerifyReport,
     healing: Option<&Healing<'_>>,
     sample: Option<f64>,
+    made_room: Vec<String>,
     begun: Instant,
     store: &Path,
 ) -> Output {
@@ -108,6 +110,7 @@ pub(super) fn output(
         healed: healed.map(|healed| healed.healed.iter().map(healed_block).collect()),
         left: healed.map(|healed| healed.remaining.iter().map(found).collect()),
         heal_error: failure.map(|e| Fault::of(e)),
+        notes: made_room.clone(),
         seconds,
     });
     let found = grouped(&report.findings, store).len();
@@ -138,7 +141,7 @@ pub(super) fn output(
     notes(report, left, from, store)
         .into_iter()
         .map(Note::Note)
-        .fold(output, Output::note)
+        .fold(output.notes(made_room), Output::note)
         .no(!left.is_empty())
         .stopped(is_stopped || !report.is_complete)
 }
