@@ -27,7 +27,7 @@ pub struct StoreOptions {
     pub max_bytes: Option<u64>,
     /// Told of each object that makes way under `max_bytes` once it has, whatever becomes of what it made way for; what
     /// is added then says so too ([`AddNote::MadeRoom`](crate::AddNote::MadeRoom)).
-    pub made_way: Option<Arc<dyn Fn(&GcObject) + Send + Sync>>,
+    pub made_way: Option<Arc<ToldOfRoom>>,
     /// How long single blocks, and what an import left that was cut off, stay when room is made under `max_bytes`
     /// and something else can go. A day unless set, as [`GcOptions::grace`].
     pub grace: Duration,

@@ -157,7 +157,7 @@ fn make_room(
         let by_quota = |object: &GcObject| object.reason == GcReason::Quota;
         let went: Vec<GcObject> = report.objects.into_iter().filter(by_quota).collect();
         if let Some(told) = store.told_of_room() {
-            went.iter().for_each(|object| told(object));
+            went.iter().for_each(told);
         }
         taken.made_way.extend(went);
         missed = plan.freeable_bytes.saturating_sub(report.freed_bytes);
