@@ -364,7 +364,7 @@ fn a_store_of_more_packs_than_files_can_be_open_is_used_in_every_way() {
     if is_child(FEW_FILES).is_none() {
         let name = "store_packs::a_store_of_more_packs_than_files_can_be_open_is_used_in_every_way";
         let child = again_in_a_child(name, FEW_FILES, "1");
-        let limit = ["sh", "-c", "ulimit -n 40 && exec \"$0\" \"$@\""];
+        let limit = ["sh", "-c", "ulimit -n 80 && exec \"$0\" \"$@\""];
         let ran = under(&limit, &child).output().unwrap();
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
         let errors = String::from_utf8_lossy(&ran.stderr);
