@@ -11,6 +11,7 @@ mod feed;
 mod findings;
 mod leaves;
 mod owners;
+mod placed;
 mod proof;
 mod report;
 mod scan;
