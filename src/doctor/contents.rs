@@ -95,19 +95,25 @@ fn folders(survey: &Survey) -> HealthCheck {
 fn writer(survey: &Survey) -> HealthCheck {
     match &survey.writer {
         Ok(Writer::Nobody) => HealthCheck::ok("writer", "not open for writing"),
-        Ok(Writer::Somebody(holder)) => held(holder, &survey.folder.lock().display().to_string()),
+        Ok(Writer::Somebody(holder)) => held(holder, survey),
         Err(e) => HealthCheck::error("writer", e),
     }
 }
 
-fn held(holder: &Holder, lock: &str) -> HealthCheck {
-    let Holder {
-        pid, host, since, ..
-    } = holder;
-    let open = format!("open for writing by process {pid} on {host} since {since}");
-    let lives = holder.is_seen();
+fn held(noted: &Holder, survey: &Survey) -> HealthCheck {
+    let lock = survey.folder.lock();
+    let lock = lock.display();
+    let (is_writer, open) = noted.said(&survey.folder);
+    let lives = is_writer && noted.is_seen();
     let check = match lives {
         true => HealthCheck::ok("writer", open),
+        false if !is_writer => HealthCheck::note(
+            "writer",
+            open,
+            format!(
+                "writers wait for it, as `--lock-timeout` says; `fuser {lock}` tells who it is"
+            ),
+        ),
         // The lock is held, whoever holds it: a child of that process, or one that has another number here.
         false => HealthCheck::note(
             "writer",
@@ -148,9 +154,12 @@ fn contents(counts: &Counts) -> HealthCheck {
     for (number, what) in rarer.into_iter().filter(|(number, _)| *number > 0) {
         found.push(format!("{what}: {number}"));
     }
-    let check = match counts.damaged.first() {
-        None => HealthCheck::ok("contents", found.join(", ")),
-        Some(e) => HealthCheck::error("contents", e),
+    let check = match counts.damaged.as_slice() {
+        [] => HealthCheck::ok("contents", found.join(", ")),
+        [first, ..] => HealthCheck {
+            found: shortened(counts.damaged.iter().map(StoreError::to_string), "; "),
+            ..HealthCheck::error("contents", first)
+        },
     };
     check.with_figures(&[
         ("objects", counts.objects),

@@ -144,7 +144,7 @@ fn space(total: u64, available: u64) -> HealthCheck {
         few if few < LITTLE_SPACE => HealthCheck::problem(
             "space",
             found,
-            "adding will fail: free space, or put the store on a larger file system",
+            "adding may fail: free space, or put the store on a larger file system",
         ),
         few if few < total / 20 => {
             HealthCheck::note("space", found, "free space before it runs out")

@@ -522,7 +522,11 @@ impl From<FileError> for StoreError {
 }
 
 /// Who holds the lock of a store.
-fn holding([pid, host, since]: [&str; 3], is_writer: bool, holder: Option<u32>) -> String {
+pub(crate) fn holding(
+    [pid, host, since]: [&str; 3],
+    is_writer: bool,
+    holder: Option<u32>,
+) -> String {
     match (is_writer, holder) {
         (true, _) => format!("open for writing by process {pid} on {host} since {since}"),
         (false, Some(holder)) => {

@@ -132,7 +132,8 @@ fn count(folder: &StoreFolder, store: StoreId) -> Result<Counts, StoreError> {
             Ok(Some(_)) => counts.names += 1,
             // Unlinked since the listing.
             Ok(None) if !folder.files().exists(&path) => {}
-            Ok(None) | Err(StoreError::Damaged { what: "kind", .. }) => counts.foreign.push(path),
+            Ok(None) => counts.foreign.push(path),
+            // Whatever it is: a collection stops at it.
             Err(e) => counts.damaged.push(e),
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::error::StoreError;
+use super::error::{StoreError, holding};
 use super::folder::StoreFolder;
 use super::options::StoreOptions;
 use super::time::utc_text;
@@ -42,6 +42,13 @@ impl Holder {
 
     fn is_here(&self) -> bool {
         rustix::system::uname().nodename().to_string_lossy() == self.host.as_str()
+    }
+
+    /// Whether it may be the writer that holds a store's lock, and who holds it, in words.
+    pub(crate) fn said(&self, folder: &StoreFolder) -> (bool, String) {
+        let (is_writer, holder) = held_by(folder, self);
+        let said = holding([&self.pid, &self.host, &self.since], is_writer, holder);
+        (is_writer, said)
     }
 
     /// Whether it may be the one that holds the lock. The system lists the process that took it, also where that is
@@ -175,13 +182,19 @@ pub(crate) fn last_holder(folder: &StoreFolder) -> Option<Holder> {
     Some(note_in(folder.files(), &file, &path))
 }
 
-fn locked(folder: &StoreFolder, waited: Duration) -> StoreError {
-    let noted = last_holder(folder).unwrap_or_else(Holder::unknown);
+/// Whether the writer that is noted may be the one who holds the lock, and who does, where the system tells.
+fn held_by(folder: &StoreFolder, noted: &Holder) -> (bool, Option<u32>) {
     let file = folder.files().open(&folder.lock());
     let holder = file.ok().and_then(|file| fsio::exclusive_holder(&file));
+    (noted.may_hold(holder), holder)
+}
+
+fn locked(folder: &StoreFolder, waited: Duration) -> StoreError {
+    let noted = last_holder(folder).unwrap_or_else(Holder::unknown);
+    let (is_writer, holder) = held_by(folder, &noted);
     StoreError::Locked {
         path: folder.path().to_path_buf(),
-        is_writer: noted.may_hold(holder),
+        is_writer,
         holder,
         pid: noted.pid,
         host: noted.host,

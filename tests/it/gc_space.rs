@@ -323,6 +323,7 @@ fn packs_that_cannot_be_read_or_have_lost_their_roots_are_in_the_accounts() {
     let unreadable = 512 * fs::metadata(damaged).unwrap().blocks();
     let found = (space.unreadable_packs, space.unreadable_bytes);
     assert_eq!(found, (1, unreadable));
+    assert!((MIB..MIB + 4_096).contains(&space.live_bytes), "{space:?}");
     assert_eq!(space.unrooted_packs, 1, "{space:?}");
     assert!(on_disk(3, space.unrooted_bytes), "{space:?}");
     assert_eq!(space.disk_bytes, disk_bytes(&stage));

@@ -388,6 +388,13 @@ fn a_file_that_was_only_touched_is_a_note_until_it_is_added_again() {
         check.found.clone()
     };
     reference_of(Health::Ok);
+    // Another file of the folder stays as it was, and its places stay needed.
+    stage.file("m/other", &bytes(31, 300_000));
+    let before = cid;
+    let added = store.add_path(stage.path("m"), &by_reference());
+    let cid = added.unwrap().cid;
+    let options = ipfs_accelerate::RemoveOptions::with_unpin();
+    store.remove(&of(before), &options).unwrap();
     for second in [1_000, 2_000] {
         touch(second);
         let found = reference_of(Health::Note);

@@ -472,3 +472,29 @@ fn what_is_refused_of_a_damaged_entry_is_the_damaged_part() {
     let refused = "weights: the 1048576 bytes at offset 1048576 are recorded as damaged";
     assert!(error.starts_with(refused), "{error}");
 }
+
+/// A name is kept if its object has a root; pinning makes a lost one again, from a path or from what is here.
+#[test]
+fn a_name_whose_object_has_lost_its_root_is_pinned_again() {
+    for with_path in [true, false] {
+        let stage = Stage::new();
+        let store = stage.create();
+        let content = bytes(7, 300_000);
+        let path = stage.file("a", &content);
+        let options = AddOptions::default().named("a");
+        let cid = store.add_path(&path, &options).unwrap().cid;
+        fs::remove_file(store.path().join("roots").join(cid.to_string())).unwrap();
+        let list = match with_path {
+            true => format!("a = {{ path = \"a\", cid = \"{cid}\" }}\n"),
+            false => format!("a = \"{cid}\"\n"),
+        };
+        let desired = desired(&stage, &list);
+        let options = PinSyncOptions::default();
+        let pinned = [step("a", PinAction::Pin, Some(cid), None)];
+        assert_eq!(planned(&store, &desired, &options), pinned);
+        assert_eq!(said(&apply(&store, &desired, &options)), pinned);
+        assert_eq!(store.to_reader().read(&target("a")).unwrap(), content);
+        let kept = [step("a", PinAction::Keep, Some(cid), None)];
+        assert_eq!(said(&apply(&store, &desired, &options)), kept);
+    }
+}

@@ -404,5 +404,8 @@ fn a_lock_that_no_writer_holds_is_not_said_to_be_the_last_ones() {
         };
         assert!(holder.is_none_or(|holder| holder == own), "{error}");
         assert!(error.to_string().contains(said), "{error}");
+        let examined = super::doctor::look(stage.store_path());
+        let writer = super::doctor::check(&examined, "writer");
+        assert!(writer.found.contains(said), "{writer:?}");
     }
 }

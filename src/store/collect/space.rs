@@ -93,7 +93,12 @@ pub struct RemovalSpace {
 }
 
 pub(crate) fn space(core: &ReadCore) -> Result<SpaceReport, StoreError> {
-    let view = View::of(core, None)?;
+    let mut view = View::of(core, None)?;
+    // What lies in packs that are missing or cannot be read is nobody's here: they are counted as a whole.
+    let space = &view.packs.space;
+    for root in &mut view.roots.roots {
+        root.coverage.retain(|pack| space.contains_key(&pack));
+    }
     let all = &view.roots;
     let damaged: Vec<(PackId, std::ops::Range<u64>)> = view.gone.damaged().collect();
     let damaged_of = |root: &Rooted| {

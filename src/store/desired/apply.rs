@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::entry::{DesiredPath, DesiredPin, DesiredSource};
-use super::find::{Known, find, is_here, reading, turn};
+use super::find::{Known, find, is_here, keep_with_root, reading, turn};
 use super::plan::{
     Found, PinAction, PinChange, PinPlan, PinSyncOptions, PinSyncReport, Step, change,
 };
@@ -84,6 +84,7 @@ impl Run<'_> {
             // It may be there by now.
             let found = find(self.store, entry, &self.known, self.options)?;
             *done = change(&entry.name, found, was);
+            keep_with_root(self.store, done);
         }
         if let PinAction::Keep | PinAction::Failed = done.action {
             return Ok(());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::entry::{DesiredPath, DesiredPin, DesiredPins, DesiredSource};
-use super::plan::{Found, PinPlan, PinSyncOptions, plan};
+use super::plan::{Found, PinAction, PinChange, PinPlan, PinSyncOptions, plan};
 use crate::block::{Cid, canonical};
 use crate::error::FileError;
 use crate::store::error::StoreError;
@@ -46,7 +46,18 @@ pub(crate) fn plan_pins(
             brought.note(&found[at]);
         }
     }
-    Ok(plan(desired, found, &pins, options.prune))
+    let mut plan = plan(desired, found, &pins, options.prune);
+    let changes = plan.steps.iter_mut().map(|step| &mut step.change);
+    changes.for_each(|change| keep_with_root(store, change));
+    Ok(plan)
+}
+
+/// A name is kept if its object has a root. Of one whose root is lost pinning makes it again.
+pub(super) fn keep_with_root(store: &Inner, change: &mut PinChange) {
+    let has_root = |cid: &Cid| root::object_path(store.folder(), cid).exists();
+    if change.action == PinAction::Keep && !change.cid.as_ref().is_some_and(has_root) {
+        change.action = PinAction::Pin;
+    }
 }
 
 /// When an entry is met, of those whose object is not there: a path without a CID is read in any case, one with a CID

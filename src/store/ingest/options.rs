@@ -231,8 +231,11 @@ impl fmt::Display for AddNote {
             ),
             Self::MadeRoom { objects, example } => write!(
                 f,
-                "{objects} unpinned {} made room ({example}), as the store may take no more; what is pinned stays",
-                if *objects == 1 { "object" } else { "objects" },
+                "{objects} unpinned {}{example}), as the store may take no more; what is pinned stays",
+                match objects {
+                    1 => "object made room (",
+                    _ => "objects made room (such as ",
+                },
             ),
             Self::LoadsByCopying { files, example } => write!(
                 f,

@@ -89,7 +89,9 @@ impl Source {
         Some(match Files::real().metadata_if_there(self.path()) {
             Ok(None) => SourceFault::Lost("is gone".into()),
             Ok(Some(now)) if self.is_like(&now) => return None,
-            Ok(Some(now)) if now.len() == self.len => SourceFault::Touched(self.difference(&now)),
+            Ok(Some(now)) if now.len() == self.len => {
+                SourceFault::Touched(format!("is touched: {}", self.difference(&now)))
+            }
             Ok(Some(now)) => SourceFault::Lost(format!("is changed: {}", self.difference(&now))),
             Err(e) => SourceFault::Lost(format!("cannot be looked at: {}", e.source)),
         })

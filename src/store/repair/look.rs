@@ -19,7 +19,7 @@ use crate::store::error::StoreError;
 use crate::store::folder::StoreFolder;
 use crate::store::format::StoreId;
 use crate::store::gone::Gone;
-use crate::store::pack::{PackId, SourceFault};
+use crate::store::pack::{PackId, Source, SourceFault};
 use crate::store::root::{self, RootName};
 
 /// How often a store that another process changes meanwhile is looked at anew.
@@ -242,32 +242,57 @@ fn record(survey: &Survey, sight: &mut Sight) {
         .sort_by_cached_key(|object| object.cid.to_string());
 }
 
-/// Files that were added by reference and do not look as they did.
+/// Files that were added by reference and do not look as they did, as far as a root still places something there.
 fn sources(survey: &Survey, sight: &mut Sight) -> Result<(), StoreError> {
-    let users = Users::of(survey);
     let mut lost: BTreeMap<PathBuf, Fault> = BTreeMap::new();
     let mut touched: BTreeMap<PathBuf, Fault> = BTreeMap::new();
     let listed = |pack: &&Pack| pack.is_reference() && pack.is_readable();
     for pack in survey.packs.values().filter(listed) {
-        let objects = users.objects(survey, pack.id);
-        if objects.is_empty() {
-            continue;
-        }
         let list = references::sources(survey.reader.open(pack.id)?.as_ref())?;
-        for source in list.list() {
-            let (faults, how) = match source.fault() {
-                None => continue,
-                Some(SourceFault::Lost(how)) => (&mut lost, how),
-                Some(SourceFault::Touched(how)) => (&mut touched, how),
+        let faulty = list.list().iter().filter_map(|source| {
+            let places = source.base..source.base.saturating_add(source.len);
+            Some((places, source, source.fault()?))
+        });
+        let mut faulty: Vec<(Range<u64>, &Source, SourceFault)> = faulty.collect();
+        faulty.sort_by_key(|(places, ..)| places.start);
+        let places: Vec<Range<u64>> = faulty.iter().map(|(places, ..)| places.clone()).collect();
+        let users = users_of(survey, pack.id, &places);
+        for ((_, source, fault), objects) in faulty.into_iter().zip(users) {
+            if objects.is_empty() {
+                continue;
+            }
+            let (faults, how) = match fault {
+                SourceFault::Lost(how) => (&mut lost, how),
+                SourceFault::Touched(how) => (&mut touched, how),
             };
-            let fault = Fault {
-                what: format!("{} {how}", source.path().display()),
-                objects: objects.clone(),
-            };
-            faults.insert(source.path().to_path_buf(), fault);
+            let what = format!("{} {how}", source.path().display());
+            faults.insert(source.path().to_path_buf(), Fault { what, objects });
         }
     }
     sight.sources = lost.into_values().collect();
     sight.touched = touched.into_values().collect();
     Ok(())
+}
+
+/// The objects that place something in each of these ranges of a pack, which are in order and apart.
+fn users_of(survey: &Survey, pack: PackId, ranges: &[Range<u64>]) -> Vec<Vec<RepairObject>> {
+    let mut users = vec![Vec::new(); ranges.len()];
+    for root in survey.roots.iter().filter(|_| !ranges.is_empty()) {
+        let (Some(object), Some(record)) = (survey.object_of(root), root.remains()) else {
+            continue;
+        };
+        let mut used = HashSet::new();
+        for (_, place) in record.places().filter(|(of, _)| *of == pack) {
+            let at = ranges.partition_point(|range| range.end <= place.start);
+            used.extend(
+                ranges
+                    .get(at)
+                    .filter(|range| range.start < place.end)
+                    .map(|_| at),
+            );
+        }
+        used.into_iter()
+            .for_each(|at| users[at].push(object.clone()));
+    }
+    users
 }

@@ -378,7 +378,18 @@ fn all_dead(planner: &Planner<'_>, live: &Coverage, gone: &mut Gone) -> u64 {
         })
         .collect();
     let all = shapes.iter().map(|shape| shape.id).collect();
-    let swept = sweep(&shapes, live, &Coverage::default(), &all, &Gone::default());
+    // A gap in which a block lies is no padding.
+    let mut blocks = Coverage::default();
+    for pack in planner
+        .survey
+        .packs
+        .values()
+        .filter(|pack| pack.is_readable())
+    {
+        let rows = pack.rows.iter().map(Row::range);
+        rows.for_each(|range| blocks.add_range(pack.id, range));
+    }
+    let swept = sweep(&shapes, live, &blocks, &all, &Gone::default());
     let mut bytes = 0;
     for (id, dead) in swept.parts {
         bytes += dead
