@@ -388,13 +388,6 @@ fn a_file_that_was_only_touched_is_a_note_until_it_is_added_again() {
         check.found.clone()
     };
     reference_of(Health::Ok);
-    // Another file of the folder stays as it was, and its places stay needed.
-    stage.file("m/other", &bytes(31, 300_000));
-    let before = cid;
-    let added = store.add_path(stage.path("m"), &by_reference());
-    let cid = added.unwrap().cid;
-    let options = ipfs_accelerate::RemoveOptions::with_unpin();
-    store.remove(&of(before), &options).unwrap();
     for second in [1_000, 2_000] {
         touch(second);
         let found = reference_of(Health::Note);
@@ -416,4 +409,22 @@ fn a_file_that_was_only_touched_is_a_note_until_it_is_added_again() {
     let store = stage.open();
     assert!(read(&store, &target(format!("{cid}/model"))) == content);
     reference_of(Health::Ok);
+}
+
+/// Of files that were added together one was touched and added again: the pack of before stays for the other one.
+#[test]
+fn a_reference_that_no_root_needs_any_more_is_no_fault() {
+    let stage = Stage::new();
+    let store = stage.create();
+    let path = stage.file("m/a", &bytes(1, LEN));
+    stage.file("m/b", &bytes(2, LEN));
+    store.add_path(stage.path("m"), &by_reference()).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let status = || check(&look(stage.store_path()), "references").status;
+    assert_eq!(status(), Health::Note);
+    store.add_path(stage.path("m"), &by_reference()).unwrap();
+    gc(&store);
+    assert_eq!(status(), Health::Ok);
 }
