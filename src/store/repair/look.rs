@@ -62,7 +62,7 @@ impl Sight {
 
 /// Looks at the files of a store; again where another process changed them and something seems wrong.
 pub(crate) fn look(folder: &StoreFolder, id: StoreId) -> Result<Sight, StoreError> {
-    // A pack is there for a moment before its root is.
+    // Packs are listed after roots, and an add may come in between.
     let is_settled = |sight: &Sight| !sight.has_unrooted;
     collect::settled(folder, || look_once(folder, id), is_settled)
 }
