@@ -57,7 +57,7 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Beside a writer a pack may be there for a moment before its root is: it is looked at again then.
+    /// Packs are listed after roots, so beside a writer one may come in between: it is looked at again then.
     pub(super) fn of(core: &'a ReadCore, writer: Option<&Inner>) -> Result<Self, StoreError> {
         unrooted::settled(
             &core.folder,
